@@ -1,0 +1,154 @@
+"""Every metric of Freshet, declared once, on a registry that is passed in.
+
+Names are ``freshet_<thing>_<unit>`` in base units, ``_total`` for counters. Label values come from small
+closed sets, never a user, an item or a path with an id in it. Freshness has its own family: how old the
+newest event is when a feed is scored, how long an event or an item takes to count, how old the model is, how
+far each role lags.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# Buckets lie round the promise each histogram watches, so that "how many met it" is one bucket, not a guess.
+REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+EVENT_TO_STATE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+ITEM_TO_SERVABLE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+AGE_SECONDS = (0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
+CYCLE_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 3_600.0)
+BATCH_REQUESTS = (1, 2, 4, 8, 16, 32)
+
+
+class Metrics:
+    """All metrics of one process; roles get this object and touch their own attributes.
+
+    Every ``Metrics`` needs a registry of its own: two on one registry raise ``ValueError``.
+
+    Example:
+        >>> registry = CollectorRegistry()
+        >>> metrics = Metrics(registry)
+        >>> metrics.feeds_total.labels(result="model").inc()
+        >>> registry.get_sample_value("freshet_feeds_total", {"result": "model"})
+        1.0
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._shown_version: str | None = None
+        self._declare_http()
+        self._declare_stream()
+        self._declare_feeds()
+        self._declare_model()
+        self._declare_quality()
+
+    def _declare_http(self) -> None:
+        self.http_request_seconds = self._histogram(
+            "http_request_seconds",
+            "Seconds from the first byte of a request to the last of its answer, by route template.",
+            ("route", "method", "status"),
+            REQUEST_SECONDS,
+        )
+        self.http_in_flight_requests = self._gauge("http_in_flight_requests", "Requests being answered now.")
+        self.events_ingested_total = self._counter(
+            "events_ingested_total", "Events sent to POST /v1/events: accepted or rejected.", ("outcome",)
+        )
+
+    def _declare_stream(self) -> None:
+        self.events_applied_total = self._counter(
+            "events_applied_total",
+            "Events seen by the sequences role: applied, duplicate, stale or rejected.",
+            ("result",),
+        )
+        self.event_to_state_seconds = self._histogram(
+            "event_to_state_seconds",
+            "Seconds from an event's append to its being part of the user's sequence.",
+            (),
+            EVENT_TO_STATE_SECONDS,
+        )
+        self.item_to_servable_seconds = self._histogram(
+            "item_to_servable_seconds",
+            "Seconds from an item's append to its being recommendable.",
+            (),
+            ITEM_TO_SERVABLE_SECONDS,
+        )
+        self.consumer_lag_records = self._gauge(
+            "consumer_lag_records", "Records a role has still to read of a topic.", ("role", "topic")
+        )
+        self.dead_letters_total = self._counter(
+            "dead_letters_total",
+            "Records rejected to the dead-letter topic, by their source topic.",
+            ("topic",),
+        )
+        self.role_restarts_total = self._counter(
+            "role_restarts_total", "Times a role was started again after an error.", ("role",)
+        )
+        self.users = self._gauge("users", "Users with a sequence in this process.")
+        self.items = self._gauge("items", "Items in the catalogue of this process.")
+        self.training_rows = self._gauge("training_rows", "Interactions in the training buffer.")
+
+    def _declare_feeds(self) -> None:
+        self.feeds_total = self._counter(
+            "feeds_total", "Feeds answered, by the model or by the reason it was not asked.", ("result",)
+        )
+        self.feed_seconds = self._histogram("feed_seconds", "Seconds to make a feed.", (), REQUEST_SECONDS)
+        self.feed_batch_requests = self._histogram(
+            "feed_batch_requests", "Feed requests answered by one call of the ranker.", (), BATCH_REQUESTS
+        )
+        self.event_age_seconds = self._histogram(
+            "event_age_seconds", "Age of the user's newest event when the feed was scored.", (), AGE_SECONDS
+        )
+        self.exposures_total = self._counter(
+            "exposures_total", "Exposures logged, or dropped because the queue was full.", ("result",)
+        )
+
+    def _declare_model(self) -> None:
+        self.model_info = self._gauge("model_info", "1 for the version that answers now.", ("version",))
+        self.model_age_seconds = self._gauge("model_age_seconds", "Age of the model that answers now.")
+        self.model_swaps_total = self._counter("model_swaps_total", "Times a new model took over.")
+        self.item_vector_age_seconds = self._gauge(
+            "item_vector_age_seconds", "Age of the newest item vector that can be recommended."
+        )
+        self.cycles_total = self._counter(
+            "cycles_total", "Training cycles: published, refused or failed.", ("result",)
+        )
+        self.cycle_seconds = self._histogram(
+            "cycle_seconds", "Seconds of a training cycle.", (), CYCLE_SECONDS
+        )
+
+    def _declare_quality(self) -> None:
+        labels = ("source", "protocol")  # organic|exposed, filtered|unfiltered
+        self.prequential_recall_at_10 = self._gauge(
+            "prequential_recall_at_10", "Recall@10 of events predicted before they were applied.", labels
+        )
+        self.prequential_ndcg_at_10 = self._gauge(
+            "prequential_ndcg_at_10", "NDCG@10 of events predicted before they were applied.", labels
+        )
+        self.prequential_mrr = self._gauge(
+            "prequential_mrr", "Mean reciprocal rank of events predicted before they were applied.", labels
+        )
+        self.prequential_events_total = self._counter(
+            "prequential_events_total", "Events predicted before they were applied."
+        )
+        self.prequential_share_ratio = self._gauge(
+            "prequential_share_ratio", "Share of users whose events are predicted before they are applied."
+        )
+
+    def show_model(self, version: str | None) -> None:
+        """Make ``version`` the one series of ``model_info``; None when there is no model.
+
+        The old version's series is removed, so the label never grows with the number of cycles.
+        """
+        if self._shown_version is not None and self._shown_version != version:
+            self.model_info.remove(self._shown_version)
+        if version is not None:
+            self.model_info.labels(version=version).set(1)
+        self._shown_version = version
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(f"freshet_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"freshet_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]
+    ) -> Histogram:
+        return Histogram(f"freshet_{name}", text, labels, registry=self.registry, buckets=buckets)

@@ -1,0 +1,65 @@
+"""What a log line looks like, and which lines are written."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from monitoring.logs import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def restored_structlog() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_a_json_line_carries_the_event_its_level_and_its_fields() -> None:
+    out = io.StringIO()
+    configure_logging("info", json=True, stream=out)
+
+    structlog.get_logger().warning("role_restarted", role="sequences", attempt=2)
+
+    line = json.loads(out.getvalue())
+    assert line["event"] == "role_restarted"
+    assert line["level"] == "warning"
+    assert line["role"] == "sequences"
+    assert line["attempt"] == 2
+
+
+def test_a_line_below_the_level_is_not_written() -> None:
+    out = io.StringIO()
+    configure_logging("warning", json=True, stream=out)
+
+    structlog.get_logger().info("feed_made")
+
+    assert out.getvalue() == ""
+
+
+def test_a_readable_line_has_no_colour_codes_when_it_goes_to_a_file() -> None:
+    out = io.StringIO()
+    configure_logging("info", stream=out)
+
+    structlog.get_logger().info("model_swapped", version="v2")
+
+    assert "model_swapped" in out.getvalue()
+    assert "\x1b[" not in out.getvalue()
+
+
+def test_an_exception_is_written_into_the_json_line() -> None:
+    out = io.StringIO()
+    configure_logging("info", json=True, stream=out)
+
+    try:
+        raise OSError("disk full")
+    except OSError:
+        structlog.get_logger().exception("snapshot_failed")
+
+    assert "OSError: disk full" in json.loads(out.getvalue())["exception"]
+
+
+def test_an_unknown_level_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'loud' is not known; use one of debug, info, warning, error"):
+        configure_logging("loud")
