@@ -1,0 +1,1 @@
+"""What travels and how it travels: event types, topics and the log, dead letters, dataset replay."""
