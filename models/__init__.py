@@ -1,0 +1,1 @@
+"""Torch only: content towers, the M2SE sequence encoder, its objectives, training, evaluation, registry, ranker."""
