@@ -1,0 +1,158 @@
+"""From users' event histories to training batches: every position a target, little padding, ties never sorted.
+
+Events of one user in the same second have no order; each epoch draws one anew. Histories are cut into windows from a
+random phase, and windows of like length share a batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MS_PER_SECOND = 1000
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Events of many users, flat, grouped by user and ascending in time inside a user.
+
+    Args:
+        rows: (n_events,) int64, catalogue row of each event's item.
+        ts_ms: (n_events,) int64, event time.
+        starts: (n_users + 1,) int64, where each user's events start; the last is n_events.
+        is_target: (n_events,) bool, whether the event may be predicted in training; others are context only.
+    """
+
+    rows: NDArray[np.int64]
+    ts_ms: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    is_target: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n = len(self.rows)
+        if not (len(self.ts_ms) == len(self.is_target) == n and self.starts[0] == 0 and self.starts[-1] == n):
+            raise ValueError(
+                f"arrays disagree: rows={n}, ts_ms={len(self.ts_ms)}, is_target={len(self.is_target)}, "
+                f"starts run {self.starts[0]}..{self.starts[-1]}"
+            )
+
+    @classmethod
+    def from_events(
+        cls,
+        users: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        ts_ms: NDArray[np.int64],
+        *,
+        is_target: NDArray[np.bool_] | None = None,
+    ) -> "SequenceData":
+        """Group events, in any order, by user and time.
+
+        >>> data = SequenceData.from_events(np.array([7, 3, 7]), np.array([0, 1, 2]), np.array([20, 5, 10]))
+        >>> data.rows.tolist(), data.starts.tolist()
+        ([1, 2, 0], [0, 1, 3])
+        """
+        order = np.lexsort((ts_ms, users))
+        grouped = users[order]
+        starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(users) else np.array([], np.int64)
+        flags = np.ones(len(users), np.bool_) if is_target is None else is_target[order]
+        return cls(rows[order], ts_ms[order], np.r_[starts, len(users)].astype(np.int64), flags)
+
+    @property
+    def n_targets(self) -> int:
+        """Events that can be predicted: all but each user's first, where allowed."""
+        flags = self.is_target.copy()
+        flags[self.starts[:-1]] = False
+        return int(flags.sum())
+
+    def users(self) -> NDArray[np.int64]:
+        """(n_events,) index of each event's user."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of like length, right-padded with row 0.
+
+    Args:
+        rows: (B, L) int64, catalogue row at each position.
+        targets: (B, L) int64, catalogue row that came next.
+        is_target: (B, L) bool, where the loss is taken; False on padding.
+        lengths: (B,) int64, real positions, at least 1.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    is_target: Tensor
+    lengths: Tensor
+
+
+def epoch_batches(
+    data: SequenceData, *, window: int, batch_size: int, rng: np.random.Generator, max_item_drop: float = 0.0
+) -> Iterator[Batch]:
+    """One pass over every predictable event.
+
+    Args:
+        data: The histories.
+        window: Positions L of a window at most.
+        batch_size: Windows per batch at most.
+        rng: Draws the order of ties, the cuts, dropped items and the order of batches.
+        max_item_drop: Random item drop (MP4SR section 4.2): each user loses a share ~ U(0, max) of events, never the
+            first.
+    """
+    shuffled = _shuffle_ties(data, rng)
+    if max_item_drop:
+        shuffled = _drop_items(shuffled, max_item_drop, rng)
+    starts, lengths = _cut(shuffled, window, rng)
+    by_length = np.argsort(lengths + rng.random(len(lengths)), kind="stable")
+    chunks = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    for index in rng.permutation(len(chunks)):
+        batch = _gather(shuffled, starts[chunks[index]], lengths[chunks[index]])
+        if bool(batch.is_target.any()):
+            yield batch
+
+
+def _shuffle_ties(data: SequenceData, rng: np.random.Generator) -> SequenceData:
+    """The same histories with the events of each user's second in a new order."""
+    order = np.lexsort((rng.random(len(data.rows)), data.ts_ms // MS_PER_SECOND, data.users()))
+    return SequenceData(data.rows[order], data.ts_ms[order], data.starts, data.is_target[order])
+
+
+def _drop_items(data: SequenceData, max_share: float, rng: np.random.Generator) -> SequenceData:
+    users = data.users()
+    share = rng.uniform(0.0, max_share, len(data.starts) - 1)
+    kept = rng.random(len(data.rows)) >= share[users]
+    kept[data.starts[:-1]] = True
+    counts = np.bincount(users[kept], minlength=len(data.starts) - 1)
+    return SequenceData(data.rows[kept], data.ts_ms[kept], np.r_[0, counts.cumsum()], data.is_target[kept])
+
+
+def _cut(
+    data: SequenceData, window: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First event and number of input positions of each window; a window of n positions reads n + 1 events."""
+    n_inputs = np.diff(data.starts) - 1  # the last event of a user is only ever a target
+    first = data.starts[:-1][n_inputs > 0]
+    n_inputs = n_inputs[n_inputs > 0]
+    phase = np.where(n_inputs > window, rng.integers(0, window, len(n_inputs)), 0)
+    n_windows = -(-(n_inputs + phase) // window)
+    user = np.repeat(np.arange(len(first)), n_windows)
+    nth = np.arange(len(user)) - np.repeat(np.r_[0, n_windows.cumsum()[:-1]], n_windows)
+    begin = np.maximum(nth * window - phase[user], 0)
+    end = np.minimum((nth + 1) * window - phase[user], n_inputs[user])
+    return first[user] + begin, end - begin
+
+
+def _gather(data: SequenceData, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]  # (B, L)
+    at = np.where(real, starts[:, None] + columns, starts[:, None])
+    return Batch(
+        rows=torch.from_numpy(np.where(real, data.rows[at], 0)),
+        targets=torch.from_numpy(np.where(real, data.rows[at + 1], 0)),
+        is_target=torch.from_numpy(real & data.is_target[at + 1]),
+        lengths=torch.from_numpy(lengths),
+    )

@@ -1,0 +1,106 @@
+"""Hyper-parameters. Each dataclass checks itself and is saved with the weights it made."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of M2SE. Defaults are MP4SR's sizes (arXiv 2303.11879, section 5.1).
+
+    Args:
+        text_dim: Width of one text part as the text tower gives it.
+        image_dim: Width of one image part as the image tower gives it.
+        dim: Model width D.
+        n_layers: Transformer blocks.
+        n_heads: Attention heads.
+        inner_dim: Width inside a block's feed-forward.
+        window: Positions L the encoder sees at most.
+        n_experts: Experts E of each modality's adaptor.
+        dropout: Share dropped inside experts and blocks.
+        temperature: Divides the cosine scores.
+    """
+
+    text_dim: int
+    image_dim: int
+    dim: int = 64
+    n_layers: int = 2
+    n_heads: int = 2
+    inner_dim: int = 256
+    window: int = 50
+    n_experts: int = 8
+    dropout: float = 0.2
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot work, naming the value."""
+        for name in ("text_dim", "image_dim", "dim", "n_layers", "n_heads", "inner_dim", "window", "n_experts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.dim % self.n_heads:
+            raise ValueError(f"dim={self.dim} must be divisible by n_heads={self.n_heads}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        if self.temperature <= 0.0:
+            raise ValueError(f"temperature={self.temperature} must be positive")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `asdict` wrote; unknown names are an error, not ignored."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown encoder settings {sorted(unknown)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained: one pretraining phase, then one fine-tuning phase.
+
+    Args:
+        pretrain_epochs: Passes with the two contrastive objectives.
+        finetune_epochs: Passes with the next-item softmax over the catalogue.
+        batch_size: Windows per step.
+        pretrain_lr: Peak learning rate of pretraining.
+        finetune_lr: Peak learning rate of fine-tuning.
+        weight_decay: Decoupled weight decay of AdamW.
+        clip_norm: Largest gradient norm.
+        warmup_share: Share of a phase's steps over which the learning rate rises; then it falls linearly to 0.
+        max_mixup: Complementary mixup swaps a share p ~ U(0, max_mixup) of the positions.
+        max_item_drop: Random item drop removes a share ~ U(0, max_item_drop); the first item stays.
+        cmcl_weight: lambda of the cross-modality term.
+        id_dropout: Share of items a step sees without their ID, so that content alone also works.
+        distillation_weight: Pull towards the previous model's predictions (0 where there is none).
+        seed: Of everything drawn.
+    """
+
+    pretrain_epochs: int = 3
+    finetune_epochs: int = 8
+    batch_size: int = 128
+    pretrain_lr: float = 1e-3
+    finetune_lr: float = 2e-3
+    weight_decay: float = 1e-2
+    clip_norm: float = 5.0
+    warmup_share: float = 0.05
+    max_mixup: float = 0.5
+    max_item_drop: float = 0.2
+    cmcl_weight: float = 0.01
+    id_dropout: float = 0.1
+    distillation_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, naming value and range."""
+        for name in ("max_mixup", "max_item_drop", "id_dropout", "warmup_share"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        if min(self.pretrain_epochs, self.finetune_epochs) < 0:
+            raise ValueError(
+                f"epochs must not be negative: pretrain={self.pretrain_epochs}, finetune={self.finetune_epochs}"
+            )

@@ -1,0 +1,84 @@
+"""What M2SE learns from: MP4SR's two contrastive objectives (arXiv 2303.11879, section 4.3), the next-item softmax of
+fine-tuning (section 4.4), and distillation from the previous model of a continual cycle.
+
+`M` is the number of predicted positions in a batch, `U` its distinct items. A batch's items enter a denominator once
+each, however often they occur, so a pair with the same target is never its own negative.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    """Modality-specific next-item prediction: InfoNCE of each stream against its own modality (equation 9).
+
+    Args:
+        states: (M, 2D), text and image state side by side, each of length 1.
+        items: (U, 2D), text and image vector of the batch's distinct items, each of length 1.
+        targets: (M,) int64, row of `items` that came next.
+        temperature: 0.07 in the paper.
+
+    Returns:
+        Scalar, text term plus image term.
+    """
+    state_text, state_image = states.chunk(2, dim=-1)
+    item_text, item_image = items.chunk(2, dim=-1)
+    text = functional.cross_entropy(state_text @ item_text.T / temperature, targets)
+    image = functional.cross_entropy(state_image @ item_image.T / temperature, targets)
+    return text + image
+
+
+def cmcl(states: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    """Cross-modality contrastive learning between the two streams of one sequence, symmetric (equation 10).
+
+    Negatives are the other sequences in both streams; those with the same target are left out of the denominator.
+
+    Args:
+        states: (B, 2D), one position of each sequence, text and image state side by side, each of length 1.
+        targets: (B,) int64, what came next there.
+        temperature: 0.07 in the paper.
+
+    Returns:
+        Scalar, mean over both directions.
+    """
+    text, image = states.chunk(2, dim=-1)
+    both = torch.cat([text, image])  # (2B, D)
+    n = len(targets)
+    same_target = (targets[:, None] == targets[None, :]).repeat(2, 2)  # (2B, 2B)
+    partner = torch.arange(2 * n).roll(n)  # text i <-> image i
+    excluded = same_target.scatter(1, partner[:, None], False)  # noqa: FBT003 - the positive pair stays in
+    scores = (both @ both.T / temperature).masked_fill(excluded, float("-inf"))
+    return functional.cross_entropy(scores, partner)
+
+
+def next_item(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    """Softmax cross-entropy over the whole catalogue on the sum of both streams' cosines (equation 12).
+
+    Args:
+        states: (M, 2D).
+        items: (N, 2D), every item of the catalogue.
+        targets: (M,) int64, row of `items` that came next.
+        temperature: 0.07 in the paper.
+
+    Returns:
+        Scalar, mean over positions.
+    """
+    return functional.cross_entropy(states @ (items / temperature).T, targets)
+
+
+def distillation(states: Tensor, items: Tensor, teacher_scores: Tensor, *, temperature: float) -> Tensor:
+    """KL divergence from the previous model's distribution over the items it knew.
+
+    Args:
+        states: (M, 2D) of the model that learns.
+        items: (N, 2D) of the model that learns, N at least the teacher's.
+        teacher_scores: (M, N_t), the previous model's scores, its own temperature applied.
+        temperature: Of the model that learns.
+
+    Returns:
+        Scalar, mean over positions.
+    """
+    known = items[: teacher_scores.shape[1]] / temperature
+    student = (states @ known.T).log_softmax(-1)
+    return functional.kl_div(student, teacher_scores.log_softmax(-1), log_target=True, reduction="batchmean")
