@@ -130,9 +130,7 @@ def _drop_items(data: SequenceData, max_share: float, rng: np.random.Generator) 
     return SequenceData(data.rows[kept], data.ts_ms[kept], np.r_[0, counts.cumsum()], data.is_target[kept])
 
 
-def _cut(
-    data: SequenceData, window: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cut(data: SequenceData, window: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First event and number of input positions of each window; a window of n positions reads n + 1 events."""
     n_inputs = np.diff(data.starts) - 1  # the last event of a user is only ever a target
     first = data.starts[:-1][n_inputs > 0]

@@ -34,7 +34,16 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot work, naming the value."""
-        for name in ("text_dim", "image_dim", "dim", "n_layers", "n_heads", "inner_dim", "window", "n_experts"):
+        for name in (
+            "text_dim",
+            "image_dim",
+            "dim",
+            "n_layers",
+            "n_heads",
+            "inner_dim",
+            "window",
+            "n_experts",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.dim % self.n_heads:

@@ -106,7 +106,8 @@ class Block(nn.Module):
         heads = self.qkv(states).view(batch, length, 3, self.n_heads, dim // self.n_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, L, D/H)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        attended: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return attended
 
     def _drop(self, states: Tensor) -> Tensor:
         return functional.dropout(states, self.dropout, self.training)
@@ -132,7 +133,8 @@ class SequenceEncoder(nn.Module):
         states = functional.dropout(states, self.dropout, self.training)
         for block in self.blocks:
             states = block(states)
-        return self.norm_output(states)
+        normed: Tensor = self.norm_output(states)
+        return normed
 
 
 class M2SE(nn.Module):
@@ -161,9 +163,7 @@ class M2SE(nn.Module):
 
     def encode_content(self, content: ContentTable) -> ItemVectors:
         """Adapt the content of every item of `content`; no ID enters."""
-        return ItemVectors(
-            self.text(content.text, content.text_mask), self.image(content.image, content.image_mask)
-        )
+        return ItemVectors(self.text(content.text, content.text_mask), self.image(content.image, content.image_mask))
 
     def encode_items(
         self, content: ContentTable, *, id_dropout: float = 0.0, generator: torch.Generator | None = None
@@ -178,7 +178,7 @@ class M2SE(nn.Module):
         vectors = self.encode_content(content)
         if not len(self.ids):
             return vectors
-        ids = self.ids
+        ids: Tensor = self.ids
         if id_dropout:
             ids = ids * (torch.rand(len(ids), 1, generator=generator) >= id_dropout)
         ids = functional.pad(ids, (0, 0, 0, len(vectors.text) - len(ids)))  # (N, D)

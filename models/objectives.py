@@ -1,5 +1,7 @@
-"""What M2SE learns from: MP4SR's two contrastive objectives (arXiv 2303.11879, section 4.3), the next-item softmax of
-fine-tuning (section 4.4), and distillation from the previous model of a continual cycle.
+"""What M2SE learns from.
+
+MP4SR's two contrastive objectives (arXiv 2303.11879, section 4.3), the next-item softmax of fine-tuning (section 4.4),
+and distillation from the previous model of a continual cycle.
 
 `M` is the number of predicted positions in a batch, `U` its distinct items. A batch's items enter a denominator once
 each, however often they occur, so a pair with the same target is never its own negative.
@@ -47,7 +49,7 @@ def cmcl(states: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     n = len(targets)
     same_target = (targets[:, None] == targets[None, :]).repeat(2, 2)  # (2B, 2B)
     partner = torch.arange(2 * n).roll(n)  # text i <-> image i
-    excluded = same_target.scatter(1, partner[:, None], False)  # noqa: FBT003 - the positive pair stays in
+    excluded = same_target.scatter(1, partner[:, None], value=0)  # the positive pair stays in
     scores = (both @ both.T / temperature).masked_fill(excluded, float("-inf"))
     return functional.cross_entropy(scores, partner)
 

@@ -1,0 +1,113 @@
+"""The items a model can score: an append-only table that grows while others read it.
+
+A changed item gets a new row and its old one dies; a removed item's row dies. Readers take `table()` once and work on
+it; what is appended meanwhile lies beyond what they see, so nobody waits for anybody.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.m2se import ItemVectors
+
+FIRST_CAPACITY = 1024
+
+
+class ItemTable(NamedTuple):
+    """One moment of the index.
+
+    Args:
+        vectors: text and image (capacity, D), what a sequence is read with.
+        directions: (capacity, 2D), what a state is scored against.
+        alive: (capacity,) bool, False for a removed or replaced item.
+        item_ids: Id of each row; may grow while it is read, rows beyond `n` are not part of this moment.
+        n: Rows that exist.
+    """
+
+    vectors: ItemVectors
+    directions: Tensor
+    alive: Tensor
+    item_ids: list[str]
+    n: int
+
+
+class ItemIndex:
+    """Append-only item vectors with a row for each live item.
+
+    Args:
+        dim: Model width D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._lock = threading.Lock()
+        self._row_of: dict[str, int] = {}
+        self._table = _empty(dim, FIRST_CAPACITY)
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._row_of
+
+    def table(self) -> ItemTable:
+        """The index as it is now. Look rows up before, never after, taking the table: a table has every older row."""
+        return self._table
+
+    def row(self, item_id: str) -> int | None:
+        """Row of a live item, else None."""
+        return self._row_of.get(item_id)
+
+    def live_ids(self) -> list[str]:
+        """Ids of the live items, oldest row first."""
+        with self._lock:
+            return list(self._row_of)
+
+    def append(self, item_ids: Sequence[str], vectors: ItemVectors) -> None:
+        """Add items, or replace those that exist.
+
+        Args:
+            item_ids: N ids, each once.
+            vectors: text and image (N, D).
+        """
+        with self._lock:
+            table = self._room_for(len(item_ids))
+            new = slice(table.n, table.n + len(item_ids))
+            table.vectors.text[new] = vectors.text
+            table.vectors.image[new] = vectors.image
+            table.directions[new] = vectors.directions()
+            table.alive[new] = True
+            table.item_ids.extend(item_ids)
+            replaced = [self._row_of[item_id] for item_id in item_ids if item_id in self._row_of]
+            table.alive[replaced] = False
+            self._table = table._replace(n=new.stop)
+            self._row_of.update(zip(item_ids, range(new.start, new.stop), strict=True))
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Take items out; unknown ones are passed over. Their vectors stay readable for whoever holds a table."""
+        with self._lock:
+            for item_id in item_ids:
+                row = self._row_of.pop(item_id, None)
+                if row is not None:
+                    self._table.alive[row] = False
+
+    def _room_for(self, n_new: int) -> ItemTable:
+        old = self._table
+        if old.n + n_new <= len(old.alive):
+            return old
+        grown = _empty(old.vectors.text.shape[1], max(2 * len(old.alive), old.n + n_new))
+        for target, source in (
+            (grown.vectors.text, old.vectors.text),
+            (grown.vectors.image, old.vectors.image),
+        ):
+            target[: old.n] = source[: old.n]
+        grown.directions[: old.n] = old.directions[: old.n]
+        grown.alive[: old.n] = old.alive[: old.n]
+        return grown._replace(item_ids=list(old.item_ids), n=old.n)
+
+
+def _empty(dim: int, capacity: int) -> ItemTable:
+    vectors = ItemVectors(torch.zeros(capacity, dim), torch.zeros(capacity, dim))
+    return ItemTable(vectors, torch.zeros(capacity, 2 * dim), torch.zeros(capacity, dtype=torch.bool), [], 0)

@@ -1,0 +1,201 @@
+"""One model version, ready to answer: sequences of item ids in, the best items out.
+
+Built from a bundle and the catalogue's content. The weights never change; items come and go through the index, and an
+item without a learned ID is placed by its content alone.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
+from models.config import EncoderConfig
+from models.content import ContentTable
+from models.item_index import ItemIndex, ItemTable
+from models.m2se import M2SE, ItemVectors
+
+
+class UnknownItem(KeyError):
+    """The item is not in the model's index: never seen, removed, or not encoded yet."""
+
+
+@dataclass(frozen=True)
+class FeedRequest:
+    """Who asks.
+
+    Args:
+        items: The user's items, oldest first; unknown ones are passed over, only the newest `window` count.
+        exclude: Items that may not be recommended.
+        k: Items wanted.
+    """
+
+    items: Sequence[str]
+    exclude: Collection[str] = ()
+    k: int = 10
+
+
+@dataclass(frozen=True)
+class ScoredItem:
+    """An item and its score: the sum of both streams' cosines over the temperature, higher is better."""
+
+    item_id: str
+    score: float
+
+
+class Ranker:
+    """A model version with the items it can rank.
+
+    Args:
+        model: Trained encoder; put into evaluation mode.
+        item_ids: Items that own the model's ID vectors, in order.
+        manifest: Where the version came from.
+    """
+
+    def __init__(self, model: M2SE, item_ids: Sequence[str], manifest: Manifest) -> None:
+        if len(item_ids) != len(model.ids):
+            raise ValueError(f"{len(item_ids)} item ids for {len(model.ids)} ID vectors")
+        self.model = model.eval()
+        self.manifest = manifest
+        self.version = manifest.version
+        self._id_row = {item_id: row for row, item_id in enumerate(item_ids)}
+        self._index = ItemIndex(model.config.dim)
+
+    @classmethod
+    def load(cls, bundle: Bundle, content: ContentTable) -> "Ranker":
+        """Read a bundle and place every item of `content`.
+
+        Raises:
+            DamagedBundle: the weights do not fit the configuration in the manifest.
+            ContentError: the content has other widths than the model was trained on.
+        """
+        model, item_ids = load_model(bundle)
+        ranker = cls(model, item_ids, bundle.manifest)
+        ranker.add_items(content)
+        return ranker
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._index
+
+    @property
+    def n_items(self) -> int:
+        """Items that can be recommended now."""
+        return len(self._index)
+
+    @property
+    def item_ids(self) -> list[str]:
+        """Items that can be recommended now."""
+        return self._index.live_ids()
+
+    @torch.inference_mode()
+    def add_items(self, content: ContentTable) -> None:
+        """Place items, or place them anew after their content changed."""
+        if not len(content):
+            return
+        vectors = self.model.encode_content(content)
+        rows = torch.tensor([self._id_row.get(item_id, -1) for item_id in content.item_ids])
+        ids = torch.zeros_like(vectors.text)
+        ids[rows >= 0] = self.model.ids[rows[rows >= 0]]
+        self._index.append(content.item_ids, ItemVectors(vectors.text + ids, vectors.image + ids))
+
+    def remove_items(self, item_ids: Sequence[str]) -> None:
+        """Recommend these items no more."""
+        self._index.remove(item_ids)
+
+    @torch.inference_mode()
+    def recommend(self, requests: Sequence[FeedRequest]) -> list[list[ScoredItem]]:
+        """The best items for each request, best first; empty where no item of a request is known."""
+        excluded = [self._rows(request.exclude) for request in requests]
+        scores, table = self._scores([request.items for request in requests])
+        answers = []
+        for request, row, gone in zip(requests, scores, excluded, strict=True):
+            row[gone] = -torch.inf
+            answers.append(_best(row, table, request.k))
+        return answers
+
+    @torch.inference_mode()
+    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+        """Score every item for each sequence, for evaluation.
+
+        Returns:
+            (B, N) float32 and the N item ids; -inf where an item is no longer live (an id may then stand twice, its
+            live row last) or no item of the sequence is known.
+        """
+        scores, table = self._scores(sequences)
+        return scores.numpy(), table.item_ids[: table.n]
+
+    @torch.inference_mode()
+    def similar(self, item_id: str, k: int) -> list[ScoredItem]:
+        """The items closest to one, by the mean cosine of both modalities in [-1, 1], without itself.
+
+        Raises:
+            UnknownItem: it is not in the index.
+        """
+        row = self._index.row(item_id)
+        if row is None:
+            raise UnknownItem(item_id)
+        table = self._index.table()
+        scores = table.directions[: table.n] @ table.directions[row] / 2.0
+        scores = scores.masked_fill(~table.alive[: table.n], -torch.inf)
+        scores[row] = -torch.inf
+        return _best(scores, table, k)
+
+    def _rows(self, item_ids: Collection[str]) -> list[int]:
+        return [row for item_id in item_ids if (row := self._index.row(item_id)) is not None]
+
+    def _scores(self, sequences: Sequence[Sequence[str]]) -> tuple[Tensor, ItemTable]:
+        """Scores (B, N) under one moment of the index; -inf for dead rows and for sequences without a known item."""
+        window = self.model.config.window
+        rows = [self._rows(sequence)[-window:] for sequence in sequences]
+        table = self._index.table()
+        states = self._last_states(rows, table.vectors)
+        scores = states @ table.directions[: table.n].T / self.model.config.temperature
+        scores.masked_fill_(~table.alive[: table.n], -torch.inf)
+        empty = torch.tensor([not known for known in rows])
+        return scores.masked_fill_(empty[:, None], -torch.inf), table
+
+    def _last_states(self, rows: Sequence[Sequence[int]], vectors: ItemVectors) -> Tensor:
+        """State after each sequence's last item, (B, 2D); shorter sequences are padded on the right with row 0."""
+        lengths = torch.tensor([max(len(known), 1) for known in rows])
+        padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
+        for at, known in enumerate(rows):
+            padded[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
+        states = self.model.encode_sequences(vectors.at(padded))
+        return states[torch.arange(len(rows)), lengths - 1]
+
+
+def _best(scores: Tensor, table: ItemTable, k: int) -> list[ScoredItem]:
+    """Top k of scores (N,), dead and excluded rows left out."""
+    values, rows = scores.topk(min(k, len(scores)))
+    return [
+        ScoredItem(table.item_ids[row], value)
+        for value, row in zip(values.tolist(), rows.tolist(), strict=True)
+        if value > -torch.inf
+    ]
+
+
+def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
+    """The encoder of a bundle and the items that own its ID vectors.
+
+    Raises:
+        DamagedBundle: weights, configuration and item ids do not fit each other.
+    """
+    item_ids = bundle.item_ids()
+    try:
+        model = M2SE(EncoderConfig.from_dict(bundle.manifest.config["encoder"]), n_ids=len(item_ids))
+        model.load_state_dict(load_file(bundle.weights))
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as exc:
+        raise damaged(bundle.path, f"{WEIGHTS} does not fit the configuration: {str(exc)[:300]}") from exc
+    return model.eval(), item_ids
+
+
+def write_model(folder: Path, model: M2SE, item_ids: Sequence[str]) -> None:
+    """Write weights and item ids into a bundle's stage."""
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    write_item_ids(folder, item_ids)
