@@ -40,9 +40,7 @@ class Topic:
         if self.retention_ms is not None and self.retention_ms < 1:
             raise ValueError(f"topic {self.name!r} has retention_ms={self.retention_ms}; None keeps all")
         if self.max_message_bytes < 1:
-            raise ValueError(
-                f"topic {self.name!r} has max_message_bytes={self.max_message_bytes}; use 1 or more"
-            )
+            raise ValueError(f"topic {self.name!r} has max_message_bytes={self.max_message_bytes}; use 1 or more")
 
 
 def topics(partitions: int = 4, *, retention_ms: int = RETENTION_MS) -> dict[str, Topic]:
