@@ -39,27 +39,27 @@ class RegistryError(Exception):
     """
 
 
-class UnknownVersion(RegistryError):  # noqa: N818 - the tree above reads as a sentence
+class UnknownVersion(RegistryError):
     """No bundle of that name."""
 
 
-class DamagedPointer(RegistryError):  # noqa: N818
+class DamagedPointer(RegistryError):
     """`current.json` cannot be read, or names a bundle that is gone."""
 
 
-class DamagedBundle(RegistryError):  # noqa: N818
+class DamagedBundle(RegistryError):
     """A file of a bundle is missing, changed, or of another format."""
 
 
-class PromotionPaused(RegistryError):  # noqa: N818
+class PromotionPaused(RegistryError):
     """An operator rolled back, so the gate may not promote."""
 
 
-class NothingToRollBack(RegistryError):  # noqa: N818
+class NothingToRollBack(RegistryError):
     """The pointer knows no previous version."""
 
 
-class RegistryBusy(RegistryError):  # noqa: N818
+class RegistryBusy(RegistryError):
     """Another process held the registry's lock past the deadline; may be retried."""
 
 
@@ -78,14 +78,17 @@ class DataSpan:
     n_events: int = 0
 
     def is_within(self, position: dict[int, int]) -> bool:
-        """Whether a reader whose next offsets are `position` has already passed every event trained on.
+        """Whether a reader has already passed every event trained on.
 
-        >>> DataSpan(offsets={0: 5}).is_within({0: 5, 1: 9})
+        Args:
+            position: next offset by partition it holds; partitions it does not hold are not asked.
+
+        >>> DataSpan(offsets={0: 5, 2: 7}).is_within({0: 5, 1: 9})
         True
         >>> DataSpan(offsets={0: 5}).is_within({0: 4, 1: 9})
         False
         """
-        return all(position.get(partition, 0) >= offset for partition, offset in self.offsets.items())
+        return all(offset >= self.offsets.get(partition, 0) for partition, offset in position.items())
 
 
 @dataclass(frozen=True)

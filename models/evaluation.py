@@ -1,8 +1,8 @@
 """How good the rankings were: Recall@k, NDCG@k and MRR by two protocols, with intervals over users.
 
 *Filtered* takes the items the user has seen out of the candidates; a target that is one of them is dropped
-and counted, never let back in, since that would tell the answer. *Unfiltered* keeps all; it is reported beside
-the other and decides nothing, since a penalty on seen items alone wins it.
+and counted, never let back in, since that would tell the answer. *Unfiltered* keeps all; it is reported
+beside the other and decides nothing, since a penalty on seen items alone wins it.
 The gate, the watcher and the benchmarks score through this one module.
 """
 
@@ -116,6 +116,5 @@ def compare(new: Tally, old: Tally, *, seed: int = 0) -> dict[str, Interval]:
     order = old.by_user.rows(new.by_user.users)
     gains = new.by_user.sums - old.by_user.sums[order]
     return {
-        name: mean_interval(gains[:, column], new.by_user.counts, seed=seed)
-        for column, name in enumerate(new.metrics)
+        name: mean_interval(gains[:, column], new.by_user.counts, seed=seed) for column, name in enumerate(new.metrics)
     }

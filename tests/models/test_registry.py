@@ -138,9 +138,7 @@ def test_rollback_by_the_gate_does_not_pause(tmp_path: Path) -> None:
 
 def test_rollback_without_a_previous_version_says_so(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    with pytest.raises(
-        NothingToRollBack, match="no model is current; choose one with `freshet models promote"
-    ):
+    with pytest.raises(NothingToRollBack, match="no model is current; choose one with `freshet models promote"):
         registry.rollback(by="operator", reason="")
     only = publish(registry)
     registry.promote(only, by="gate", reason="")
@@ -204,9 +202,7 @@ def test_a_changed_file_is_a_damaged_bundle_and_is_not_promoted(tmp_path: Path) 
     version = publish(registry)
     registry.open(version).weights.write_bytes(b"changed")
 
-    with pytest.raises(
-        DamagedBundle, match=r"model\.safetensors does not match its checksum; promote another"
-    ):
+    with pytest.raises(DamagedBundle, match=r"model\.safetensors does not match its checksum; promote another"):
         registry.promote(version, by="operator", reason="")
     assert registry.current() is None
 
@@ -228,9 +224,7 @@ def test_a_missing_file_is_a_damaged_bundle(tmp_path: Path) -> None:
         ({"data": None}, "field missing or of another type"),
     ],
 )
-def test_a_manifest_of_another_shape_is_a_damaged_bundle(
-    tmp_path: Path, change: dict[str, object], why: str
-) -> None:
+def test_a_manifest_of_another_shape_is_a_damaged_bundle(tmp_path: Path, change: dict[str, object], why: str) -> None:
     registry = registry_at(tmp_path)
     path = registry.path(publish(registry)) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -320,9 +314,7 @@ def test_two_processes_moving_the_pointer_lose_nothing(tmp_path: Path) -> None:
     registry = Registry(root)
     first, second = publish(registry), publish(registry)
     context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=promote_many, args=(root, version, 20)) for version in (first, second)
-    ]
+    processes = [context.Process(target=promote_many, args=(root, version, 20)) for version in (first, second)]
     for process in processes:
         process.start()
     for process in processes:
@@ -336,7 +328,7 @@ def test_two_processes_moving_the_pointer_lose_nothing(tmp_path: Path) -> None:
     assert {current.version, current.previous} == {first, second}
 
 
-def test_a_model_is_within_a_position_only_when_every_partition_is() -> None:
+def test_a_model_is_within_a_position_only_when_every_partition_held_is() -> None:
     assert DataSpan().is_within({})
-    assert DataSpan(offsets={0: 0, 1: 3}).is_within({1: 3})
-    assert not DataSpan(offsets={0: 1}).is_within({1: 3})
+    assert DataSpan(offsets={0: 9, 1: 3}).is_within({1: 3})
+    assert not DataSpan(offsets={0: 1, 1: 3}).is_within({0: 0, 1: 3})
