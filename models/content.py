@@ -1,6 +1,6 @@
 """What an item says and shows: sentences before the towers, a table of part vectors after them.
 
-The catalog role turns upserts into `ItemText` and image bytes, the towers turn those into part vectors, and
+The catalog role turns upserts into `ItemContent`, the towers turn that into part vectors, and
 `ContentTable` carries the parts of many items to the encoder. A missing text or image is normal: its mask
 row is all False and its vectors are zero.
 """
@@ -28,11 +28,22 @@ class ContentError(ValueError):
 
 
 @dataclass(frozen=True)
-class ItemText:
-    """An item's text as the parts a text tower encodes."""
+class ItemContent:
+    """An item as the towers take it; every part may be missing.
+
+    Attributes:
+        item_id: the item.
+        sentences: its text, the title first, as `split_sentences` gives it.
+        image: a content-addressed reference: the same reference is for ever the same picture.
+        text_vector: the user's own text features, little-endian float16.
+        image_vector: the user's own image features, likewise.
+    """
 
     item_id: str
-    sentences: tuple[str, ...]
+    sentences: tuple[str, ...] = ()
+    image: str | None = None
+    text_vector: bytes | None = None
+    image_vector: bytes | None = None
 
 
 def split_sentences(title: str, text: str, max_sentences: int = MAX_SENTENCES) -> tuple[str, ...]:
@@ -123,16 +134,12 @@ class ContentTable:
         try:
             return torch.tensor([self._row_of[item] for item in item_ids], dtype=torch.int64)
         except KeyError as exc:
-            raise ContentError(
-                f"item {exc.args[0]!r} is not among the {len(self)} items of the table"
-            ) from exc
+            raise ContentError(f"item {exc.args[0]!r} is not among the {len(self)} items of the table") from exc
 
     def select(self, rows: Tensor) -> "ContentTable":
         """The table of the given rows, (n,) int64, in that order."""
         ids = tuple(self.item_ids[row] for row in rows.tolist())
-        return ContentTable(
-            ids, self.text[rows], self.text_mask[rows], self.image[rows], self.image_mask[rows]
-        )
+        return ContentTable(ids, self.text[rows], self.text_mask[rows], self.image[rows], self.image_mask[rows])
 
     def concat(self, other: "ContentTable") -> "ContentTable":
         """Both tables, this one first; parts are padded to the longer of the two.
@@ -160,8 +167,7 @@ def _check_modality(name: str, parts: Tensor, mask: Tensor, n_items: int) -> Non
         raise ContentError(f"{name} has shape {tuple(parts.shape)}, wants ({n_items}, parts, width)")
     if mask.shape != parts.shape[:2] or mask.dtype != torch.bool:
         raise ContentError(
-            f"{name}_mask has shape {tuple(mask.shape)} of {mask.dtype}, "
-            f"wants {tuple(parts.shape[:2])} of torch.bool"
+            f"{name}_mask has shape {tuple(mask.shape)} of {mask.dtype}, wants {tuple(parts.shape[:2])} of torch.bool"
         )
     if not parts.is_floating_point():
         raise ContentError(f"{name} holds {parts.dtype}, wants floating-point vectors")
@@ -174,8 +180,7 @@ def _stack(name: str, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor
     """Parts and masks of both tables as one, padded to the longer part axis."""
     if first[0].shape[2] != second[0].shape[2]:
         raise ContentError(
-            f"{name} widths differ: {first[0].shape[2]} and {second[0].shape[2]}; "
-            "encode both with the same towers"
+            f"{name} widths differ: {first[0].shape[2]} and {second[0].shape[2]}; encode both with the same towers"
         )
     longest = max(first[0].shape[1], second[0].shape[1])
     parts, masks = zip(*(pad_parts(parts, mask, longest) for parts, mask in (first, second)), strict=True)

@@ -1,0 +1,54 @@
+"""Encoded pictures to pixels of one size. What cannot be decoded is missing, never an error."""
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+MAX_PIXELS = 20_000_000  # beyond it a picture is taken for a decompression bomb and not decoded
+
+
+def decode_picture(data: bytes, size: int) -> Tensor | None:
+    """The whole picture at `size` x `size` pixels, its proportions given up.
+
+    Args:
+        data: JPEG, PNG, WebP, GIF or what else Pillow reads.
+        size: pixels on a side.
+
+    Returns:
+        (3, size, size) uint8 RGB, or None where it cannot be decoded.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return None
+            picture.draft("RGB", (size, size))  # a JPEG is decoded at a fraction of its size
+            small = _opaque(picture).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    except Exception:
+        return None
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+
+
+def decode_pictures(images: Sequence[bytes | None], size: int) -> tuple[Tensor, Tensor]:
+    """Many pictures at once, those missing or undecodable left out.
+
+    Returns:
+        Rows (n,) int64 of `images`, and their pixels (n, 3, size, size) uint8.
+    """
+    decoded = [None if data is None else decode_picture(data, size) for data in images]
+    rows = [row for row, pixels in enumerate(decoded) if pixels is not None]
+    pixels = [pixels for pixels in decoded if pixels is not None]
+    empty = torch.empty(0, 3, size, size, dtype=torch.uint8)
+    return torch.tensor(rows, dtype=torch.int64), torch.stack(pixels) if pixels else empty
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """RGB, transparent places white."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    with_alpha = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha).convert("RGB")
