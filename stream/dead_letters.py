@@ -1,0 +1,121 @@
+"""Rejected records: their raw bytes go to the `dead-letter` topic, and can be replayed once the cause is mended.
+
+for record in batch:
+    try: ... decode ...
+    except BadEvent as exc: dead_letters.send(record, reason=str(exc))
+dead_letters.flush(timeout_s)      # before the commit: a rejected record is never just gone
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from stream.events import BadEvent, DeadLetter, decode_dead_letter, encode
+from stream.log import Log, LogUnavailable, Message, Position, Record
+from stream.topics import DEAD_LETTER
+
+MAX_REASON_LENGTH = 2_000
+_REPLAY_BATCH = 500
+
+Select = Callable[[DeadLetter], bool]
+
+
+class Replayed(NamedTuple):
+    """What a replay did; `next_offset` is where the next one starts."""
+
+    n_replayed: int
+    n_skipped: int
+    next_offset: int
+
+
+class DeadLetters:
+    """The way to the `dead-letter` topic, for one thread."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._waiting: list[Future[list[Position]]] = []
+
+    def send(self, record: Record, reason: str) -> None:
+        """Queue a rejected record; flush() makes sure of it.
+
+        Raises:
+            QueueFull: retriable; it was not queued.
+        """
+        letter = DeadLetter(
+            source_topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
+            ts_ms=time.time_ns() // 1_000_000,
+        )
+        message = Message(record.topic.encode("utf-8"), encode(letter))
+        self._waiting.append(self._log.publish(DEAD_LETTER, [message]))
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all that was sent is durable; to be called before the commit.
+
+        Raises:
+            LogUnavailable: some are not; do not commit, so that their records come again.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            try:
+                future.result(max(0.0, deadline_s - time.monotonic()))
+            except TimeoutError:
+                raise LogUnavailable(
+                    f"{len(waiting)} dead letters are not durable after timeout_s={timeout_s}; do not commit"
+                ) from None
+
+
+def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, timeout_s: float) -> Replayed:
+    """Publish dead letters again to the topics they came from, with their own key and bytes.
+
+    Records are idempotent, so a replay may be repeated; `next_offset` of the last one avoids it.
+
+    Args:
+        log: holds the `dead-letter` topic.
+        from_offset: in the one partition of that topic.
+        select: which to replay; None is all.
+        timeout_s: for each batch to be durable.
+
+    Raises:
+        LogUnavailable: a batch is not durable; replay again.
+        UnknownTopic: a source topic is not one of this log; leave it out with select.
+    """
+    end = log.ends(DEAD_LETTER)[0]
+    reader = log.reader(DEAD_LETTER, partitions=[0])
+    n_replayed = n_read = 0
+    next_offset = from_offset
+    try:
+        while next_offset < end:
+            reader.poll(max_records=0, timeout_s=0)  # takes the partition, so that it can be sought
+            reader.seek(0, next_offset)
+            records = [r for r in reader.poll(max_records=_REPLAY_BATCH, timeout_s=0) if r.offset < end]
+            if not records:
+                break
+            n_replayed += _replay_batch(log, records, select, timeout_s)
+            n_read += len(records)
+            next_offset = records[-1].offset + 1
+    finally:
+        reader.close()
+    return Replayed(n_replayed, n_read - n_replayed, max(next_offset, end))
+
+
+def _replay_batch(log: Log, records: Sequence[Record], select: Select | None, timeout_s: float) -> int:
+    n_replayed = 0
+    for record in records:
+        try:
+            letter = decode_dead_letter(record.value)
+        except BadEvent:  # not written by DeadLetters: nothing to replay, counted as skipped
+            continue
+        if select is None or select(letter):
+            log.publish(letter.source_topic, [Message(letter.key, letter.value)])
+            n_replayed += 1
+    log.flush(timeout_s)
+    return n_replayed
