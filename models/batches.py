@@ -68,6 +68,14 @@ class SequenceData:
         flags[self.starts[:-1]] = False
         return int(flags.sum())
 
+    def subset(self, kept: NDArray[np.bool_], is_target: NDArray[np.bool_]) -> "SequenceData":
+        """The events marked in `kept`, with new target flags (both (n_events,)); users left empty disappear."""
+        users = self.users()[kept]
+        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.array([], np.int64)
+        return SequenceData(
+            self.rows[kept], self.ts_ms[kept], np.r_[starts, len(users)].astype(np.int64), is_target[kept]
+        )
+
     def users(self) -> NDArray[np.int64]:
         """(n_events,) index of each event's user."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
@@ -126,8 +134,7 @@ def _drop_items(data: SequenceData, max_share: float, rng: np.random.Generator) 
     share = rng.uniform(0.0, max_share, len(data.starts) - 1)
     kept = rng.random(len(data.rows)) >= share[users]
     kept[data.starts[:-1]] = True
-    counts = np.bincount(users[kept], minlength=len(data.starts) - 1)
-    return SequenceData(data.rows[kept], data.ts_ms[kept], np.r_[0, counts.cumsum()], data.is_target[kept])
+    return data.subset(kept, data.is_target)
 
 
 def _cut(data: SequenceData, window: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -103,6 +103,20 @@ class Trainer:
                 self.progress = Progress(phase, epoch + 1)
                 on_epoch(report)
 
+    def resume(
+        self, progress: Progress, weights: dict[str, Tensor], optimizer_state: dict[int, dict[str, Tensor]]
+    ) -> None:
+        """Go on from an earlier run's state after `progress`.
+
+        Raises:
+            RuntimeError: the weights are of another shape.
+        """
+        self.model.load_state_dict(weights)
+        self.progress = progress
+        self.optimizer = self._new_optimizer(progress.phase)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+
     def _n_epochs(self, phase: Phase) -> int:
         return self.config.pretrain_epochs if phase == "pretrain" else self.config.finetune_epochs
 

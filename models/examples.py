@@ -1,0 +1,79 @@
+"""Held-out events as questions: which item came next, given what the user had done before that second.
+
+A user's same-second events are one block: each is asked from the state before the block, and none of the block's other
+items is known.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.batches import MS_PER_SECOND, SequenceData
+from models.evaluation import Tally
+from models.ranker import Ranker
+from models.ranks import NOT_A_CANDIDATE, Excluded, rank_counts, without
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question.
+
+    Args:
+        user: Whose event.
+        history: Item ids before the event's second, oldest first, all of them.
+        target: The item that came.
+    """
+
+    user: int
+    history: tuple[str, ...]
+    target: str
+
+
+def examples(
+    data: SequenceData, item_ids: Sequence[str], *, asked: NDArray[np.bool_], limit: int, seed: int
+) -> list[Example]:
+    """Questions about the events marked in `asked` whose user has a history.
+
+    Args:
+        data: All histories; rows index `item_ids`.
+        item_ids: Ids of the catalogue rows.
+        asked: (n_events,) bool.
+        limit: At most so many, drawn by `seed`.
+        seed: Of the draw.
+    """
+    users = data.users()
+    first = data.starts[users]  # where each event's user starts
+    seconds = data.ts_ms // MS_PER_SECOND
+    new_block = np.r_[True, (users[1:] != users[:-1]) | (seconds[1:] != seconds[:-1])] if len(users) else asked
+    block_start = np.maximum.accumulate(np.where(new_block, np.arange(len(users)), 0))
+    usable = np.flatnonzero(asked & data.is_target & (block_start > first))
+    if len(usable) > limit:
+        usable = np.sort(np.random.default_rng(seed).choice(usable, limit, replace=False))
+    return [
+        Example(
+            user=int(users[at]),
+            history=tuple(item_ids[row] for row in data.rows[first[at] : block_start[at]]),
+            target=item_ids[data.rows[at]],
+        )
+        for at in usable
+    ]
+
+
+def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: int = 256) -> Tally:
+    """Full filtered ranking of every question's target among the ranker's live items."""
+    tally = Tally()
+    for batch in _batched(questions, batch_size):
+        scores, item_ids = ranker.scores([question.history for question in batch])
+        row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+        targets = np.array([row_of.get(question.target, NOT_A_CANDIDATE) for question in batch], dtype=np.int64)
+        seen = Excluded.of([[row_of[item] for item in question.history if item in row_of] for question in batch])
+        counts = without(rank_counts(scores, targets), scores, targets, excluded=seen)
+        tally.add([question.user for question in batch], counts)
+    return tally
+
+
+def _batched(questions: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    for start in range(0, len(questions), size):
+        yield questions[start : start + size]
