@@ -40,7 +40,8 @@ class Columns(NamedTuple):
 
     def take(self, index: Int64s | Bools) -> Columns:
         """The events at `index`, in its order."""
-        return Columns(*(column[index] for column in self))
+        rows, times, hashes, items, kinds = self
+        return Columns(rows[index], times[index], hashes[index], items[index], kinds[index])
 
     def entries(self) -> list[Entry]:
         """The events as entries."""
@@ -97,13 +98,15 @@ class Rings:
         newest = (self._starts[events.rows] + sizes - 1) % self.length
         times, hashes = self._keys(events.rows, newest)
         after = (events.times > times) | ((events.times == times) & (events.hashes > hashes))
-        return after | (sizes == 0)
+        result: Bools = after | (sizes == 0)
+        return result
 
     def is_before_oldest(self, events: Columns) -> Bools:
         """Whether each event is older than all of a full row, (n,)."""
         times, hashes = self._keys(events.rows, self._starts[events.rows].astype(np.int64))
         before = (events.times < times) | ((events.times == times) & (events.hashes < hashes))
-        return before & (self._sizes[events.rows] == self.length)
+        result: Bools = before & (self._sizes[events.rows] == self.length)
+        return result
 
     def append(self, events: Columns) -> Columns:
         """Put each event at the end of its row; the rows are distinct.

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.event_batch import Batch, event_hash, prepare
 from consumers.rings import Bools, Columns, Entry, Int64s, Rings
 from consumers.seen import SeenOverflow
 from stream.events import Interaction
@@ -36,29 +35,6 @@ class HistoryEntry(NamedTuple):
     item_id: str
     ts_ms: int
     kind: int
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Events made ready for a store, without touching it.
-
-    Attributes:
-        entering: (n,) places in the original batch of the n events that enter sequences.
-        n_events: size of the original batch.
-        user_ids: of the n events.
-        item_ids: of the n events.
-        times: (n,) event time in milliseconds.
-        hashes: (n,) of the event ids.
-        kinds: (n,) kind numbers.
-    """
-
-    entering: Int64s
-    n_events: int
-    user_ids: list[str]
-    item_ids: list[str]
-    times: Int64s
-    hashes: NDArray[np.uint64]
-    kinds: NDArray[np.uint8]
 
 
 class SequenceStore:
@@ -138,33 +114,6 @@ class SequenceStore:
         return np.unique(np.concatenate(touched)) if touched else np.zeros(0, np.int64)
 
 
-def event_hash(event_id: str) -> int:
-    """The 64-bit hash an event is known by, the same in every process; never 0."""
-    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
-
-
-def prepare(events: Sequence[Interaction], kinds: EventKinds) -> Batch:
-    """Events as columns; needs no store and so no lock.
-
-    Raises:
-        UnknownKind: a kind outside the set.
-    """
-    numbers = np.array([kinds.number(event.kind) for event in events], np.uint8)
-    enters = np.array([kind.enters_sequence for kind in kinds])
-    entering = np.flatnonzero(enters[numbers])
-    taken = events if len(entering) == len(events) else [events[i] for i in entering.tolist()]
-    digests = b"".join([blake2b(event.event_id.encode(), digest_size=8).digest() for event in taken])
-    return Batch(
-        entering=entering,
-        n_events=len(events),
-        user_ids=[event.user_id for event in taken],
-        item_ids=[event.item_id for event in taken],
-        times=np.array([event.ts_ms for event in taken], np.int64),
-        hashes=np.maximum(np.frombuffer(digests, "<u8"), np.uint64(1)),
-        kinds=numbers[entering],
-    )
-
-
 def apply(store: SequenceStore, events: Sequence[Interaction], kinds: EventKinds) -> Bools:
     """Apply events in the order given.
 
@@ -174,7 +123,7 @@ def apply(store: SequenceStore, events: Sequence[Interaction], kinds: EventKinds
     Raises:
         UnknownKind: a kind outside the set; nothing was applied.
     """
-    return apply_batch(store, prepare(events, kinds)) == APPLIED
+    return np.equal(apply_batch(store, prepare(events, kinds)), APPLIED)
 
 
 def apply_batch(store: SequenceStore, batch: Batch) -> Results:

@@ -1,0 +1,240 @@
+"""Runs roles: one thread each, poll -> handle -> commit, started again after an error.
+
+Handlers may run twice: a batch that raised, or whose commit was not reached, is read again. A role that keeps its
+own offsets beside its state (`OffsetOwner`) is put back to them whenever it gains a partition; the group's commit
+then only reports lag.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Event, Lock, Thread
+
+import structlog
+
+from consumers.roles import OffsetOwner, Role
+from monitoring.metrics import Metrics
+from stream.log import Log, NotAssigned, Reader, Record
+
+__all__ = ["OffsetOwner", "Role", "RoleHealth", "Runner", "RunnerSettings"]
+
+_LAG_EVERY_S = 1.0
+_MAX_DOUBLINGS = 30
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How roles are read for and restarted.
+
+    Attributes:
+        max_records: of a batch.
+        poll_s: longest wait of a poll, and so of noticing a stop.
+        backoff_s: pause after a first error; doubles up to max_backoff_s.
+        max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
+    """
+
+    max_records: int = 2_000
+    poll_s: float = 0.25
+    backoff_s: float = 0.1
+    max_backoff_s: float = 30.0
+    max_restarts: int = 5
+    window_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class RoleHealth:
+    """How a role does. `state` is starting, running, restarting or stopped."""
+
+    state: str = "starting"
+    is_healthy: bool = True
+    n_restarts: int = 0
+    last_error: str | None = None
+    lag_records: int = 0
+
+
+class Runner:
+    """Starts, watches and stops roles."""
+
+    def __init__(
+        self, log: Log, roles: Sequence[Role], *, metrics: Metrics, settings: RunnerSettings | None = None
+    ) -> None:
+        """Nothing runs yet.
+
+        Raises:
+            ValueError: two roles of one name.
+        """
+        names = [role.name for role in roles]
+        if len(set(names)) < len(names):
+            raise ValueError(f"roles named twice in {names}; names are metric labels and must differ")
+        self._stop = Event()
+        settings = settings or RunnerSettings()
+        self._loops = {role.name: _RoleLoop(log, role, metrics, settings, self._stop) for role in roles}
+
+    def start(self) -> None:
+        """Start a thread for each role."""
+        for loop in self._loops.values():
+            loop.thread.start()
+
+    def health(self) -> dict[str, RoleHealth]:
+        """How each role does, by name."""
+        return {name: loop.health for name, loop in self._loops.items()}
+
+    def stop(self, timeout_s: float) -> list[str]:
+        """Ask all roles to finish their batch, close them, and wait.
+
+        Returns:
+            Names of roles still busy at the deadline; empty when all are closed.
+        """
+        self._stop.set()
+        deadline = time.monotonic() + timeout_s
+        for loop in self._loops.values():
+            if loop.thread.ident is not None:
+                loop.thread.join(max(0.0, deadline - time.monotonic()))
+        return [name for name, loop in self._loops.items() if loop.thread.is_alive()]
+
+
+class _RoleLoop:
+    """One role's thread."""
+
+    def __init__(self, log: Log, role: Role, metrics: Metrics, settings: RunnerSettings, stop: Event) -> None:
+        self.thread = Thread(target=self._run, name=f"role-{role.name}", daemon=True)
+        self._log, self._role, self._metrics = log, role, metrics
+        self._settings, self._stop = settings, stop
+        self._owner = role if isinstance(role, OffsetOwner) else None
+        self._restarts: deque[float] = deque()
+        self._gained: list[int] = []
+        self._is_closing = False  # closing a reader loses its partitions, but the role keeps its state
+        self._is_closed = False
+        self._committed: dict[int, int] | None = None  # what an owner last committed
+        self._reported_at = 0.0
+        self._health = RoleHealth()
+        self._health_lock = Lock()
+
+    @property
+    def health(self) -> RoleHealth:
+        with self._health_lock:
+            return self._health
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._read()
+            except Exception as exc:  # whatever a role raises: the others go on, and this one is tried again
+                self._stop.wait(self._note_error(exc))
+        if not self._is_closed:  # it stopped between an error and its next start
+            self._close_role()
+        self._show(replace(self.health, state="stopped"))
+
+    def _read(self) -> None:
+        reader = self._log.reader(
+            self._role.topic, group=self._role.group, on_gained=self._gained.extend, on_lost=self._on_lost
+        )
+        try:
+            while not self._stop.is_set():
+                self._step(reader)
+            self._close_role()
+            self._commit(reader)
+        finally:
+            self._is_closing = True
+            reader.close()
+            self._is_closing = False
+            self._gained.clear()
+
+    def _step(self, reader: Reader) -> None:
+        """One round, in this order, so that a crash anywhere repeats records and never loses one."""
+        records = reader.poll(max_records=self._settings.max_records, timeout_s=self._settings.poll_s)
+        records = self._take_over(reader, records)  # 1. state of gained partitions
+        if records:
+            self._role.handle(records)  # 2. effects
+        elif self._owner is not None:
+            self._owner.idle()
+        if records and self._owner is None:
+            self._commit(reader)  # 3. last; an owner's commits only report, and need not cost a write a batch
+        self._report(reader)
+
+    def _take_over(self, reader: Reader, records: list[Record]) -> list[Record]:
+        """Put an owner back to its own offsets; what was polled of a gained partition is read again."""
+        if self._owner is None or not self._gained:
+            return records
+        assigned = set(reader.assigned())
+        gone = set(self._owner.positions()) - assigned  # lost while the role was being restarted
+        if gone:
+            self._owner.lost(sorted(gone))
+        gained = sorted(assigned.intersection(self._gained))
+        for partition, offset in self._owner.gained(gained).items():
+            reader.seek(partition, offset)
+        self._gained.clear()
+        return [record for record in records if record.partition not in gained]
+
+    def _commit(self, reader: Reader) -> None:
+        offsets = None if self._owner is None else dict(self._owner.positions())
+        if self._owner is not None and offsets in ({}, self._committed):
+            return
+        try:
+            reader.commit(offsets)
+        except NotAssigned:
+            return  # a partition went to another reader meanwhile, which reads these records again
+        self._committed = offsets
+
+    def _on_lost(self, partitions: tuple[int, ...]) -> None:
+        self._gained[:] = [partition for partition in self._gained if partition not in partitions]
+        if self._owner is not None and not self._is_closing:
+            self._owner.lost(partitions)
+
+    def _close_role(self) -> None:
+        self._is_closed = True
+        try:
+            self._role.close()
+        except Exception as exc:  # the last chance to write is gone; the log still has everything
+            structlog.get_logger().exception("role_close_failed", role=self._role.name, error=str(exc))
+
+    def _note_error(self, exc: Exception) -> float:
+        """Count and show an error; seconds to pause before the next start."""
+        now = time.monotonic()
+        self._restarts.append(now)
+        is_healthy = self._is_within_limit(now)
+        before = self.health
+        logger = structlog.get_logger().bind(role=self._role.name, error=f"{type(exc).__name__}: {exc}")
+        if before.state != "restarting":
+            logger.error("role_failed", exc_info=exc)
+        if before.is_healthy and not is_healthy:
+            logger.error("role_unhealthy", n_restarts=len(self._restarts), window_s=self._settings.window_s)
+        self._metrics.role_restarts_total.labels(role=self._role.name).inc()
+        self._show(
+            replace(
+                before,
+                state="restarting",
+                is_healthy=is_healthy,
+                n_restarts=before.n_restarts + 1,
+                last_error=f"{type(exc).__name__}: {exc}",
+            )
+        )
+        doublings = min(len(self._restarts) - 1, _MAX_DOUBLINGS)
+        return min(self._settings.backoff_s * float(2**doublings), self._settings.max_backoff_s)
+
+    def _is_within_limit(self, now: float) -> bool:
+        while self._restarts and self._restarts[0] < now - self._settings.window_s:
+            self._restarts.popleft()
+        return len(self._restarts) <= self._settings.max_restarts
+
+    def _report(self, reader: Reader) -> None:
+        now = time.monotonic()
+        state = self.health.state
+        if state == "running" and now - self._reported_at < _LAG_EVERY_S:
+            return
+        self._reported_at = now
+        if self._owner is not None:
+            self._commit(reader)
+        lag = sum(reader.lag().values())
+        self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag)
+        is_healthy = self._is_within_limit(now)
+        self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag))
+        if state == "restarting":
+            structlog.get_logger().info("role_recovered", role=self._role.name)
+
+    def _show(self, health: RoleHealth) -> None:
+        with self._health_lock:
+            self._health = health
