@@ -1,0 +1,70 @@
+"""The app factory: the parts in, an ASGI app out. Who serves it (uvicorn) and where is decided above."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from serving import bulk, errors, feeds, health, ingest, items, models, page, pictures, status, users
+from serving.middleware import BodyLimit, EncodedPaths, RequestMetrics
+from serving.openapi import FreshetApp
+from serving.parts import ServingParts
+from serving.state import Serving
+
+ROUTERS = (
+    ingest.router,
+    feeds.router,
+    users.router,
+    bulk.router,
+    pictures.router,
+    items.router,
+    models.router,
+    status.router,
+    health.router,
+    page.router,
+)
+
+
+def create_app(parts: ServingParts) -> FastAPI:
+    """The HTTP process, ready to be served.
+
+    Threads start with the app's lifespan and end with it; exposures that wait are published then.
+    """
+    app = FreshetApp(
+        title="Freshet",
+        version=_version(),
+        description="A streaming multimodal sequential recommender that never stops learning.",
+        lifespan=_lifespan(parts),
+        redirect_slashes=False,
+    )
+    app.kinds = parts.kinds.names
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", page.static_files(), name="static")
+    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes)
+    app.add_middleware(RequestMetrics, metrics=parts.metrics)
+    app.add_middleware(EncodedPaths)  # added last, so first to see a request
+    return app
+
+
+def _lifespan(parts: ServingParts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        serving = Serving(parts)
+        app.state.serving = serving
+        serving.start()
+        try:
+            yield
+        finally:
+            await serving.close()
+
+    return lifespan
+
+
+def _version() -> str:
+    try:
+        return version("freshet")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0"

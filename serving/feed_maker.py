@@ -1,0 +1,141 @@
+"""A batch of feed requests to feeds, on one thread, by one model version.
+
+The newest state of each user is read here, just before scoring. Without a model, or for somebody it knows nothing
+of, popular items stand in and the feed says why. Nothing here knows HTTP.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import structlog
+
+from consumers.sequences import UserSequences
+from models.ranker import FeedRequest, ScoredItem
+from serving.parts import Catalog, Ranker, Slot
+from serving.popular import Popular
+from stream.log import Position
+
+NO_MODEL: Final = "no_model"
+UNKNOWN_USER: Final = "unknown_user"
+NO_CANDIDATES: Final = "no_candidates"  # the model knows none of the user's items, or nothing is left to show
+DEADLINE: Final = "deadline"
+MODEL_FAILED: Final = "model_failed"
+Degraded = Literal["no_model", "unknown_user", "no_candidates", "deadline", "model_failed"]
+
+
+@dataclass(frozen=True)
+class FeedTask:
+    """Who wants a feed.
+
+    Attributes:
+        user_id: whose sequence counts; None for a session.
+        items: of a session, oldest first.
+        k: items wanted.
+        exclude_seen: leave out what the user has seen.
+    """
+
+    user_id: str | None
+    k: int
+    exclude_seen: bool = True
+    items: tuple[str, ...] = ()
+
+
+class Scored(NamedTuple):
+    """One item of a feed; no score where no model answered."""
+
+    item_id: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What to show, best first, and why it is so.
+
+    Attributes:
+        version: of the model that answered; None when none did.
+        degraded: why popular items stand in; None when the model answered.
+        newest_event_ms: event time of the newest event in the sequence.
+        newest_item_ms: time of the newest item that could have been shown.
+        position: partition and next offset of `events` that the user's sequence stood at; None for a session.
+    """
+
+    items: tuple[Scored, ...]
+    version: str | None
+    degraded: Degraded | None
+    newest_event_ms: int | None
+    newest_item_ms: int | None
+    position: Position | None
+
+
+class _State(NamedTuple):
+    """What a feed is made from, read once."""
+
+    task: FeedTask
+    items: Sequence[str]
+    exclude: Collection[str]
+    newest_event_ms: int | None
+    newest_item_ms: int | None
+    position: Position | None
+
+
+class FeedMaker:
+    """Makes feeds from the sequences, the catalogue and the ranker of the slot."""
+
+    def __init__(self, slot: Slot, sequences: UserSequences, catalog: Catalog) -> None:
+        self._slot = slot
+        self._sequences = sequences
+        self._catalog = catalog
+        self._stand_in = Popular(sequences, catalog)
+
+    def make(self, tasks: Sequence[FeedTask]) -> list[Feed]:
+        """Feeds of a batch, in order. The slot is read once: all come from one version."""
+        ranker = self._slot.current()
+        states = [self._state(task) for task in tasks]
+        if ranker is None:
+            return [self._popular(state, NO_MODEL) for state in states]
+        ranked = self._ranked(ranker, states)
+        if ranked is None:
+            return [self._popular(state, MODEL_FAILED) for state in states]
+        return [self._feed(state, ranker.version, ranked.get(at)) for at, state in enumerate(states)]
+
+    def popular(self, task: FeedTask, reason: Degraded) -> Feed:
+        """A feed without the model."""
+        return self._popular(self._state(task), reason)
+
+    def _state(self, task: FeedTask) -> _State:
+        newest_item_ms = self._catalog.newest_ts_ms
+        if task.user_id is None:
+            exclude = task.items if task.exclude_seen else ()
+            return _State(task, task.items, exclude, None, newest_item_ms, None)
+        view = self._sequences.view(task.user_id)
+        seen = view.seen if task.exclude_seen else ()
+        return _State(task, view.items, seen, view.newest_ts_ms, newest_item_ms, view.position)
+
+    def _ranked(self, ranker: Ranker, states: Sequence[_State]) -> dict[int, Sequence[ScoredItem]] | None:
+        """The model's answers by place in the batch, for states with items; None when the model failed."""
+        places = [at for at, state in enumerate(states) if state.items]
+        if not places:
+            return {}
+        requests = [FeedRequest(states[at].items, states[at].exclude, states[at].task.k) for at in places]
+        try:
+            return dict(zip(places, ranker.recommend(requests), strict=True))
+        except Exception as exc:  # whatever a model does, feeds go on, marked
+            structlog.get_logger().error("ranker_failed", version=ranker.version, exc_info=exc)
+            return None
+
+    def _feed(self, state: _State, version: str, ranked: Sequence[ScoredItem] | None) -> Feed:
+        if ranked is None:
+            return self._popular(state, UNKNOWN_USER)
+        if not ranked:
+            return self._popular(state, NO_CANDIDATES)
+        items = tuple(Scored(item.item_id, item.score) for item in ranked)
+        return _made(items, version, None, state)
+
+    def _popular(self, state: _State, reason: Degraded) -> Feed:
+        items = self._stand_in.top(state.task.k, state.exclude)
+        return _made(tuple(Scored(item_id, None) for item_id in items), None, reason, state)
+
+
+def _made(items: tuple[Scored, ...], version: str | None, degraded: Degraded | None, state: _State) -> Feed:
+    return Feed(items, version, degraded, state.newest_event_ms, state.newest_item_ms, state.position)

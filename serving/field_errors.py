@@ -1,0 +1,81 @@
+"""Pydantic's validation errors as ours: which event or line, which field, what was wrong, which limit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LIMITS = ("max_length", "min_length", "le", "ge", "lt", "gt", "pattern", "expected")
+BRANCHES = ("event", "batch")  # tags of the two bodies of POST /v1/events; not part of what a client sent
+MAX_VALUE_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with a request.
+
+    Attributes:
+        field: path to it, such as `events[3].user_id`.
+        message: what was wrong, with the value shortened.
+        limit: the limit passed, if there is one.
+        index: which of several events.
+        line: which line of an NDJSON body, from 1.
+    """
+
+    field: str
+    message: str
+    limit: float | str | None = None
+    index: int | None = None
+    line: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Members that apply."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]], *, line: int | None = None) -> list[FieldError]:
+    """Errors of a pydantic validation, in its order.
+
+    Args:
+        errors: what `ValidationError.errors()` gives.
+        line: of an NDJSON body.
+    """
+    return [_field_error(error, line) for error in errors]
+
+
+def _field_error(error: Mapping[str, Any], line: int | None) -> FieldError:
+    path = _path(error["loc"])
+    index = next((part for part in path if isinstance(part, int)), None)
+    limits = error.get("ctx", {})
+    limit = next((limits[name] for name in LIMITS if name in limits), None)
+    message = f"{error['msg']}{_shown(error)}"
+    return FieldError(_written(path), message, limit, index, line)
+
+
+def _path(loc: Sequence[int | str]) -> list[int | str]:
+    """The place in the request, without `body`, `path`, `query` and the branch pydantic took."""
+    path = list(loc[1:]) if loc and loc[0] in ("body", "path", "query") else list(loc)
+    return path[1:] if path and path[0] in BRANCHES else path
+
+
+def _written(path: Sequence[int | str]) -> str:
+    """A path as text.
+
+    >>> _written(["events", 3, "user_id"])
+    'events[3].user_id'
+    """
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{ascii(part)[1:-1][:MAX_VALUE_SHOWN]}"
+    return text.lstrip(".") or "body"
+
+
+def _shown(error: Mapping[str, Any]) -> str:
+    value = error.get("input")
+    if isinstance(value, str):
+        cut = f"{value[:MAX_VALUE_SHOWN]}..." if len(value) > MAX_VALUE_SHOWN else value
+        return f"; got {cut!a} ({len(value)} characters)"
+    if isinstance(value, bool | int | float) and len(ascii(value)) <= MAX_VALUE_SHOWN:
+        return f"; got {value}"
+    if isinstance(value, list):
+        return f"; got {len(value)} values"
+    return ""

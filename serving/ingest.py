@@ -1,0 +1,86 @@
+"""POST /v1/events: what users do, onto the log. Answers once the log has it, durably."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+
+from fastapi import APIRouter
+
+from serving.errors import Problem
+from serving.field_errors import FieldError
+from serving.openapi import problems
+from serving.pool import PoolFull
+from serving.schemas import EventBatch, EventIn, EventsIn, EventsOut
+from serving.state import Running, Serving, wall_ms
+from stream.events import Interaction, encode
+from stream.kinds import EventKinds, UnknownKind
+from stream.log import LogError, Message
+from stream.topics import EVENTS
+
+router = APIRouter(tags=["events"])
+
+
+@router.post("/v1/events", status_code=202, response_model=EventsOut, responses=problems(400, 413, 422, 503))
+async def ingest(body: EventsIn, serving: Running) -> EventsOut:
+    """Send one event, or up to 1,000 as `{"events": [...]}`; all are accepted or none.
+
+    202 means durable. Send an event again with the same `event_id` after any other answer: it counts once.
+    """
+    events = body.events if isinstance(body, EventBatch) else [body]
+    counted = serving.parts.metrics.events_ingested_total
+    try:
+        check(events, serving, now_ms=wall_ms())
+        accepted = [_interaction(event) for event in events]
+        positions = await serving.publish(EVENTS, [_message(event) for event in accepted])
+    except (Problem, LogError, PoolFull):
+        counted.labels(outcome="rejected").inc(len(events))
+        raise
+    counted.labels(outcome="accepted").inc(len(events))
+    return EventsOut(
+        accepted=len(accepted),
+        event_ids=[event.event_id for event in accepted],
+        position=serving.token(EVENTS, positions),
+    )
+
+
+def check(events: Sequence[EventIn], serving: Serving, *, now_ms: int) -> None:
+    """Refuse what the schema cannot: unknown kinds and times too far ahead.
+
+    Raises:
+        Problem: 422, naming every event that is wrong.
+    """
+    latest_ms = now_ms + serving.parts.settings.max_event_lead_ms
+    errors = [error for at, event in enumerate(events) for error in _errors(at, event, serving, latest_ms)]
+    if errors:
+        raise Problem.of_fields(errors)
+
+
+def _errors(at: int, event: EventIn, serving: Serving, latest_ms: int) -> Iterator[FieldError]:
+    kind_error = _kind_error(event.kind, serving.parts.kinds)
+    if kind_error is not None:
+        yield FieldError(f"events[{at}].kind", kind_error, ", ".join(serving.parts.kinds.names), at)
+    if event.ts_ms is not None and event.ts_ms > latest_ms:
+        message = f"ts_ms={event.ts_ms} is too far ahead, latest now is {latest_ms}; is it in milliseconds?"
+        yield FieldError(f"events[{at}].ts_ms", message, latest_ms, at)
+
+
+def _kind_error(kind: str, kinds: EventKinds) -> str | None:
+    try:
+        kinds.get(kind)
+    except UnknownKind as exc:
+        return str(exc)
+    return None
+
+
+def _interaction(event: EventIn) -> Interaction:
+    return Interaction(
+        event_id=event.event_id or uuid.uuid4().hex,
+        user_id=event.user_id,
+        item_id=event.item_id,
+        ts_ms=event.ts_ms if event.ts_ms is not None else wall_ms(),
+        kind=event.kind,
+        feed_id=event.feed_id,
+    )
+
+
+def _message(event: Interaction) -> Message:
+    return Message(event.user_id.encode(), encode(event))

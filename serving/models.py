@@ -1,0 +1,84 @@
+"""Model versions: what is published, what is current, and moving the pointer by hand."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from models.bundle import Manifest
+from models.pointer import Pointer
+from serving.errors import Problem
+from serving.openapi import problems
+from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn
+from serving.state import Running, Serving
+
+router = APIRouter(tags=["models"])
+Reason = Annotated[ReasonIn, Body(default_factory=ReasonIn)]
+MOVE_REFUSALS = problems(400, 404, 409, 413, 422, 503)
+
+
+@router.get("/v1/models", response_model=ModelsOut, responses=problems(400, 409, 413, 503))
+async def models(serving: Running) -> ModelsOut:
+    """Published versions, newest first, and which one is current."""
+    return await serving.pool.run(_models, serving)
+
+
+def _models(serving: Serving) -> ModelsOut:
+    registry = serving.parts.registry
+    pointer = registry.current()
+    ranker = serving.parts.slot.current()
+    current = pointer.version if pointer else None
+    serves = ranker.version if ranker else None
+    manifests = reversed(registry.manifests())
+    return ModelsOut(
+        current=_pointer(pointer) if pointer else None,
+        serving=serves,
+        models=[_model(manifest, current, serves) for manifest in manifests],
+    )
+
+
+def _model(manifest: Manifest, current: str | None, serves: str | None) -> ModelOut:
+    return ModelOut(
+        version=manifest.version,
+        parent=manifest.parent,
+        created_ms=manifest.created_ms,
+        metrics=manifest.metrics,
+        reason=manifest.reason,
+        is_current=manifest.version == current,
+        is_serving=manifest.version == serves,
+    )
+
+
+def _pointer(pointer: Pointer) -> PointerOut:
+    values = asdict(pointer)
+    return PointerOut(**{name: values[name] for name in PointerOut.model_fields})
+
+
+@router.post("/v1/models/{version}/promote", response_model=PointerOut, responses=MOVE_REFUSALS)
+async def promote(version: PathId, serving: Running, body: Reason) -> PointerOut:
+    """Make a version current and let the gate promote again. Feeds follow within a second, without a gap."""
+    registry = serving.parts.registry
+    return _pointer(await serving.pool.run(registry.promote, version, by="operator", reason=body.reason))
+
+
+@router.post("/v1/models/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
+async def rollback(serving: Running, body: Reason) -> PointerOut:
+    """Return to the previous version; the gate may not promote until somebody promotes by hand."""
+    registry = serving.parts.registry
+    return _pointer(await serving.pool.run(registry.rollback, by="operator", reason=body.reason))
+
+
+@router.post("/v1/models/{version}/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
+async def rollback_from(version: PathId, serving: Running, body: Reason) -> PointerOut:
+    """Return to the previous version, only if `version` is the current one: safe to send twice."""
+    return _pointer(await serving.pool.run(_rollback_from, serving, version, body.reason))
+
+
+def _rollback_from(serving: Serving, version: str, reason: str) -> Pointer:
+    registry = serving.parts.registry
+    registry.path(version)
+    pointer = registry.current()
+    if pointer is None or pointer.version != version:
+        now = pointer.version if pointer else "none"
+        raise Problem(409, f"{version} is not current ({now} is); nothing was changed", field="version")
+    return registry.rollback(by="operator", reason=reason)

@@ -1,0 +1,107 @@
+"""What the HTTP process is made of: built elsewhere, handed to `create_app`, used by name.
+
+The protocols say what serving asks of the other rooms, and no more.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from consumers.sequences import UserSequences
+from models.ranker import FeedRequest, ScoredItem
+from models.registry import Registry
+from monitoring.metrics import Metrics
+from serving.settings import ServingSettings
+from stream.images import ImageStore
+from stream.kinds import DEFAULT_KINDS, EventKinds
+from stream.log import Log
+
+
+class CatalogItem(Protocol):
+    """What is known of an item."""
+
+    @property
+    def title(self) -> str:
+        """May be empty."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """May be empty."""
+        ...
+
+    @property
+    def image(self) -> str | None:
+        """Reference of its stored picture."""
+        ...
+
+
+class Catalog(Protocol):
+    """The items (consumers.catalog.Catalog)."""
+
+    @property
+    def n_items(self) -> int:
+        """Items known."""
+        ...
+
+    @property
+    def newest_ts_ms(self) -> int | None:
+        """Time of the newest item known; None without any."""
+        ...
+
+    def get(self, item_id: str) -> CatalogItem | None:
+        """The item; None when it is unknown or was removed."""
+        ...
+
+    def newest(self, k: int) -> Sequence[str]:
+        """Ids of the items that arrived last, newest first."""
+        ...
+
+
+class Ranker(Protocol):
+    """One model version that scores (models.ranker.Ranker); tests swap a fake in."""
+
+    @property
+    def version(self) -> str:
+        """As published."""
+        ...
+
+    def recommend(self, requests: Sequence[FeedRequest]) -> Sequence[Sequence[ScoredItem]]:
+        """The best items of each request, best first."""
+        ...
+
+    def similar(self, item_id: str, k: int) -> Sequence[ScoredItem]:
+        """The items nearest to one.
+
+        Raises:
+            KeyError: the item has no vector in this ranker.
+        """
+        ...
+
+
+class Slot(Protocol):
+    """Where the ranker that answers now is kept (models.slot.ModelSlot)."""
+
+    def current(self) -> Ranker | None:
+        """The ranker; None before the first model."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServingParts:
+    """Everything `create_app` needs.
+
+    Attributes:
+        not_ready: what is not ready, as name -> reason; empty when all is well. Called by `/readyz`.
+    """
+
+    log: Log
+    images: ImageStore
+    sequences: UserSequences
+    catalog: Catalog
+    slot: Slot
+    registry: Registry
+    metrics: Metrics
+    not_ready: Callable[[], Mapping[str, str]]
+    kinds: EventKinds = DEFAULT_KINDS
+    settings: ServingSettings = field(default_factory=ServingSettings)

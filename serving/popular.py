@@ -1,0 +1,40 @@
+"""What stands in for the model: trending items, then the newest. Counted anew at most once a second."""
+
+import time
+from collections.abc import Callable, Collection
+
+from consumers.sequences import UserSequences
+from serving.parts import Catalog
+
+N_CANDIDATES = 1_000
+MAX_AGE_S = 1.0
+
+
+class Popular:
+    """Popular items. Any thread may ask; two that ask at once may both count, which does no harm."""
+
+    def __init__(
+        self, sequences: UserSequences, catalog: Catalog, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sequences = sequences
+        self._catalog = catalog
+        self._clock = clock
+        self._counted: tuple[float, list[str]] | None = None
+
+    def top(self, k: int, exclude: Collection[str]) -> list[str]:
+        """At most k items that the catalogue knows, without those excluded."""
+        left_out = set(exclude)
+        chosen: list[str] = []
+        for item_id in self._candidates():
+            if len(chosen) == k:
+                break
+            if item_id not in left_out and self._catalog.get(item_id) is not None:
+                chosen.append(item_id)
+        return chosen
+
+    def _candidates(self) -> list[str]:
+        now_s = self._clock()
+        if self._counted is None or now_s - self._counted[0] >= MAX_AGE_S or not self._counted[1]:
+            trending, newest = self._sequences.trending(N_CANDIDATES), self._catalog.newest(N_CANDIDATES)
+            self._counted = (now_s, list(dict.fromkeys([*trending, *newest])))
+        return self._counted[1]

@@ -1,0 +1,287 @@
+"""What clients send and get, as pydantic models: the OpenAPI schema is made from these.
+
+Bodies are strict and closed: a number sent as text or a misspelt field is an error that names it.
+"""
+
+from typing import Annotated, Literal
+from urllib.parse import unquote
+
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from serving.feed_maker import Degraded
+from stream import events
+
+MAX_EVENTS = 1_000  # in one request
+MAX_SESSION_ITEMS = 200
+MAX_K = 200
+MAX_TIMEOUT_MS = 10_000
+NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+$"  # ids are any unicode text without control characters
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=events.MAX_ID_LENGTH, pattern=NO_CONTROL, strict=True)]
+TsMs = Annotated[int, Field(ge=0, le=events.MAX_TS_MS, description="milliseconds since 1970")]
+AttributeText = Annotated[str, StringConstraints(max_length=events.MAX_ATTRIBUTE_LENGTH)]
+
+
+def unquoted(raw: object) -> object:
+    """A path part as it was meant: `%2F` and all else percent-decoded.
+
+    >>> unquoted("a%2Fb")
+    'a/b'
+    """
+    return unquote(raw, errors="strict") if isinstance(raw, str) else raw
+
+
+PathId = Annotated[
+    str,
+    BeforeValidator(unquoted),
+    StringConstraints(min_length=1, max_length=events.MAX_ID_LENGTH, pattern=NO_CONTROL),
+    Path(description="percent-encoded, `/` as `%2F`"),
+]
+
+
+class Body(BaseModel):
+    """What a client sends."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Out(BaseModel):
+    """What a client gets."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class EventIn(Body):
+    """One user did one thing to one item."""
+
+    event_id: Id | None = Field(None, description="makes a retry safe; generated when absent")
+    user_id: Id
+    item_id: Id
+    ts_ms: TsMs | None = Field(None, description="milliseconds since 1970; now when absent")
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=events.MAX_KIND_LENGTH)] = "click"
+    feed_id: Id | None = Field(None, description="the feed it came from; absent when organic")
+
+
+class EventBatch(Body):
+    """Up to 1,000 events; all are accepted or none."""
+
+    events: Annotated[list[EventIn], Field(min_length=1, max_length=MAX_EVENTS)]
+
+
+def _branch(body: object) -> str:
+    return "batch" if isinstance(body, dict) and "events" in body else "event"
+
+
+EventsIn = Annotated[Annotated[EventIn, Tag("event")] | Annotated[EventBatch, Tag("batch")], Discriminator(_branch)]
+
+
+class EventsOut(Out):
+    """The events are on the log, durably."""
+
+    accepted: int
+    event_ids: list[str] = Field(description="in the order sent")
+    position: str = Field(description="give it back as `after` to read your own writes")
+
+
+class ItemIn(Body):
+    """An item as it is from now on; replaces what was known of it."""
+
+    title: Annotated[str, StringConstraints(max_length=events.MAX_TITLE_LENGTH)] = ""
+    text: Annotated[str, StringConstraints(max_length=events.MAX_TEXT_LENGTH)] = ""
+    attributes: Annotated[dict[AttributeText, AttributeText], Field(max_length=events.MAX_ATTRIBUTES)] = {}
+    ts_ms: TsMs | None = Field(None, description="milliseconds since 1970; now when absent")
+    image: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\.(jpg|png|webp|gif)$")] | None = Field(
+        None, description="reference of a stored picture, as an earlier answer gave it; absent: no picture"
+    )
+
+
+class ItemLine(ItemIn):
+    """One line of a bulk upload."""
+
+    item_id: Id
+
+
+class ItemAccepted(Out):
+    """The item is on the log, durably; it is recommendable a moment later."""
+
+    item_id: str
+    image: str | None = None
+
+
+class LineError(Out):
+    """Why one line of a bulk upload was not accepted."""
+
+    line: int
+    field: str
+    message: str
+    limit: int | float | str | None = None
+
+
+class BulkOut(Out):
+    """What became of a bulk upload; lines without an error are on the log, durably."""
+
+    accepted: int
+    rejected: int
+    errors: list[LineError] = Field(description="the first 100")
+
+
+class ItemOut(Out):
+    """An item as the catalogue knows it."""
+
+    item_id: str
+    title: str
+    text: str
+    image: str | None
+    image_url: str | None
+
+
+class FeedItem(Out):
+    """One recommended item; `score` is the model's, null where no model answered."""
+
+    item_id: str
+    title: str
+    image_url: str | None
+    score: float | None
+
+
+class FeedOut(Out):
+    """A feed, best item first, and what it was made from."""
+
+    feed_id: str = Field(description="send it with the events that follow")
+    user_id: str | None
+    items: list[FeedItem]
+    model_version: str | None
+    degraded: Degraded | None = Field(description="why popular items stand in for the model's; null: they do not")
+    stale: bool = Field(description="true: `after` was not reached within `timeout_ms`")
+    position: str | None = Field(description="what the feed reflects; null for a session")
+    newest_event_ms: int | None = Field(description="time of the newest event it reflects")
+    generated_ms: int
+
+
+class SessionIn(Body):
+    """A session without a user: its items, oldest first."""
+
+    items: Annotated[list[Id], Field(min_length=1, max_length=MAX_SESSION_ITEMS)]
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 20
+    exclude_seen: bool = True
+    session_id: Id | None = None
+
+
+class SimilarOut(Out):
+    """Items nearest to one, nearest first."""
+
+    item_id: str
+    items: list[FeedItem]
+    model_version: str
+
+
+class HistoryItem(Out):
+    """One event of a user, with its item."""
+
+    item_id: str
+    title: str
+    image_url: str | None
+    kind: str
+    ts_ms: int
+
+
+class HistoryOut(Out):
+    """A user's sequence, newest first."""
+
+    user_id: str
+    items: list[HistoryItem]
+
+
+class UsersOut(Out):
+    """Users to look at, those of the newest events first."""
+
+    n_users: int
+    users: list[str]
+
+
+class ModelOut(Out):
+    """One published version."""
+
+    version: str
+    parent: str | None
+    created_ms: int
+    metrics: dict[str, float]
+    reason: str
+    is_current: bool
+    is_serving: bool
+
+
+class PointerOut(Out):
+    """Which version is current, and who said so."""
+
+    version: str
+    previous: str | None
+    promoted_by: str
+    reason: str
+    promoted_ms: int
+    paused: bool = Field(description="true: the gate may not promote until somebody promotes by hand")
+
+
+class ModelsOut(Out):
+    """Published versions, newest first."""
+
+    current: PointerOut | None
+    serving: str | None = Field(description="the version that answers feeds in this process")
+    models: list[ModelOut]
+
+
+class ReasonIn(Body):
+    """Why an operator moves the pointer; kept with it."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "by hand"
+
+
+class PrequentialOut(Out):
+    """How well events were predicted before they were applied (organic, filtered); null before the first."""
+
+    recall_at_10: float | None
+    ndcg_at_10: float | None
+    mrr: float | None
+    n_events: int
+
+
+class StatusOut(Out):
+    """The figures of the page's status bar."""
+
+    events_per_s: float
+    n_users: int
+    n_items: int
+    model_version: str | None
+    model_age_s: float | None
+    prequential: PrequentialOut
+
+
+class HealthOut(Out):
+    """`ok`, or what is not ready and why."""
+
+    status: Literal["ok", "not_ready"]
+    reasons: dict[str, str] = {}
+
+
+class ProblemError(Out):
+    """One of several errors."""
+
+    field: str
+    message: str
+    limit: int | float | str | None = None
+    index: int | None = None
+    line: int | None = None
+
+
+class ProblemOut(Out):
+    """A refusal (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    limit: int | float | str | None = None
+    errors: list[ProblemError] | None = Field(None, description="the first 20")
+    n_errors: int | None = None

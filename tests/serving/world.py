@@ -1,0 +1,236 @@
+"""A whole small Freshet for the tests: real log, sequences, runner, pictures and registry; a ranker by hand.
+
+The catalogue's core is a small stand-in: these tests need its four questions, not its towers.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from consumers.runner import Runner
+from consumers.sequences import UserSequences
+from consumers.sequences_role import SequencesRole, Snapshots
+from models.bundle import DataSpan, Manifest
+from models.ranker import FeedRequest, ScoredItem, UnknownItem
+from models.registry import Registry
+from models.slot import ModelSlot
+from monitoring.metrics import Metrics
+from serving.app import create_app
+from serving.parts import ServingParts
+from serving.settings import ServingSettings
+from stream.embedded import EmbeddedLog
+from stream.events import ItemRemoval, ItemUpsert, decode_item
+from stream.images import ImageStore
+from stream.kinds import DEFAULT_KINDS
+from stream.log import Record
+from stream.topics import EVENTS, ITEMS, topics
+
+DEADLINE_S = 10.0
+
+
+def wait_until(claim: Callable[[], Any], what: str) -> Any:
+    """The first true value of `claim`; fails after ten seconds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        value = claim()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
+
+
+@dataclass
+class HandRanker:
+    """Recommends `item_ids` in order, with `score` for each: a number no other version gives."""
+
+    version: str
+    item_ids: Sequence[str]
+    score: float = 1.0
+    before: Callable[[Sequence[FeedRequest]], None] = field(default=lambda requests: None)
+
+    def recommend(self, requests: Sequence[FeedRequest]) -> list[list[ScoredItem]]:
+        self.before(requests)
+        return [
+            [ScoredItem(item_id, self.score) for item_id in self.item_ids if item_id not in request.exclude][
+                : request.k
+            ]
+            if any(item_id in self.item_ids for item_id in request.items)
+            else []
+            for request in requests
+        ]
+
+    def similar(self, item_id: str, k: int) -> list[ScoredItem]:
+        if item_id not in self.item_ids:
+            raise UnknownItem(item_id)
+        return [ScoredItem(other, self.score) for other in self.item_ids if other != item_id][:k]
+
+
+class SmallCatalog:
+    """The newest upsert of each item, read straight from the log whenever it is asked."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+        self._reader = log.reader(ITEMS, partitions=list(log.ends(ITEMS)))
+        self._items: dict[str, ItemUpsert] = {}
+
+    def _catch_up(self) -> dict[str, ItemUpsert]:
+        if any(self._reader.lag().values()):
+            for record in self._reader.poll(max_records=10_000, timeout_s=0.0):
+                self._apply(record)
+        return self._items
+
+    def _apply(self, record: Record) -> None:
+        event = decode_item(record.value)
+        self._items.pop(event.item_id, None)
+        if not isinstance(event, ItemRemoval):
+            self._items[event.item_id] = event
+
+    @property
+    def n_items(self) -> int:
+        return len(self._items)
+
+    @property
+    def newest_ts_ms(self) -> int | None:
+        return max((item.ts_ms for item in self._items.values()), default=None)
+
+    def get(self, item_id: str) -> ItemUpsert | None:
+        return self._items.get(item_id)
+
+    def newest(self, k: int) -> list[str]:
+        return list(self._items)[::-1][:k]
+
+
+class AppClient(AbstractContextManager["AppClient"]):
+    """Talks to an app inside this process, its lifespan running; usable from any thread."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+
+    def __enter__(self) -> "AppClient":
+        self._portal_manager = start_blocking_portal()
+        self._portal: BlockingPortal = self._portal_manager.__enter__()
+        self._lifespan = self._portal.wrap_async_context_manager(self.app.router.lifespan_context(self.app))
+        self._lifespan.__enter__()
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://freshet.test")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lifespan.__exit__(None, None, None)
+        self._portal_manager.__exit__(None, None, None)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._portal.call(partial(self._http.request, method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("DELETE", path, **options)
+
+
+@dataclass
+class World:
+    """Everything below HTTP, running."""
+
+    root: Path
+    log: EmbeddedLog
+    sequences: UserSequences
+    catalog: Any
+    slot: ModelSlot
+    registry: Registry
+    images: ImageStore
+    metrics: Metrics
+    runner: Runner
+    not_ready: dict[str, str] = field(default_factory=dict)
+
+    def parts(self, **changes: Any) -> ServingParts:
+        settings = ServingSettings(**changes)
+        return ServingParts(
+            log=self.log,
+            images=self.images,
+            sequences=self.sequences,
+            catalog=self.catalog,
+            slot=self.slot,  # type: ignore[arg-type]
+            registry=self.registry,
+            metrics=self.metrics,
+            not_ready=lambda: self.not_ready,
+            settings=settings,
+        )
+
+    def client(self, **changes: Any) -> AppClient:
+        return AppClient(create_app(self.parts(**changes)))
+
+    def serve_model(self, ranker: HandRanker) -> None:
+        self.slot.swap(ranker)  # type: ignore[arg-type]
+
+    def publish_model(self, weights: bytes = b"weights") -> str:
+        stage = self.registry.stage()
+        (stage / "model.safetensors").write_bytes(weights)
+        draft = Manifest(
+            created_ms=1_700_000_000_000,
+            config={},
+            tower_revisions={},
+            data=DataSpan(),
+            seed=0,
+            code_version="test",
+            metrics={"recall_at_10": 0.2},
+            reason="first model",
+        )
+        return self.registry.publish(stage, draft)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def records(self, topic: str) -> list[Record]:
+        reader = self.log.reader(topic, partitions=list(self.log.ends(topic)))
+        try:
+            return reader.poll(max_records=10_000, timeout_s=0.2)
+        finally:
+            reader.close()
+
+
+@contextmanager
+def running_world(root: Path, *, n_partitions: int = 2) -> Iterator[World]:
+    log = EmbeddedLog(root / "log.sqlite", topics(n_partitions))
+    metrics = Metrics(CollectorRegistry())
+    sequences = UserSequences(n_partitions)
+    snapshots = Snapshots(root / "snapshots", log.log_id)
+    role = SequencesRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics)
+    runner = Runner(log, [role], metrics=metrics)
+    world = World(
+        root,
+        log,
+        sequences,
+        SmallCatalog(log),
+        ModelSlot(),
+        Registry(root / "models"),
+        ImageStore(root / "images"),
+        metrics,
+        runner,
+    )
+    runner.start()
+    try:
+        wait_until(lambda: len(sequences.held()) == n_partitions, "the sequences role holds its partitions")
+        yield world
+    finally:
+        runner.stop(DEADLINE_S)
+        log.close()
