@@ -62,15 +62,8 @@ class DeadLetters:
         Raises:
             LogUnavailable: some are not; do not commit, so that their records come again.
         """
-        deadline_s = time.monotonic() + timeout_s
         waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            try:
-                future.result(max(0.0, deadline_s - time.monotonic()))
-            except TimeoutError:
-                raise LogUnavailable(
-                    f"{len(waiting)} dead letters are not durable after timeout_s={timeout_s}; do not commit"
-                ) from None
+        _wait_all(waiting, timeout_s)
 
 
 def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, timeout_s: float) -> Replayed:
@@ -92,10 +85,9 @@ def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, time
     reader = log.reader(DEAD_LETTER, partitions=[0])
     n_replayed = n_read = 0
     next_offset = from_offset
+    reader.seek(0, from_offset)
     try:
         while next_offset < end:
-            reader.poll(max_records=0, timeout_s=0)  # takes the partition, so that it can be sought
-            reader.seek(0, next_offset)
             records = [r for r in reader.poll(max_records=_REPLAY_BATCH, timeout_s=0) if r.offset < end]
             if not records:
                 break
@@ -108,14 +100,24 @@ def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, time
 
 
 def _replay_batch(log: Log, records: Sequence[Record], select: Select | None, timeout_s: float) -> int:
-    n_replayed = 0
+    waiting = []
     for record in records:
         try:
             letter = decode_dead_letter(record.value)
         except BadEvent:  # not written by DeadLetters: nothing to replay, counted as skipped
             continue
         if select is None or select(letter):
-            log.publish(letter.source_topic, [Message(letter.key, letter.value)])
-            n_replayed += 1
-    log.flush(timeout_s)
-    return n_replayed
+            waiting.append(log.publish(letter.source_topic, [Message(letter.key, letter.value)]))
+    _wait_all(waiting, timeout_s)
+    return len(waiting)
+
+
+def _wait_all(waiting: Sequence[Future[list[Position]]], timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    for future in waiting:
+        try:
+            future.result(max(0.0, deadline_s - time.monotonic()))
+        except TimeoutError:
+            raise LogUnavailable(
+                f"{len(waiting)} records are not durable after timeout_s={timeout_s}; do not commit, try again"
+            ) from None

@@ -41,7 +41,9 @@ class EmbeddedReader:
         self._subscription = subscription
         self._submit = submit
         self._reading = Lock()  # the connection is never closed during a read
-        self._positions: dict[int, int] = {}  # next offset to read, of every partition held
+        # Next offset to read, of every partition held.
+        self._positions: dict[int, int] = dict.fromkeys(subscription.partitions, 0)
+        self._is_told = False  # named partitions are gained at the first poll
         self._paused: set[int] = set()
         self._first = 0  # rotates, so that one busy partition does not starve the others
         self._is_closed = False
@@ -149,8 +151,9 @@ class EmbeddedReader:
     def _rebalance(self) -> int:
         """Lose and gain partitions; returns the group's generation that was looked at."""
         if self._subscription.group is None:
-            if not self._positions:
-                self._gain(dict.fromkeys(self._subscription.partitions, 0))
+            if not self._is_told:
+                self._gain(dict(self._positions))
+                self._is_told = True
             return 0
         state = self._state
         with state.changed:
@@ -160,7 +163,7 @@ class EmbeddedReader:
             lost = tuple(p for p in self.assigned() if p not in held) + group.to_release(self)
         if lost:
             self._lose(lost)
-            self._release(lost)
+            self._release(self._subscription.group, lost)
         with state.changed:
             committed = state.committed.get(self._subscription.group, {})
             gained = {p: committed.get(p, 0) for p in group.take(self)}
@@ -182,17 +185,16 @@ class EmbeddedReader:
         try:
             self._subscription.on_gained(tuple(sorted(positions)))
         except BaseException:  # no state for these records: let them be gained again
-            for partition in positions:
-                self._positions.pop(partition)
-            self._release(positions)
+            if self._subscription.group is not None:
+                for partition in positions:
+                    self._positions.pop(partition)
+                self._release(self._subscription.group, positions)
             raise
 
-    def _release(self, partitions: Iterable[int]) -> None:
+    def _release(self, group: str, partitions: Iterable[int]) -> None:
         state = self._state
-        if self._subscription.group is None:
-            return
         with state.changed:
-            state.group(self._subscription.group).release(self, partitions)
+            state.group(group).release(self, partitions)
             state.changed.notify_all()
 
     def _read(self, max_records: int) -> list[Record]:

@@ -105,6 +105,8 @@ class LogFile:
             self._sql.execute("BEGIN IMMEDIATE")
             yield
             self._sql.execute("COMMIT")
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError):  # a bug, not the disk
+            raise
         except sqlite3.Error as exc:
             raise LogUnavailable(
                 f"the log {self._path} cannot be written: {exc}; free space or restore rights, then retry"
