@@ -5,6 +5,7 @@ learned is not forgotten. A fixed hash-sample of users stays out of every cycle 
 forgetting.
 """
 
+import itertools
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from consumers.segments import Segment
 from models.batches import SequenceData
 
 HOLDOUT_BUCKETS = 10_000
@@ -84,6 +86,28 @@ def build(sources: Sources) -> TrainingData:
         is_held_out=held_out[users][order] if len(users) else np.zeros(0, np.bool_),
         n_unknown=n_unknown,
     )
+
+
+def before(events: pa.Table, offsets: Mapping[int, int]) -> pa.Table:
+    """The events of a table that lie below the next offsets of their partitions."""
+    return events.filter(pa.array(~_is_after(events, offsets)))
+
+
+def newest(segments: Sequence[Segment], max_rows: int) -> list[Segment]:
+    """The newest segments that hold at most `max_rows` rows together, but at least one, oldest first."""
+    totals = itertools.accumulate(segment.rows for segment in reversed(segments))
+    n_fitting = max(1, sum(total <= max_rows for total in totals))
+    return list(segments[-n_fitting:])
+
+
+def newest_per_user(data: TrainingData, marked: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """(n_events,) bool, each user's last `n` of the marked events."""
+    at = np.flatnonzero(marked)
+    users = data.sequences.users()[at]
+    last = np.searchsorted(users, users, side="right")  # where the user's marked events end
+    mask = np.zeros(len(marked), np.bool_)
+    mask[at[np.arange(len(at)) >= last - n]] = True
+    return mask
 
 
 def is_held_out(user_id: str, share: float) -> bool:

@@ -84,6 +84,11 @@ class Ranker:
         return item_id in self._index
 
     @property
+    def owners(self) -> tuple[str, ...]:
+        """Items that own an ID vector, in order."""
+        return tuple(self._id_row)
+
+    @property
     def n_items(self) -> int:
         """Items that can be recommended now."""
         return len(self._index)
