@@ -65,8 +65,9 @@ class Tally:
         }
 
     def to_dict(self) -> dict[str, float | int]:
-        """Figures for a summary: n, n_users, n_dropped and the means."""
-        return {"n": self.n, "n_users": len(self.by_user.users), "n_dropped": self.n_dropped, **self.means()}
+        """Figures for a summary: n, n_users, n_dropped and, from the first target on, the means."""
+        means = self.means() if self.n else {}
+        return {"n": self.n, "n_users": len(self.by_user.users), "n_dropped": self.n_dropped, **means}
 
 
 class RankingReport:

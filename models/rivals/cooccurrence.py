@@ -28,8 +28,8 @@ class CooccurrenceConfig:
     """
 
     n_last: int = 10
-    pair_decay: float = 0.9
-    history_decay: float = 0.9
+    pair_decay: float = 1.0
+    history_decay: float = 0.8
     max_items: int = 8_192
 
     def __post_init__(self) -> None:
