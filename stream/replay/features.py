@@ -32,9 +32,9 @@ class Features:
             field: _load(folder / file, items) for field, file in FILES.items() if (folder / file).is_file()
         }
 
-    def vectors(self, index: int) -> dict[str, bytes]:
-        """Fields of an ItemUpsert: little-endian float16 of the items file's row `index`."""
-        return {field: array[index].astype("<f2").tobytes() for field, array in self._arrays.items()}
+    def vectors(self, place: int) -> dict[str, bytes]:
+        """Fields of an ItemUpsert: little-endian float16 of the items file's row `place`."""
+        return {field: array[place].astype("<f2").tobytes() for field, array in self._arrays.items()}
 
 
 def _load(path: Path, items: Table) -> NDArray[np.floating]:
@@ -56,7 +56,7 @@ def _check_shape(path: Path, array: NDArray[np.floating]) -> None:
     if array.dtype.kind != "f":
         raise DatasetError(f"{path} holds {array.dtype}; it must be float16, float32 or float64")
     max_width = MAX_VECTOR_BYTES // _FLOAT16_BYTES
-    if array.ndim != 2 or not 1 <= array.shape[1] <= max_width:  # noqa: PLR2004 - rows and columns
+    if array.ndim != 2 or not 1 <= array.shape[1] <= max_width:
         raise DatasetError(f"{path} has shape {array.shape}; it must be (items, 1 to {max_width})")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from stream.events import Interaction
+from stream.events import Interaction, ItemUpsert
 from stream.replay.features import Features
 from stream.replay.history import History
 from stream.replay.rows import BadValue, ItemRow, Reading
@@ -55,7 +55,7 @@ class Folder:
             try:
                 item = self._item(row)
                 _check_new(item, row.line, first_line)
-                item = msgspec.structs.replace(item, **features.vectors(row.index))
+                item = msgspec.structs.replace(item, **features.vectors(row.place))
             except BadValue as problem:
                 self._items.report(row.line, problem)
             else:
@@ -89,7 +89,7 @@ class Folder:
             raise BadValue("unknown kind", f"{kind[:80]!r}; known are {', '.join(self._kinds.names)}")
         return kind
 
-    def _item(self, row: Row) -> Any:
+    def _item(self, row: Row) -> ItemUpsert:
         values = row.values
         timestamp = values.get("timestamp")
         fields = {
@@ -134,7 +134,7 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _check_new(item: Any, line: int, first_line: dict[tuple[str, int], int]) -> None:
+def _check_new(item: ItemUpsert, line: int, first_line: dict[tuple[str, int], int]) -> None:
     """The same item at another time is an update; at the same time it is a mistake."""
     first = first_line.setdefault((item.item_id, item.ts_ms), line)
     if first != line:

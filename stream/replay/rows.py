@@ -26,7 +26,7 @@ class BadRowError(DatasetError):
     """The first bad row of a strict reading."""
 
 
-class BadValue(ValueError):  # noqa: N818 - a finding about one row, not a failure of the reader
+class BadValue(ValueError):
     """One row cannot be used.
 
     Attributes:
@@ -42,7 +42,7 @@ class BadRow(NamedTuple):
     """Where a bad row is and what is wrong with it."""
 
     file: str
-    line: int  # 1-based; in Parquet the row; 0 where there is no line (a picture)
+    line: int  # 1-based, with the header; in Parquet the row; 0 where there is no line (a picture)
     reason: str
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ _BATCH_ROWS = 10_000
 class Row(NamedTuple):
     """One row that could be read."""
 
-    index: int  # 0-based among all rows of the file, bad ones too
+    place: int  # 0-based among all rows of the file, bad ones too
     line: int  # 1-based line in the file; in Parquet the row
     values: dict[str, Any]
 
@@ -46,11 +46,11 @@ class Table:
             DatasetError: not readable, or a required column is missing.
             BadRowError: a bad row, reading strictly.
         """
-        for index, (line, row) in enumerate(self._read()):
+        for place, (line, row) in enumerate(self._read()):
             if isinstance(row, BadValue):
                 self.report(line, row)
             else:
-                yield Row(index, line, row)
+                yield Row(place, line, row)
 
     def n_rows(self) -> int:
         """Rows of the file, bad ones too."""
@@ -146,7 +146,7 @@ def _json_object(raw: bytes) -> dict[str, Any] | BadValue:
     return row
 
 
-def _in_microseconds(batch: Any) -> Any:
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Nanosecond times have no Python value; a stream has no use for them."""
     for place, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
@@ -155,7 +155,7 @@ def _in_microseconds(batch: Any) -> Any:
     return batch
 
 
-def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | BadValue]:
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadValue]:
     try:
         rows = batch.to_pylist()
     except UnicodeDecodeError:

@@ -1,0 +1,1 @@
+"""The synthetic shop: what it sells, how that looks and reads, and who buys it."""
