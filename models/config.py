@@ -87,11 +87,11 @@ class TrainingConfig:
         seed: Of everything drawn.
     """
 
-    pretrain_epochs: int = 3
+    pretrain_epochs: int = 2
     finetune_epochs: int = 8
     batch_size: int = 128
     pretrain_lr: float = 1e-3
-    finetune_lr: float = 2e-3
+    finetune_lr: float = 4e-3
     weight_decay: float = 1e-2
     clip_norm: float = 5.0
     warmup_share: float = 0.05

@@ -1,7 +1,7 @@
 """Where the current model hangs: load beside, then swap one reference."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from models.content import ContentTable
 from models.ranker import Ranker
@@ -10,7 +10,7 @@ from models.ranker import Ranker
 class ModelSlot:
     """The model that answers now and the one before it.
 
-    Readers call `current()` once per answer and use what they got: a reference swap never changes it under them.
+    Readers call `current()` once per answer and use what they got: a swap never changes it under them.
     """
 
     def __init__(self) -> None:
@@ -28,26 +28,23 @@ class ModelSlot:
         """The model before the current one."""
         return self._previous
 
-    def swap(self, ranker: Ranker, *, catch_up: Callable[[Ranker], None] = lambda _: None) -> None:
-        """Put `ranker` in the current one's place.
-
-        Args:
-            ranker: Loaded and warm.
-            catch_up: Adds the items that arrived while it loaded; runs while no item can be added to the slot.
-        """
+    def swap(self, ranker: Ranker) -> None:
+        """Put `ranker`, loaded and warm, in the current one's place."""
         with self._lock:
-            catch_up(ranker)
             self._previous, self._current = self._current, ranker
             self.n_swaps += 1
 
     def add_items(self, content: ContentTable) -> None:
-        """Place items in the current model, if there is one."""
+        """Place items in both models, where there are any: the watcher may still predict with the one before."""
         with self._lock:
-            if self._current is not None:
-                self._current.add_items(content)
+            for ranker in self._models():
+                ranker.add_items(content)
 
     def remove_items(self, item_ids: Sequence[str]) -> None:
-        """Take items out of the current model."""
+        """Take items out of both models."""
         with self._lock:
-            if self._current is not None:
-                self._current.remove_items(item_ids)
+            for ranker in self._models():
+                ranker.remove_items(item_ids)
+
+    def _models(self) -> list[Ranker]:
+        return [ranker for ranker in (self._current, self._previous) if ranker is not None]

@@ -1,0 +1,285 @@
+"""One Freshet process on the embedded log: every part is built here, started in order, and stopped in reverse.
+
+HTTP -> log -> sequences, catalog, training buffer, watcher (threads)
+               training buffer -> trainer (a process) -> registry -> model follower -> slot -> HTTP
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from consumers.catalog import Catalog
+from consumers.catalog_role import CatalogRole
+from consumers.cycle_events import CycleEvent
+from consumers.cycle_settings import CycleSettings, Folders, write_settings
+from consumers.model_follower import ModelFollower
+from consumers.placement import Placement
+from consumers.roles import Role
+from consumers.runner import Runner
+from consumers.sequences import UserSequences
+from consumers.sequences_role import SequencesRole, Snapshots
+from consumers.trainer_process import TrainerProcess
+from consumers.training_buffer import BufferSettings, TrainingBuffer
+from consumers.training_role import events_role, items_role
+from consumers.watcher import WatcherRole, WatcherSettings
+from freshet.settings import Settings
+from models.config import TrainingConfig
+from models.features import FeatureStore
+from models.gate import GateConfig
+from models.registry import Registry, wall_ms
+from models.slot import ModelSlot
+from models.succession import Shape
+from models.tower_building import TowerConfig
+from monitoring.metrics import Metrics
+from serving.app import create_app
+from serving.parts import ServingParts
+from stream.embedded import EmbeddedLog
+from stream.images import ImageStore
+from stream.log import LogError
+from stream.topics import DAY_MS, EVENTS, topics
+
+LOG_FILE = "log.sqlite"
+MAINTENANCE_S = 60.0
+STOP_TIMEOUT_S = 30.0
+READY_LAG_RECORDS = 10_000
+
+OnCycle = Callable[[CycleEvent], None]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What lies where in the data folder."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """The embedded log."""
+        return self.root / LOG_FILE
+
+    @property
+    def snapshots(self) -> Path:
+        """Sequences by partition."""
+        return self.root / "snapshots"
+
+    @property
+    def work(self) -> Path:
+        """The trainer's own."""
+        return self.root / "trainer"
+
+    @property
+    def folders(self) -> Folders:
+        """What the trainer's process shares."""
+        return Folders(
+            buffer=self.root / "segments",
+            registry=self.root / "registry",
+            features=self.root / "features",
+            images=self.root / "images",
+            work=self.work,
+        )
+
+
+class Service:
+    """All parts of one process.
+
+    Args:
+        settings: In force.
+        on_cycle: Told of every step of every training cycle, from a thread of its own.
+        has_rivals: Judge popularity and co-occurrence on the same events; for demos and benchmarks.
+
+    Raises:
+        LogBusy: another process has the data folder.
+        LogUnavailable: the folder cannot be written.
+    """
+
+    def __init__(self, settings: Settings, *, on_cycle: OnCycle = lambda _: None, has_rivals: bool = False) -> None:
+        self.settings = settings
+        self.paths = paths = Paths(settings.data_dir)
+        paths.root.mkdir(parents=True, exist_ok=True)
+        self.kinds = settings.event_kinds()
+        self.metrics = Metrics(CollectorRegistry())
+        self._on_cycle = on_cycle
+        retention_ms = int(settings.retention_days * DAY_MS)
+        max_bytes = settings.log_max_mb * 1_000_000 if settings.log_max_mb else None
+        self.log = EmbeddedLog(paths.log, topics(settings.partitions, retention_ms=retention_ms), max_bytes=max_bytes)
+        self.images = ImageStore(paths.folders.images)
+        self.registry = Registry(paths.folders.registry)
+        self.slot = ModelSlot()
+        self.catalog = Catalog()
+        self.sequences = UserSequences(settings.partitions, length=settings.sequence_length, max_seen=settings.max_seen)
+        self.buffer = self._buffer()
+        store = FeatureStore(paths.folders.features)
+        self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
+        self.watcher = WatcherRole(
+            self.slot,
+            metrics=self.metrics,
+            kinds=self.kinds,
+            settings=WatcherSettings(
+                share=settings.watch_share, has_rivals=has_rivals, length=settings.sequence_length
+            ),
+        )
+        self._runner = self._build_runner()
+        self._follower = ModelFollower(self.registry, self.placement, self.slot, self.metrics)
+        self._trainer: TrainerProcess | None = None
+        self._stopping = threading.Event()
+        self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
+
+    def start(self) -> None:
+        """Start consuming and following the registry; the trainer is started by `start_trainer`."""
+        torch.set_num_threads(self.settings.serving_threads)
+        self._runner.start()
+        self._follower.start()
+        self._maintenance.start()
+
+    def start_trainer(self) -> None:
+        """Start the trainer's process."""
+        path = self.paths.work / "settings.json"
+        write_settings(path, self.cycle_settings())
+        self._trainer = TrainerProcess(path, self._note_cycle)
+        self._trainer.start()
+
+    @property
+    def trainer_pid(self) -> int | None:
+        """Process id of the trainer; None while there is none."""
+        return self._trainer.pid if self._trainer else None
+
+    def app(self) -> FastAPI:
+        """The HTTP side, ready to be served."""
+        return create_app(
+            ServingParts(
+                log=self.log,
+                images=self.images,
+                sequences=self.sequences,
+                catalog=self.catalog,
+                slot=self.slot,
+                registry=self.registry,
+                metrics=self.metrics,
+                not_ready=self.not_ready,
+                kinds=self.kinds,
+            )
+        )
+
+    def close(self) -> None:
+        """Stop everything; what was accepted is on the disk afterwards."""
+        self._stopping.set()
+        if self._trainer is not None:
+            self._trainer.stop()
+        self._follower.stop()
+        busy = self._runner.stop(STOP_TIMEOUT_S)
+        if busy:
+            structlog.get_logger().error("roles_still_busy", roles=busy, after_s=STOP_TIMEOUT_S)
+        self.log.close()
+
+    def not_ready(self) -> Mapping[str, str]:
+        """What keeps this process from answering well, as name -> reason; empty when all is well."""
+        reasons: dict[str, str] = {}
+        for name, health in self._runner.health().items():
+            if not health.is_healthy:
+                reasons[name] = f"{health.state}, restarted {health.n_restarts} times: {health.last_error}"
+            elif name in ("sequences", "catalog") and health.lag_records > READY_LAG_RECORDS:
+                reasons[name] = f"catching up, {health.lag_records:,} records to go"
+        if self._follower.problem:
+            reasons["model"] = self._follower.problem
+        if self._trainer is not None and not self._trainer.is_healthy:
+            reasons["trainer"] = "given up after too many restarts; see the log"
+        return reasons
+
+    def lag(self, group_ends: Mapping[int, int]) -> int:
+        """Events that the sequences have still to apply, measured against the log's ends."""
+        applied = self.sequences.applied.next_offsets()
+        return sum(end - applied.get(partition, 0) for partition, end in group_ends.items())
+
+    def cycle_settings(self) -> CycleSettings:
+        """What the trainer's process is told."""
+        settings = self.settings
+        first = TrainingConfig(
+            pretrain_epochs=settings.first_pretrain_epochs, finetune_epochs=settings.first_finetune_epochs
+        )
+        cycle = TrainingConfig(
+            pretrain_epochs=settings.cycle_pretrain_epochs,
+            finetune_epochs=settings.cycle_finetune_epochs,
+            pretrain_lr=3e-4,
+            finetune_lr=1e-3,
+            distillation_weight=0.5,
+        )
+        return CycleSettings(
+            folders=self.paths.folders,
+            log_id=self.log.log_id,
+            sequence_kinds={kind.name: kind.is_target for kind in self.kinds if kind.enters_sequence},
+            first_events=settings.first_events,
+            cycle_events=settings.cycle_events,
+            cycle_s=settings.cycle_s,
+            min_cycle_events=min(500, settings.cycle_events),
+            replay_ratio=settings.replay_ratio,
+            gate_wait_s=settings.gate_wait_s,
+            first=first,
+            cycle=cycle,
+            shape=Shape(window=settings.sequence_length),
+            towers=TowerConfig(text=settings.text_tower, image=settings.image_tower, seed=settings.seed),
+            gate=GateConfig(margin=settings.gate_margin),
+            first_threads=settings.first_training_threads,
+            threads=settings.training_threads,
+            seed=settings.seed,
+        )
+
+    def _buffer(self) -> TrainingBuffer:
+        return TrainingBuffer(
+            self.paths.folders.buffer,
+            self.log.log_id,
+            settings=BufferSettings(flush_rows=self.settings.segment_rows, flush_s=self.settings.segment_s),
+        )
+
+    def _build_runner(self) -> Runner:
+        snapshots = Snapshots(self.paths.snapshots, self.log.log_id)
+        roles: list[Role] = [
+            SequencesRole(
+                self.sequences,
+                snapshots,
+                self.log,
+                kinds=self.kinds,
+                metrics=self.metrics,
+                snapshot_s=self.settings.snapshot_s,
+            ),
+            CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics),
+            events_role(self.buffer, kinds=self.kinds, metrics=self.metrics),
+            items_role(self.buffer, metrics=self.metrics),
+            self.watcher,
+        ]
+        return Runner(self.log, roles, metrics=self.metrics)
+
+    def _note_cycle(self, event: CycleEvent) -> None:
+        if event.state in ("published", "refused", "failed"):
+            self.metrics.cycles_total.labels(result=event.state).inc()
+            self.metrics.cycle_seconds.observe(event.seconds)
+            structlog.get_logger().info(
+                "cycle_ended", result=event.state, cycle=event.cycle, reason=event.detail, version=event.version
+            )
+        self._on_cycle(event)
+
+    def _maintain(self) -> None:
+        """Retention and compaction, now and then."""
+        while not self._stopping.wait(MAINTENANCE_S):
+            try:
+                self.log.maintain(wall_ms())
+            except LogError as exc:
+                structlog.get_logger().warning("log_maintenance_failed", reason=str(exc))
+
+
+def drained(service: Service, timeout_s: float) -> bool:
+    """Wait until everything published so far is in the sequences.
+
+    Returns:
+        Whether it is; False at the deadline.
+    """
+    deadline = time.monotonic() + timeout_s
+    return all(
+        service.sequences.applied.wait(partition, end, max(0.0, deadline - time.monotonic()))
+        for partition, end in service.log.ends(EVENTS).items()
+    )

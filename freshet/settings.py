@@ -1,0 +1,182 @@
+"""Every setting of a Freshet process: one class, read from arguments, environment, file and defaults, in that order.
+
+The file is TOML, `freshet.toml` in the current folder or the one that `FRESHET_CONFIG` names. An environment variable
+is `FRESHET_` and the setting's name in capitals. `freshet config` prints what is in force and where it came from.
+"""
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
+
+PREFIX = "FRESHET_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+DEFAULT_FILE = "freshet.toml"
+
+
+class BadSettings(Exception):
+    """A setting that cannot be used: one line a problem, each with its name, value, source and limit."""
+
+
+class Kind(BaseModel):
+    """An event kind; see `stream.kinds.EventKind`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    enters_sequence: bool = True
+    is_target: bool = True
+    weight: float = 1.0
+
+
+def _default_kinds() -> list[Kind]:
+    return [
+        Kind(name=kind.name, enters_sequence=kind.enters_sequence, is_target=kind.is_target, weight=kind.weight)
+        for kind in DEFAULT_KINDS
+    ]
+
+
+class Settings(BaseSettings):
+    """What is in force. A name here is the name in the file; descriptions are printed by `freshet config`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path("freshet-data"), description="Folder that everything is kept in.")
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only, as there are no keys yet.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+
+    partitions: int = Field(4, ge=1, le=1_024, description="Partitions of each topic; fixed once the log exists.")
+    retention_days: float = Field(30.0, gt=0, description="Days that events and exposures stay on the log.")
+    log_max_mb: int | None = Field(None, ge=1, description="Largest size of the log's file; then ingest answers 503.")
+    kinds: list[Kind] = Field(default_factory=_default_kinds, description="The closed set of event kinds.")
+
+    sequence_length: int = Field(50, ge=1, le=255, description="Newest events kept by user.")
+    max_seen: int = Field(2_000, ge=0, description="Older items remembered by user, so as not to recommend them.")
+    snapshot_s: float = Field(60.0, gt=0, description="Seconds between snapshots of the sequences.")
+
+    text_tower: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="Hub id or folder of a transformers text model, or `tfidf`.",
+    )
+    image_tower: str = Field("patch", description="`patch` (trained here), or a transformers vision model.")
+
+    segment_rows: int = Field(20_000, ge=1, lt=500_000, description="Events that make a training segment.")
+    segment_s: float = Field(10.0, gt=0, description="Longest wait of an event for its segment, seconds.")
+    first_events: int = Field(5_000, ge=1, description="Events that start the first training.")
+    cycle_events: int = Field(20_000, ge=1, description="Fresh events that start a training cycle.")
+    cycle_s: float = Field(600.0, gt=0, description="Seconds after which fewer fresh events start one too.")
+    first_pretrain_epochs: int = Field(2, ge=0, description="Contrastive epochs of the first training.")
+    first_finetune_epochs: int = Field(8, ge=1, description="Next-item epochs of the first training.")
+    cycle_pretrain_epochs: int = Field(1, ge=0, description="Contrastive epochs of a cycle.")
+    cycle_finetune_epochs: int = Field(1, ge=1, description="Next-item epochs of a cycle.")
+    replay_ratio: float = Field(1.0, ge=0, description="Old events replayed in a cycle for each fresh one.")
+    gate_margin: float = Field(0.05, ge=0, lt=1, description="Loss of NDCG@10 the gate tolerates, as a share.")
+    gate_wait_s: float = Field(20.0, ge=0, description="Longest wait for events to judge a new model by, seconds.")
+    training_threads: int = Field(1, ge=1, description="CPU threads of a cycle, which runs beside serving.")
+    first_training_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="CPU threads of the first training."
+    )
+    seed: int = Field(0, ge=0, description="Of everything drawn in training.")
+
+    watch_share: float = Field(1.0, gt=0, le=1, description="Share of users whose events are predicted first.")
+    serving_threads: int = Field(1, ge=1, description="CPU threads of the model that answers.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_json: bool = Field(False, description="Log JSON lines.")
+
+    @field_validator("host")
+    @classmethod
+    def _is_loopback(cls, host: str) -> str:
+        try:
+            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            is_loopback = False
+        if not is_loopback:
+            raise ValueError("must be a loopback address: there are no keys yet, so nobody else may be let in")
+        return host
+
+    @field_validator("data_dir")
+    @classmethod
+    def _is_folder(cls, data_dir: Path) -> Path:
+        if data_dir.exists() and not data_dir.is_dir():
+            raise ValueError("is a file; name a folder")
+        return data_dir.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.retention_days * 86_400 < 2 * self.snapshot_s:
+            raise ValueError(
+                f"retention_days={self.retention_days} must be at least twice snapshot_s={self.snapshot_s} seconds"
+            )
+        self.event_kinds()
+        return self
+
+    def event_kinds(self) -> EventKinds:
+        """The closed set of kinds."""
+        return EventKinds([EventKind(**kind.model_dump()) for kind in self.kinds])
+
+
+class InForce(NamedTuple):
+    """Settings, and where each value came from: `argument`, `environment`, the file's path, or `default`."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def load_settings(arguments: dict[str, Any] | None = None) -> InForce:
+    """Read settings from arguments, environment and file.
+
+    Args:
+        arguments: Values given on the command line; None values are as if not given.
+
+    Raises:
+        BadSettings: a value cannot be used, or a name is unknown.
+    """
+    given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    file, in_file = _read_file()
+    in_environment = _read_environment()
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    for layer, source in ((in_file, str(file)), (in_environment, "environment"), (given, "argument")):
+        sources |= dict.fromkeys(layer, source)
+    try:
+        settings = Settings(**(in_file | in_environment | given))
+    except ValidationError as exc:
+        raise BadSettings("\n".join(_explained(error, sources) for error in exc.errors())) from exc
+    return InForce(settings, sources)
+
+
+def _read_file() -> tuple[Path, dict[str, Any]]:
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named or DEFAULT_FILE)
+    if not path.exists():
+        if named:
+            raise BadSettings(f"{CONFIG_VARIABLE}={named}: there is no such file")
+        return path, {}
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+        raise BadSettings(f"settings file {path} cannot be read: {exc}") from exc
+
+
+def _read_environment() -> dict[str, Any]:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadSettings(f"unknown settings in the environment: {', '.join(unknown)}; see `freshet config`")
+    try:
+        return EnvSettingsSource(Settings)()
+    except ValueError as exc:
+        raise BadSettings(f"environment: {exc}") from exc
+
+
+def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r} in {sources.get(name, 'settings')}; see `freshet config`"
+    value = "" if name == "settings" else f"={error['input']!r}"
+    return f"{name}{value} ({sources.get(name, 'all together')}): {error['msg'].removeprefix('Value error, ')}"
