@@ -31,9 +31,9 @@ class PatchConfig:
     """
 
     size: int = 64
-    patch: int = 8
+    patch: int = 16
     dim: int = 96
-    n_layers: int = 2
+    n_layers: int = 3
     n_heads: int = 4
 
     def __post_init__(self) -> None:

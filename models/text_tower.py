@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -47,7 +48,7 @@ class TransformerTextTower:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             self._model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
             raise TowerError(f"text tower {name!r} cannot be loaded from {folder}: {exc}") from exc
         self._model.requires_grad_(requires_grad=False)
         self._name = name

@@ -50,8 +50,10 @@ class TfidfTextTower:
             counts = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn's answer to texts without one word
             return cls([_NO_TERM], torch.ones(1), torch.ones(1, 1))
-        dim = min(MAX_DIM, *counts.shape)
-        components = TruncatedSVD(dim, random_state=seed, n_iter=7).fit(counts).components_
+        components = np.ones((1, 1))  # of a single term
+        if counts.shape[1] > 1:
+            dim = min(MAX_DIM, *counts.shape)
+            components = TruncatedSVD(dim, random_state=seed, n_iter=7).fit(counts).components_
         return cls(
             [str(term) for term in vectorizer.get_feature_names_out()],
             torch.from_numpy(vectorizer.idf_.astype(np.float32)),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel
@@ -45,7 +46,7 @@ class VisionTower:
         try:
             whole: Any = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             preprocessor = json.loads((folder / "preprocessor_config.json").read_bytes())
-        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
             raise TowerError(f"image tower {name!r} cannot be loaded from {folder}: {exc}") from exc
         self._model: Any = getattr(whole, "vision_model", whole).eval()  # CLIP has a text half, which is left out
         self._model.requires_grad_(requires_grad=False)

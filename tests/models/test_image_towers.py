@@ -1,0 +1,195 @@
+import io
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from models.patch_tower import PatchConfig, PatchNet, PatchTower, quadrant_means
+from models.patch_training import MIN_PAIRS, PatchTraining, contrastive_loss, train_patch_tower
+from models.pictures import decode_picture
+from models.provided_tower import ProvidedTower
+from models.tower import BadVector, DamagedTower, TowerError, TowerState, WeightsUnavailable
+from models.vision_tower import VisionTower
+from tests.models.tower_fixtures import noisy_picture, picture, write_tiny_vit
+
+SMALL = PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2)
+
+
+def patch_tower(seed: int = 0) -> PatchTower:
+    torch.manual_seed(seed)
+    return PatchTower(PatchNet(SMALL))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_picture_is_decoded_to_its_colour(kind: str) -> None:
+    pixels = decode_picture(picture((200, 30, 60), size=(300, 400), kind=kind), 8)
+
+    assert pixels is not None
+    assert pixels.shape == (3, 8, 8)
+    assert (pixels.float().mean((1, 2)) - torch.tensor([200.0, 30.0, 60.0])).abs().max() < 8
+
+
+def test_transparent_places_are_white_and_grey_is_rgb() -> None:
+    buffer, grey = io.BytesIO(), io.BytesIO()
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(buffer, "PNG")
+    Image.new("L", (8, 8), 7).save(grey, "PNG")
+
+    clear, dark = decode_picture(buffer.getvalue(), 4), decode_picture(grey.getvalue(), 4)
+
+    assert clear is not None
+    assert clear.min() == 255
+    assert dark is not None
+    assert dark.unique().tolist() == [7]
+
+
+def test_undecodable_pictures_are_none() -> None:
+    whole = picture((1, 2, 3))
+    bomb = io.BytesIO()
+    Image.new("1", (6_000, 6_000)).save(bomb, "PNG")
+
+    assert decode_picture(b"", 8) is None
+    assert decode_picture(b"GIF89a", 8) is None
+    assert decode_picture(whole[:200], 8) is None
+    assert decode_picture(bomb.getvalue(), 8) is None
+
+
+def test_random_bytes_behind_real_headers_never_raise() -> None:
+    random = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP", "GIF"):
+        head = picture((9, 9, 9), kind=kind)[:30]
+        for _ in range(20):
+            decode_picture(head + random.bytes(300), 8)
+
+
+def test_missing_and_undecodable_pictures_have_no_part() -> None:
+    parts, mask = patch_tower().encode([picture((255, 0, 0)), None, b"no picture"])
+
+    assert parts.shape == (3, 4, 8)
+    assert mask.tolist() == [[True] * 4, [False] * 4, [False] * 4]
+    torch.testing.assert_close(parts.norm(dim=-1), mask.float())
+
+
+def test_quadrants_are_means_of_their_patches() -> None:
+    states = torch.arange(16.0).view(1, 16, 1)  # a 4 x 4 grid, row by row
+
+    assert quadrant_means(states).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_patch_tower_state_is_read_again_with_equal_vectors() -> None:
+    tower = patch_tower()
+    again = PatchTower.from_state(tower.state)
+
+    assert again.revision == tower.revision != patch_tower(seed=1).revision
+    assert torch.equal(again.encode([noisy_picture(1)])[0], tower.encode([noisy_picture(1)])[0])
+
+
+def test_patch_tower_of_another_shape_is_refused() -> None:
+    state = patch_tower().state
+    other = TowerState(state.kind, state.revision, asdict(PatchConfig()), state.tensors)
+
+    with pytest.raises(DamagedTower, match="image tower does not fit its settings"):
+        PatchTower.from_state(other)
+
+
+def test_patch_config_names_the_values_it_refuses() -> None:
+    with pytest.raises(ValueError, match="size=60 must be divisible by 2 \\* patch=32"):
+        PatchConfig(size=60)
+    with pytest.raises(ValueError, match="dim=10 must be divisible by n_heads=4"):
+        PatchConfig(dim=10)
+    with pytest.raises(ValueError, match="positive"):
+        PatchConfig(n_layers=0)
+
+
+def test_contrastive_loss_ignores_pairs_of_the_same_text() -> None:
+    scores = torch.tensor([[2.0, 9.0], [9.0, 2.0]])
+    no_pair = torch.zeros(2, 2, dtype=torch.bool)
+
+    assert contrastive_loss(scores, no_pair) == pytest.approx(7.0009, abs=1e-4)
+    assert contrastive_loss(scores, ~no_pair) == pytest.approx(0.0)
+
+
+def test_trained_tower_finds_the_text_of_pictures_it_never_saw() -> None:
+    """Six colours, six texts: a picture's colour says which text is near."""
+    colours = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (240, 240, 30), (30, 240, 240), (240, 30, 240)]
+    draw = torch.Generator().manual_seed(0)
+    text = functional.normalize(torch.eye(6).repeat(40, 1) + 0.1 * torch.randn(240, 6, generator=draw), dim=1)
+    images = [picture(colours[row % 6], size=(32, 32)) for row in range(240)]
+
+    _, report = train_patch_tower(images, text, config=SMALL, training=PatchTraining(n_epochs=12, batch_size=32))
+
+    assert (report.n_trained, report.n_held_out) == (216, 24)
+    assert report.chance == pytest.approx(0.417, abs=1e-3)
+    assert report.recall_at_10 > 0.9
+
+
+def test_training_twice_gives_the_same_tower_and_leaves_the_global_seed_alone() -> None:
+    images = [noisy_picture(seed) for seed in range(MIN_PAIRS)]
+    text = torch.eye(MIN_PAIRS)
+    training = PatchTraining(n_epochs=1, batch_size=32)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+
+    first, _ = train_patch_tower(images, text, config=SMALL, training=training)
+    second, _ = train_patch_tower(images, text, config=SMALL, training=training)
+
+    assert first.revision == second.revision
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_too_few_pairs_leave_the_tower_untrained() -> None:
+    images = [noisy_picture(0), None, b"broken", noisy_picture(1)]
+
+    tower, report = train_patch_tower(images, torch.ones(4, 3), config=SMALL, training=PatchTraining())
+
+    assert report.n_trained == 0
+    assert tower.encode(images)[1].any(1).tolist() == [True, False, False, True]
+
+
+def test_vision_model_gives_quadrants_of_its_grid(tmp_path: Path) -> None:
+    tower = VisionTower.load(str(write_tiny_vit(tmp_path)))
+
+    parts, mask = tower.encode([noisy_picture(1), None, noisy_picture(2)])
+
+    assert (tower.n_parts, tower.dim) == (4, 8)
+    assert mask.any(1).tolist() == [True, False, True]
+    torch.testing.assert_close(parts.norm(dim=-1), mask.float())
+    assert not torch.allclose(parts[0], parts[2])
+
+
+def test_vision_model_without_its_preprocessor_is_named(tmp_path: Path) -> None:
+    folder = write_tiny_vit(tmp_path)
+    (folder / "preprocessor_config.json").unlink()
+
+    with pytest.raises(TowerError, match=r"preprocessor_config\.json"):
+        VisionTower.load(str(folder))
+
+
+def test_vision_model_not_to_be_had_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(WeightsUnavailable, match="nobody/no-such-vit is not on disk"):
+        VisionTower.load("nobody/no-such-vit")
+
+
+def vector(*values: float) -> bytes:
+    return np.array(values, dtype="<f2").tobytes()
+
+
+def test_provided_vectors_are_brought_to_length_one() -> None:
+    parts, mask = ProvidedTower(2).encode([vector(3.0, 4.0), None, vector(0.0, 0.0)])
+
+    torch.testing.assert_close(parts, torch.tensor([[[0.6, 0.8]], [[0.0, 0.0]], [[0.0, 0.0]]]))
+    assert mask.tolist() == [[True], [False], [False]]
+
+
+def test_provided_vectors_that_do_not_fit_are_refused_by_what_is_wrong() -> None:
+    with pytest.raises(BadVector, match="vector of 6 bytes, wants 4: 2 little-endian float16"):
+        ProvidedTower(2).encode([vector(1.0, 2.0, 3.0)])
+    with pytest.raises(BadVector, match="vector of 2 numbers holds one that is not finite"):
+        ProvidedTower(2).read(vector(1.0, float("nan")))
+    with pytest.raises(BadVector, match="vector of 0 numbers was given"):
+        ProvidedTower.like(b"")
