@@ -60,6 +60,11 @@ class Batcher(Generic[Request, Answer]):
         """Begin answering; call on the event loop that requests come from."""
         self._loop = asyncio.get_running_loop().create_task(self._run(), name="freshet-batcher")
 
+    @property
+    def n_waiting(self) -> int:
+        """Requests not yet taken into a batch."""
+        return len(self._queue)
+
     async def ask(self, request: Request, *, timeout_s: float) -> Answer:
         """The answer to one request.
 

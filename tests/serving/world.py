@@ -5,8 +5,9 @@ The catalogue's core is a small stand-in: these tests need its four questions, n
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +33,8 @@ from stream.embedded import EmbeddedLog
 from stream.events import ItemRemoval, ItemUpsert, decode_item
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
-from stream.log import Record
-from stream.topics import EVENTS, ITEMS, topics
+from stream.log import Message, Position, Record
+from stream.topics import ITEMS, topics
 
 DEADLINE_S = 10.0
 
@@ -76,18 +77,17 @@ class HandRanker:
 
 
 class SmallCatalog:
-    """The newest upsert of each item, read straight from the log whenever it is asked."""
+    """The newest upsert of each item; `caught_up` reads what the log has since."""
 
     def __init__(self, log: EmbeddedLog) -> None:
         self._log = log
         self._reader = log.reader(ITEMS, partitions=list(log.ends(ITEMS)))
         self._items: dict[str, ItemUpsert] = {}
 
-    def _catch_up(self) -> dict[str, ItemUpsert]:
-        if any(self._reader.lag().values()):
-            for record in self._reader.poll(max_records=10_000, timeout_s=0.0):
-                self._apply(record)
-        return self._items
+    def caught_up(self) -> "SmallCatalog":
+        for record in self._reader.poll(max_records=10_000, timeout_s=0.0):
+            self._apply(record)
+        return self
 
     def _apply(self, record: Record) -> None:
         event = decode_item(record.value)
@@ -107,7 +107,7 @@ class SmallCatalog:
         return self._items.get(item_id)
 
     def newest(self, k: int) -> list[str]:
-        return list(self._items)[::-1][:k]
+        return sorted(self._items, key=lambda item_id: -self._items[item_id].ts_ms)[:k]
 
 
 class AppClient(AbstractContextManager["AppClient"]):
@@ -147,6 +147,28 @@ class AppClient(AbstractContextManager["AppClient"]):
         return self.request("DELETE", path, **options)
 
 
+class FrailLog:
+    """The real log, which refuses to publish, or never confirms, while a test says so."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+        self.log_id = log.log_id
+        self.failure: Exception | None = None
+        self.is_silent = False
+
+    def publish(self, topic: str, messages: Sequence[Message]) -> "Future[list[Position]]":
+        if self.is_silent:
+            return Future()
+        if self.failure is None:
+            return self._log.publish(topic, messages)
+        refused: Future[list[Position]] = Future()
+        refused.set_exception(self.failure)
+        return refused
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return self._log.ends(topic)
+
+
 @dataclass
 class World:
     """Everything below HTTP, running."""
@@ -160,12 +182,13 @@ class World:
     images: ImageStore
     metrics: Metrics
     runner: Runner
+    frail_log: FrailLog
     not_ready: dict[str, str] = field(default_factory=dict)
 
     def parts(self, **changes: Any) -> ServingParts:
         settings = ServingSettings(**changes)
         return ServingParts(
-            log=self.log,
+            log=self.frail_log,  # type: ignore[arg-type]
             images=self.images,
             sequences=self.sequences,
             catalog=self.catalog,
@@ -197,6 +220,24 @@ class World:
         )
         return self.registry.publish(stage, draft)
 
+    @contextmanager
+    def refusing(self, failure: Exception) -> Iterator[None]:
+        """The log refuses what HTTP publishes."""
+        self.frail_log.failure = failure
+        try:
+            yield
+        finally:
+            self.frail_log.failure = None
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """The log never confirms what HTTP publishes."""
+        self.frail_log.is_silent = True
+        try:
+            yield
+        finally:
+            self.frail_log.is_silent = False
+
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
 
@@ -226,6 +267,7 @@ def running_world(root: Path, *, n_partitions: int = 2) -> Iterator[World]:
         ImageStore(root / "images"),
         metrics,
         runner,
+        FrailLog(log),
     )
     runner.start()
     try:

@@ -1,0 +1,48 @@
+"""The exposure queue: never slows an answer, counts what it drops, empties itself at the end."""
+
+from serving.exposures import Exposures
+from stream.events import Exposure
+from stream.log import LogUnavailable
+from tests.serving.world import World, wait_until
+
+
+def _exposure(number: int) -> Exposure:
+    return Exposure(feed_id=f"f{number}", user_id="ada", ts_ms=number, item_ids=("a",))
+
+
+def test_closing_publishes_all_that_wait(world: World) -> None:
+    exposures = Exposures(world.log, world.metrics)
+    for number in range(1_200):
+        exposures.add(_exposure(number))
+    exposures.start()
+    exposures.close()
+
+    assert len(world.records("exposures")) == 1_200
+    assert world.value("freshet_exposures_total", result="logged") == 1_200.0
+
+
+def test_a_full_queue_drops_and_counts(world: World) -> None:
+    exposures = Exposures(world.log, world.metrics, max_waiting=2)
+
+    kept = [exposures.add(_exposure(number)) for number in range(5)]
+
+    assert kept == [True, True, False, False, False]
+    assert world.value("freshet_exposures_total", result="dropped") == 3.0
+
+
+def test_what_the_log_refuses_is_counted_as_dropped_and_later_ones_are_logged(world: World) -> None:
+    exposures = Exposures(world.frail_log, world.metrics)  # type: ignore[arg-type]
+    exposures.start()
+    with world.refusing(LogUnavailable("disk full")):
+        exposures.add(_exposure(1))
+        wait_until(
+            lambda: world.value("freshet_exposures_total", result="dropped") == 1.0, "the refused one is counted"
+        )
+    exposures.add(_exposure(2))
+    exposures.close()
+
+    assert world.value("freshet_exposures_total", result="logged") == 1.0
+
+
+def test_closing_what_never_started_does_nothing(world: World) -> None:
+    Exposures(world.log, world.metrics).close()

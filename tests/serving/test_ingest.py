@@ -1,0 +1,233 @@
+"""POST /v1/events: what is taken, what is refused and how it is told."""
+
+import time
+
+import pytest
+
+from stream.events import decode_interaction
+from stream.log import LogUnavailable, QueueFull
+from tests.serving.world import AppClient, World
+
+NOW_MS = time.time_ns() // 1_000_000
+
+
+def _event(**changes: object) -> dict[str, object]:
+    return {"user_id": "ada", "item_id": "a", "ts_ms": NOW_MS} | changes
+
+
+def test_one_event_is_durable_when_202_is_answered(client: AppClient, world: World) -> None:
+    answer = client.post("/v1/events", json=_event(event_id="e-1", kind="like", feed_id="f-1"))
+
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 1
+    assert answer.json()["event_ids"] == ["e-1"]
+    [record] = world.records("events")
+    assert record.key == b"ada"
+    event = decode_interaction(record.value)
+    assert (event.event_id, event.item_id, event.kind, event.feed_id) == ("e-1", "a", "like", "f-1")
+
+
+def test_a_thousand_events_are_taken_at_once(client: AppClient) -> None:
+    events = [_event(user_id=f"u{number}") for number in range(1_000)]
+
+    answer = client.post("/v1/events", json={"events": events})
+
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 1_000
+
+
+def test_events_without_id_and_time_get_their_own(client: AppClient, world: World) -> None:
+    answer = client.post("/v1/events", json={"events": [{"user_id": "ada", "item_id": item} for item in "ab"]})
+
+    first, second = answer.json()["event_ids"]
+    assert first != second
+    event = decode_interaction(world.records("events")[0].value)
+    assert event.event_id == first
+    assert abs(event.ts_ms - NOW_MS) < 120_000
+    assert event.kind == "click"
+
+
+def test_the_same_event_sent_twice_counts_once(client: AppClient) -> None:
+    for _ in range(2):
+        position = client.post("/v1/events", json=_event(event_id="e-1")).json()["position"]
+
+    client.get("/v1/feeds/ada", params={"after": position})
+    assert len(client.get("/v1/users/ada/history").json()["items"]) == 1
+
+
+def test_more_than_a_thousand_events_are_refused_naming_the_limit(client: AppClient, world: World) -> None:
+    answer = client.post("/v1/events", json={"events": [_event()] * 1_001})
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "events"
+    assert answer.json()["limit"] == 1_000
+    assert world.records("events") == []
+
+
+def test_one_wrong_event_of_many_is_named_and_none_is_taken(client: AppClient, world: World) -> None:
+    answer = client.post("/v1/events", json={"events": [_event(), _event(user_id=""), _event(item_id=7)]})
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [(error["index"], error["field"]) for error in answer.json()["errors"]] == [
+        (1, "events[1].user_id"),
+        (2, "events[2].item_id"),
+    ]
+    assert world.records("events") == []
+
+
+def test_an_id_of_10000_characters_is_refused_naming_field_and_limit(client: AppClient) -> None:
+    answer = client.post("/v1/events", json=_event(item_id="x" * 10_000))
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "item_id"
+    assert answer.json()["limit"] == 256
+    assert "(10000 characters)" in answer.json()["detail"]
+
+
+def test_an_unknown_kind_is_refused_naming_the_known_ones(client: AppClient) -> None:
+    answer = client.post("/v1/events", json={"events": [_event(), _event(kind="gaze")]})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "events[1].kind: kind 'gaze' is not known; known are view, click, like, play, purchase, rate, dislike"
+    )
+
+
+def test_an_event_two_days_ahead_is_refused_naming_the_latest_time(client: AppClient) -> None:
+    ahead_ms = NOW_MS + 2 * 86_400_000
+
+    answer = client.post("/v1/events", json=_event(ts_ms=ahead_ms))
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "events[0].ts_ms"
+    assert f"ts_ms={ahead_ms} is too far ahead, latest now is" in answer.json()["detail"]
+
+
+def test_an_event_an_hour_ahead_is_taken(client: AppClient) -> None:
+    assert client.post("/v1/events", json=_event(ts_ms=NOW_MS + 3_600_000)).status_code == 202
+
+
+def test_seconds_sent_as_microseconds_are_refused(client: AppClient) -> None:
+    answer = client.post("/v1/events", json=_event(ts_ms=NOW_MS * 1_000))
+
+    assert answer.status_code == 422
+    assert answer.json()["limit"] == 4_102_444_800_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"user_id": "a\u0000b"}, "user_id"),
+        ({"user_id": "line\nbreak"}, "user_id"),
+        ({"item_id": None}, "item_id"),
+        ({"ts_ms": "now"}, "ts_ms"),
+        ({"ts_ms": True}, "ts_ms"),
+        ({"ts_ms": -1}, "ts_ms"),
+        ({"ts_ms": 1.5}, "ts_ms"),
+        ({"event_id": ""}, "event_id"),
+        ({"itemid": "a"}, "itemid"),
+    ],
+)
+def test_a_wrong_field_is_named(client: AppClient, changes: dict[str, object], field: str) -> None:
+    answer = client.post("/v1/events", json=_event(**changes))
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'"text"', 422),
+        (b'{"user_id": "\xff", "item_id": "a"}', 400),
+        (b'{"user_id": "\\ud800", "item_id": "a"}', 422),
+        (b"[" * 100_000, 400),
+        (b'{"user_id": "a", "item_id": "a", "ts_ms": ' + b"9" * 5_000 + b"}", 400),
+        (b'{"user_id": "a", "item_id": "a", "ts_ms": NaN}', 422),
+        (b'{"events": []}', 422),
+        (b'{"events": 7}', 422),
+    ],
+)
+def test_what_is_no_event_is_a_problem_not_a_crash(client: AppClient, body: bytes, status: int) -> None:
+    answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_ids_may_be_any_unicode(client: AppClient) -> None:
+    user_id = "Zoë/東京 🎬?#%"
+    position = client.post("/v1/events", json=_event(user_id=user_id)).json()["position"]
+    path = "/v1/feeds/Zo%C3%AB%2F%E6%9D%B1%E4%BA%AC%20%F0%9F%8E%AC%3F%23%25"
+
+    answer = client.get(path, params={"after": position})
+
+    assert answer.status_code == 200
+    assert answer.json()["user_id"] == user_id
+    assert answer.json()["newest_event_ms"] == NOW_MS
+
+
+def test_a_body_above_the_limit_is_413_naming_it(world: World) -> None:
+    with world.client(max_body_bytes=1_000) as client:
+        answer = client.post("/v1/events", content=b" " * 1_001)
+
+    assert answer.status_code == 413
+    assert answer.json()["limit"] == 1_000
+    assert answer.json()["detail"] == "the body is 1001 bytes, limit is 1000 bytes; send it in parts"
+
+
+def test_a_body_of_undeclared_length_is_cut_off_at_the_limit(world: World) -> None:
+    async def endless():  # noqa: ANN202
+        while True:
+            yield b" " * 1_000
+
+    with world.client(max_body_bytes=10_000) as client:
+        answer = client.post("/v1/events", content=endless())
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (LogUnavailable("database or disk is full"), "nothing was accepted: database or disk is full"),
+        (QueueFull("100000 messages wait"), "nothing was accepted: 100000 messages wait"),
+    ],
+)
+def test_a_log_that_refuses_is_503_with_the_reason_and_when_to_come_back(
+    world: World, failure: Exception, reason: str
+) -> None:
+    with world.refusing(failure), world.client() as client:
+        answer = client.post("/v1/events", json=_event())
+
+    assert answer.status_code == 503
+    assert reason in answer.json()["detail"]
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_ingest_recovers_when_the_log_does(world: World, client: AppClient) -> None:
+    with world.refusing(LogUnavailable("disk full")):
+        assert client.post("/v1/events", json=_event()).status_code == 503
+
+    assert client.post("/v1/events", json=_event()).status_code == 202
+
+
+def test_a_log_that_does_not_confirm_in_time_is_503(world: World) -> None:
+    with world.silent(), world.client(publish_timeout_s=0.05) as client:
+        answer = client.post("/v1/events", json=_event())
+
+    assert answer.status_code == 503
+    assert "did not confirm within 0.05 s" in answer.json()["detail"]
+
+
+def test_accepted_and_rejected_events_are_counted(client: AppClient, world: World) -> None:
+    client.post("/v1/events", json={"events": [_event()] * 3})
+    client.post("/v1/events", json={"events": [_event(kind="gaze")] * 2})
+
+    assert world.value("freshet_events_ingested_total", outcome="accepted") == 3.0
+    assert world.value("freshet_events_ingested_total", outcome="rejected") == 2.0

@@ -1,0 +1,46 @@
+"""The bounded pool: work beyond its bound is refused, not queued without end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from serving.pool import Pool, PoolFull
+
+
+def test_a_job_runs_on_another_thread() -> None:
+    async def scenario() -> str:
+        pool = Pool("test", n_threads=1, max_waiting=0)
+        name = await pool.run(lambda: threading.current_thread().name)
+        pool.close()
+        return name
+
+    assert asyncio.run(scenario()).startswith("freshet-test")
+
+
+def test_an_error_of_a_job_reaches_its_asker() -> None:
+    async def scenario() -> None:
+        pool = Pool("test", n_threads=1, max_waiting=0)
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_pool_refuses_and_names_the_limit_and_works_again_after() -> None:
+    may_end = threading.Event()
+
+    async def scenario() -> str:
+        pool = Pool("pictures", n_threads=1, max_waiting=1)
+        jobs = [asyncio.create_task(pool.run(may_end.wait, 10)) for _ in range(2)]
+        await asyncio.sleep(0)  # let them start
+        with pytest.raises(PoolFull, match="2 jobs run or wait for pictures, limit is 2"):
+            await pool.run(str, "third")
+        may_end.set()
+        await asyncio.gather(*jobs)
+        answer = await pool.run(str, "fourth")
+        pool.close()
+        return answer
+
+    assert asyncio.run(scenario()) == "fourth"
