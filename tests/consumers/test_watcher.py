@@ -1,4 +1,8 @@
+import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,12 +10,14 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from consumers.blocks import is_sampled
-from consumers.runner import OffsetOwner
+from consumers.runner import OffsetOwner, Runner, RunnerSettings
 from consumers.watcher import WatcherRole, WatcherSettings
 from models.bundle import DataSpan, Manifest
 from monitoring.metrics import Metrics
+from stream.embedded import EmbeddedLog
 from stream.events import Interaction, encode
-from stream.log import Record
+from stream.log import Message, Record
+from stream.topics import topics
 
 ITEMS = [f"i{number}" for number in range(12)]
 
@@ -165,6 +171,36 @@ def test_a_partition_lost_and_gained_again_starts_anew_and_others_go_on() -> Non
 
     assert bench.role.positions() == {1: 0}
     assert bench.role.gained([0]) == {0: 0}
+
+
+def watch_all(log: EmbeddedLog, slot: FakeSlot, n_events: int) -> dict[str, Any]:
+    """Run a fresh watcher on the log until it has read everything."""
+    metrics = Metrics(CollectorRegistry())
+    role = WatcherRole(slot, metrics=metrics)
+    runner = Runner(log, [role], metrics=metrics, settings=RunnerSettings(max_records=7, poll_s=0.01))
+    runner.start()
+    deadline = time.monotonic() + 20
+    while sum(role.positions().values()) < n_events and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    assert runner.stop(10) == []
+    return role.report()
+
+
+def test_a_restarted_watcher_reads_again_and_reports_the_same(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log.sqlite", topics())
+    messages = [
+        Message(record(n, f"i{n % 11}", user_id=f"u{n % 5}").key, record(n, f"i{n % 11}", user_id=f"u{n % 5}").value)
+        for n in range(60)
+    ]
+    log.publish("events", messages).result(10)
+    slot = FakeSlot(FakeModel("v1", trained_to=0))
+
+    first, second = watch_all(log, slot, 60), watch_all(log, slot, 60)
+    log.close()
+
+    assert first["organic"]["model"]["unfiltered"]["n"] == 55  # all but each user's first
+    assert first["organic"]["model"]["filtered"] == second["organic"]["model"]["filtered"]
+    assert first["n_by_version"] == {"v1": 55}
 
 
 @pytest.mark.parametrize(
