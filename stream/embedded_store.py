@@ -11,6 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from stream.log import LogError, LogUnavailable, Record
@@ -19,6 +20,8 @@ from stream.topics import Topic
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 10.0  # only a checkpoint of ours can hold the file
 _CHECKPOINT_PAGES = 8_192  # 32 MiB of WAL: fewer rewrites of the same pages than the default 4 MiB
+_INSERT_ROWS = 16  # a statement; each gives the GIL away once, so a third faster beside a busy thread than one by one
+_INSERT_VALUES = ", ".join(["(?, ?, ?, ?)"] * _INSERT_ROWS)
 _READ_ROWS = 64  # rows fetched between two looks at the byte limit
 _MAX_READ_BYTES = 32 * 1024 * 1024  # of one read, so that large items cannot fill the memory
 
@@ -167,9 +170,16 @@ class LogFile:
             groups.setdefault(group, {})[partition] = next_offset
         return groups
 
-    def append(self, table: str, rows: Iterable[_Row]) -> None:
+    def append(self, table: str, rows: Sequence[_Row]) -> None:
         """Insert records; inside a transaction."""
-        self._sql.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
+        n_grouped = len(rows) - len(rows) % _INSERT_ROWS
+        values = list(chain.from_iterable(rows[:n_grouped]))
+        width = 4 * _INSERT_ROWS
+        self._sql.executemany(
+            f"INSERT INTO {table} VALUES {_INSERT_VALUES}",
+            [values[start : start + width] for start in range(0, len(values), width)],
+        )
+        self._sql.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows[n_grouped:])
 
     def commit_offsets(self, topic_id: int, group: str, offsets: Mapping[int, int]) -> None:
         """Keep where a group goes on; inside a transaction."""
