@@ -88,8 +88,6 @@ def file_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise LockTimeoutError(
-                        f"{path} was held by another process for {timeout_s:g} s"
-                    ) from None
+                    raise LockTimeoutError(f"{path} was held by another process for {timeout_s:g} s") from None
                 time.sleep(_LOCK_RETRY_S)
         yield

@@ -97,10 +97,7 @@ class RankCounts:
     def _mean_over_ties(self, gain_up_to: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean gain of the ranks greater + 1 ... greater + equal, from gains summed up to each rank."""
         last = len(gain_up_to) - 1
-        gain = (
-            gain_up_to[np.minimum(self.greater + self.equal, last)]
-            - gain_up_to[np.minimum(self.greater, last)]
-        )
+        gain = gain_up_to[np.minimum(self.greater + self.equal, last)] - gain_up_to[np.minimum(self.greater, last)]
         means = np.full(self.greater.shape, np.nan)
         np.divide(gain, self.equal, out=means, where=self.is_ranked)
         return means
@@ -136,9 +133,7 @@ def without(counts: RankCounts, scores: FloatArray, targets: IntArray, *, exclud
     """
     n_rows, n_items = scores.shape
     if excluded.n_rows != n_rows or (excluded.items.size and excluded.items.max() >= n_items):
-        raise ValueError(
-            f"excluded: {excluded.n_rows} rows for scores {scores.shape}, or an item out of range"
-        )
+        raise ValueError(f"excluded: {excluded.n_rows} rows for scores {scores.shape}, or an item out of range")
     rows, items = excluded.rows, excluded.items
     taken = scores[rows, items]
     values = np.where(targets < 0, -np.inf, scores[np.arange(n_rows), targets])[rows]
@@ -149,9 +144,7 @@ def without(counts: RankCounts, scores: FloatArray, targets: IntArray, *, exclud
     return RankCounts(greater, np.where(is_dropped, 0, equal))
 
 
-def expected_ranks(
-    scores: FloatArray, targets: IntArray, excluded: Excluded | None = None
-) -> NDArray[np.float64]:
+def expected_ranks(scores: FloatArray, targets: IntArray, excluded: Excluded | None = None) -> NDArray[np.float64]:
     """(B,) 1-based expected rank of each target; ties share it, NaN where the target is excluded.
 
     >>> expected_ranks(np.array([[3.0, 1.0, 1.0, 0.0]]), np.array([2])).tolist()

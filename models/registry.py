@@ -191,14 +191,8 @@ class Registry:
         with self._lock():
             old = self.current()
             if old is None or old.previous is None:
-                now = (
-                    "no model is current"
-                    if old is None
-                    else f"{old.version} is current and knows no previous one"
-                )
-                raise NothingToRollBack(
-                    f"cannot roll back: {now}; choose one with `freshet models promote VERSION`"
-                )
+                now = "no model is current" if old is None else f"{old.version} is current and knows no previous one"
+                raise NothingToRollBack(f"cannot roll back: {now}; choose one with `freshet models promote VERSION`")
             self.open(old.previous)
             paused = by == "operator" or old.paused
             return self._point(Pointer(old.previous, None, by, reason, self._now_ms(), paused))

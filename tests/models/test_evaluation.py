@@ -102,9 +102,7 @@ def test_a_target_that_was_seen_is_dropped_and_counted_only_when_filtered() -> N
     report = RankingReport(k=1)
     scores = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], dtype=np.float32)
 
-    filtered, unfiltered = report.add(
-        ["ada", "bo"], scores, np.array([0, 1]), seen=Excluded.of([[0, 0, 2], [0]])
-    )
+    filtered, unfiltered = report.add(["ada", "bo"], scores, np.array([0, 1]), seen=Excluded.of([[0, 0, 2], [0]]))
 
     assert filtered.tolist() == [[1.0, 1.0, 1.0]]
     assert unfiltered.tolist() == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.5]]
@@ -146,9 +144,7 @@ def test_items_scored_minus_infinity_are_no_candidates() -> None:
         ([[1.0, 2.0]], [0, 1], r"scores \(1, 2\) must be \(B, N\) and targets \(2,\) \(B,\)"),
     ],
 )
-def test_scores_that_cannot_be_ranked_are_refused(
-    scores: list[list[float]], targets: list[int], why: str
-) -> None:
+def test_scores_that_cannot_be_ranked_are_refused(scores: list[list[float]], targets: list[int], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         rank_counts(np.array(scores), np.array(targets))
 
