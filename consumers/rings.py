@@ -129,6 +129,30 @@ class Rings:
         self._sizes[rows] = sizes + ~full
         return fallen
 
+    def insert(self, events: Columns) -> Columns:
+        """Put each event at its place inside its row; the rows are distinct, no event is before a full row.
+
+        Returns:
+            What fell out of full rows to make room.
+        """
+        rows = events.rows
+        starts = self._starts[rows].astype(np.int64)
+        sizes = self._sizes[rows].astype(np.int64)
+        full = (sizes == self.length).astype(np.int64)
+        fallen = self._at(rows[full == 1], starts[full == 1])
+        places = self._n_before(events, starts, sizes) - full
+        order = np.arange(self.length)
+        sources = order + full[:, None] - (order > places[:, None])  # (n, L) what comes to each position
+        slots = (starts[:, None] + sources) % self.length
+        values = (events.hashes, events.items, events.times // 1_000, events.times % 1_000, events.kinds)
+        for array, new in zip(self._arrays[2:], values, strict=True):
+            shifted = array[rows[:, None], slots]
+            shifted[np.arange(len(rows)), places] = new
+            array[rows] = shifted
+        self._starts[rows] = 0
+        self._sizes[rows] = sizes + 1 - full
+        return fallen
+
     def entries(self, row: int) -> list[Entry]:
         """A row's events, oldest first."""
         slots = self._slots(row)
@@ -157,6 +181,16 @@ class Rings:
         """Put back what `copy_rows` gave."""
         for own, given in zip(self._arrays, arrays, strict=True):
             own[rows] = given
+
+    def _n_before(self, events: Columns, starts: Int64s, sizes: Int64s) -> Int64s:
+        """How many events of its row come before each event, (n,)."""
+        order = np.arange(self.length)
+        slots = (starts[:, None] + order) % self.length
+        times, hashes = self._keys(events.rows[:, None], slots)  # (n, L)
+        new_times, new_hashes = events.times[:, None], events.hashes[:, None]
+        before = (times < new_times) | ((times == new_times) & (hashes < new_hashes))
+        n_before: Int64s = (before & (order < sizes[:, None])).sum(axis=1)
+        return n_before
 
     def _slots(self, row: int) -> Int64s:
         return (int(self._starts[row]) + np.arange(int(self._sizes[row]), dtype=np.int64)) % self.length

@@ -168,30 +168,29 @@ def _apply_columns(store: SequenceStore, events: Columns) -> Results:
     order = np.argsort(events.rows, kind="stable")  # by user, then by arrival
     starts = np.flatnonzero(np.diff(events.rows[order], prepend=-1))
     ends = np.append(starts[1:], len(order))
-    left: list[Int64s] = []
     while len(starts) >= _MIN_WAVE:
         wave = order[starts]
         results[wave] = _apply_wave(store, events.take(wave))
-        late = results[wave] == IGNORED  # they, and what the same user did after, one by one
-        left += [order[a:b] for a, b in zip(starts[late].tolist(), ends[late].tolist(), strict=True)]
-        more = ~late & (starts + 1 < ends)
+        more = starts + 1 < ends
         starts, ends = starts[more] + 1, ends[more]
-    left += [order[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
-    if left:
-        index = np.concatenate(left)
-        results[index] = _apply_users(store, events.take(index), [len(part) for part in left])
+    if len(starts):
+        left = np.concatenate([order[a:b] for a, b in zip(starts, ends, strict=True)])
+        results[left] = _apply_users(store, events.take(left), (ends - starts).tolist())
     return results
 
 
 def _apply_wave(store: SequenceStore, events: Columns) -> Results:
-    """Events of distinct users at once; IGNORED where a late event needs its place found."""
+    """Events of distinct users at once."""
     rings = store.rings
     new = ~rings.holds(events.rows, events.hashes)
     after = new & rings.is_after_newest(events)
-    before = new & rings.is_before_oldest(events)
-    store.overflow.add(events.take(before))
+    stale = new & rings.is_before_oldest(events)
+    late = new & ~after & ~stale
+    store.overflow.add(events.take(stale))
     store.overflow.add(rings.append(events.take(after)))
-    return np.select([after, before, ~new], [APPLIED, STALE, DUPLICATE], IGNORED).astype(np.uint8)
+    if late.any():
+        store.overflow.add(rings.insert(events.take(late)))
+    return np.select([~new, stale], [DUPLICATE, STALE], APPLIED).astype(np.uint8)
 
 
 def _apply_users(store: SequenceStore, events: Columns, sizes: Sequence[int]) -> list[int]:

@@ -91,7 +91,13 @@ class TrainingBufferRole:
             self._metrics.training_rows.set(self._buffer.manifest.rows(EVENTS))
 
 
-def events_role(buffer: TrainingBuffer, *, kinds: EventKinds, metrics: Metrics) -> TrainingBufferRole:
+def events_role(
+    buffer: TrainingBuffer,
+    *,
+    kinds: EventKinds,
+    metrics: Metrics,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainingBufferRole:
     """The role that writes interactions."""
 
     def to_row(record: Record) -> tuple[Any, ...]:
@@ -99,7 +105,7 @@ def events_role(buffer: TrainingBuffer, *, kinds: EventKinds, metrics: Metrics) 
         facts = (event.event_id, event.user_id, event.item_id, event.ts_ms, event.kind, event.feed_id)
         return (*facts, record.partition, record.offset)
 
-    return TrainingBufferRole(buffer, EVENTS, to_row=to_row, metrics=metrics)
+    return TrainingBufferRole(buffer, EVENTS, to_row=to_row, metrics=metrics, clock=clock)
 
 
 def items_role(buffer: TrainingBuffer, *, metrics: Metrics) -> TrainingBufferRole:

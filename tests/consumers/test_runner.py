@@ -1,0 +1,195 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumers.runner import OffsetOwner, Role, Runner, RunnerSettings
+from monitoring.metrics import Metrics
+from stream.embedded import EmbeddedLog
+from stream.log import Record
+from tests.consumers.store_support import DEADLINE_S, click, new_metrics, open_log, publish, value, wait_until
+
+QUICK = RunnerSettings(poll_s=0.05, backoff_s=0.001, max_backoff_s=0.01, max_restarts=2)
+
+
+class Noting:
+    """Notes the offsets it handles; fails while told to."""
+
+    topic = "events"
+
+    def __init__(self, name: str = "noting", failure: Callable[[list[Record]], None] | None = None) -> None:
+        self.name = self.group = name
+        self.offsets: list[int] = []
+        self.n_closed = 0
+        self._failure = failure
+
+    def handle(self, records: list[Record]) -> None:
+        if self._failure is not None:
+            self._failure(records)
+        self.offsets += [record.offset for record in records]
+
+    def close(self) -> None:
+        self.n_closed += 1
+
+
+class Owning(Noting):
+    """Keeps its offsets itself, whatever the group committed."""
+
+    def __init__(self, own: dict[int, int], failure: Callable[[list[Record]], None] | None = None) -> None:
+        super().__init__("owning", failure)
+        self.own = own
+
+    def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        return {partition: self.own.setdefault(partition, 0) for partition in partitions}
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            del self.own[partition]
+
+    def idle(self) -> None:
+        pass
+
+    def positions(self) -> Mapping[int, int]:
+        return self.own
+
+    def handle(self, records: list[Record]) -> None:
+        super().handle(records)
+        for record in records:
+            self.own[record.partition] = record.offset + 1
+
+
+class Failing:
+    """Raises the first `times` times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self, records: list[Record]) -> None:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("the disk is on fire")
+
+
+@contextmanager
+def running(log: EmbeddedLog, *roles: Role, metrics: Metrics | None = None) -> Iterator[Runner]:
+    runner = Runner(log, roles, metrics=metrics or new_metrics(), settings=QUICK)
+    runner.start()
+    try:
+        yield runner
+    finally:
+        runner.stop(DEADLINE_S)
+
+
+def test_role_gets_records_and_the_next_start_goes_on_after_them(tmp_path: Path) -> None:
+    first, second = Noting(), Noting()
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(3)])
+        with running(log, first):
+            wait_until(lambda: first.offsets == [0, 1, 2], "three records")
+        publish(log, [click(3)])
+        with running(log, second):
+            wait_until(lambda: second.offsets == [3], "the one that is new")
+    assert (first.n_closed, second.n_closed) == (1, 1)
+
+
+def test_batch_that_raised_is_read_again_and_the_role_recovers(tmp_path: Path) -> None:
+    role, metrics = Noting(failure=Failing(times=1)), new_metrics()
+    with capture_logs() as logs, open_log(tmp_path) as log:
+        publish(log, [click(0), click(1)])
+        with running(log, role, metrics=metrics) as runner:
+            wait_until(lambda: role.offsets == [0, 1], "the batch again")
+            wait_until(lambda: runner.health()["noting"].state == "running", "recovery")
+            health = runner.health()["noting"]
+    assert (health.is_healthy, health.n_restarts) == (True, 1)
+    assert health.last_error == "RuntimeError: the disk is on fire"
+    assert value(metrics, "role_restarts_total", {"role": "noting"}) == 1
+    assert [line["event"] for line in logs] == ["role_failed", "role_recovered"]
+
+
+def test_role_that_keeps_failing_is_unhealthy_until_it_recovers(tmp_path: Path) -> None:
+    failing = Failing(times=10**9)
+    role, other = Noting(failure=failing), Noting("other")
+    with capture_logs() as logs, open_log(tmp_path) as log:
+        publish(log, [click(0)])
+        with running(log, role, other) as runner:
+            wait_until(lambda: runner.health()["noting"].n_restarts > 4, "restarts")
+            assert not runner.health()["noting"].is_healthy
+            wait_until(lambda: other.offsets == [0], "the other role's record")
+            assert runner.health()["other"].is_healthy
+            failing.left = 0
+            wait_until(lambda: role.offsets == [0], "recovery")
+    assert [line["event"] for line in logs].count("role_failed") == 1
+    assert [line["event"] for line in logs].count("role_unhealthy") == 1
+
+
+def test_owner_is_put_back_to_its_own_offsets(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(5)])
+        partition = next(p for p, end in log.ends("events").items() if end == 5)
+        committed = Owning({})
+        with running(log, committed):
+            wait_until(lambda: committed.offsets == [0, 1, 2, 3, 4], "all records")
+        restored = Owning({partition: 3})
+        with running(log, restored):
+            wait_until(lambda: restored.offsets == [3, 4], "records after its own offset")
+
+
+def test_owner_keeps_its_state_over_a_restart(tmp_path: Path) -> None:
+    role = Owning({}, failure=lambda records: failing(records) if records[0].offset == 2 else None)
+    failing = Failing(times=1)
+    with open_log(tmp_path) as log:
+        publish(log, [click(0), click(1)])
+        with running(log, role):
+            wait_until(lambda: role.offsets == [0, 1], "first records")
+            publish(log, [click(2)])
+            wait_until(lambda: role.offsets == [0, 1, 2], "the last one, after a restart")
+
+
+def test_commits_of_an_owner_report_lag(tmp_path: Path) -> None:
+    role, metrics = Owning({}), new_metrics()
+    labels = {"role": "owning", "topic": "events"}
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(5)])
+        with running(log, role, metrics=metrics):
+            wait_until(lambda: len(role.offsets) == 5, "all records")
+            wait_until(lambda: value(metrics, "consumer_lag_records", labels) == 0, "no lag")
+        reader = log.reader("events", group="owning")
+        reader.poll(max_records=1, timeout_s=0)
+        assert reader.committed() == role.own
+        reader.close()
+
+
+def test_busy_role_is_named_at_the_deadline_of_stop(tmp_path: Path) -> None:
+    is_handling, may_end = Event(), Event()
+
+    def hold(records: list[Record]) -> None:
+        is_handling.set()
+        may_end.wait(DEADLINE_S)
+
+    role = Noting(failure=hold)
+    with open_log(tmp_path) as log:
+        publish(log, [click(0)])
+        with running(log, role) as runner:
+            assert is_handling.wait(DEADLINE_S)
+            assert runner.stop(0.01) == ["noting"]
+            may_end.set()
+            assert runner.stop(DEADLINE_S) == []
+            assert runner.health()["noting"].state == "stopped"
+
+
+def test_stopping_what_never_started_is_harmless(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        assert Runner(log, [Noting()], metrics=new_metrics()).stop(1.0) == []
+
+
+def test_two_roles_of_one_name_are_refused(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, pytest.raises(ValueError, match="roles named twice in"):
+        Runner(log, [Noting(), Noting()], metrics=new_metrics())
+
+
+def test_a_role_is_an_offset_owner_by_its_methods() -> None:
+    assert isinstance(Owning({}), OffsetOwner)
+    assert not isinstance(Noting(), OffsetOwner)
