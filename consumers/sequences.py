@@ -1,7 +1,7 @@
 """All users' sequences in this process: what a feed is answered from.
 
-Partitions of `events` each have a `SequenceStore`, trending counts and a lock. One thread applies, any number
-read; a reader sees a user's row as it stood at one offset.
+Partitions of `events` each have a `SequenceStore`, trending counts and a lock. One thread holds, drops and applies,
+any number read; a reader sees a user's row as it stood at one offset.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from consumers.event_batch import prepare
 from consumers.positions import AppliedPositions
@@ -69,6 +68,7 @@ class UserSequences:
         self.length, self.max_seen = length, max_seen
         self.applied = AppliedPositions()
         self._states: dict[int, PartitionState] = {}
+        self._counts = TrendingCounts()  # of all partitions held; each has its own for its snapshot
         self._clock = clock
         self._trending: tuple[float, list[str]] = (-math.inf, [])
 
@@ -111,7 +111,7 @@ class UserSequences:
         now_s = self._clock()
         made_s, items = self._trending
         if now_s - made_s >= _TRENDING_S:
-            items = _merged([_trending_state(state) for state in self._held()]).top(_TRENDING_ITEMS)
+            items = self._counts.top(_TRENDING_ITEMS)
             self._trending = (now_s, items)
         return items[:k]
 
@@ -127,11 +127,13 @@ class UserSequences:
         """Serve this partition from now on, from `state` or from nothing."""
         state = state or self.empty_state()
         self._states[partition] = state
+        self._counts = _merged([held.trending.to_dict() for held in self._held()])
         self.applied.advance(partition, state.next_offset)
 
     def drop(self, partition: int) -> None:
         """Serve this partition no longer."""
         self._states.pop(partition, None)
+        self._counts = _merged([held.trending.to_dict() for held in self._held()])
         self.applied.forget(partition)
 
     def apply(self, partition: int, events: Sequence[Interaction], kinds: EventKinds, *, next_offset: int) -> Results:
@@ -149,7 +151,7 @@ class UserSequences:
         state = self._states[partition]
         results = [np.zeros(0, np.uint8)]
         for start in range(0, len(events), _CHUNK_EVENTS):
-            results.append(_apply_chunk(state, events[start : start + _CHUNK_EVENTS], kinds))
+            results.append(self._apply_chunk(state, events[start : start + _CHUNK_EVENTS], kinds))
         with state.lock:
             state.next_offset = next_offset
         self.applied.advance(partition, next_offset)
@@ -159,26 +161,21 @@ class UserSequences:
         """A partition without events, at offset 0."""
         return PartitionState(SequenceStore(length=self.length, max_seen=self.max_seen), TrendingCounts())
 
+    def _apply_chunk(self, state: PartitionState, events: Sequence[Interaction], kinds: EventKinds) -> Results:
+        batch = prepare(events, kinds)
+        with state.lock:
+            results = apply_batch(state.store, batch)
+            for index in np.flatnonzero(results == APPLIED).tolist():
+                state.trending.add(events[index].item_id, events[index].ts_ms)
+                self._counts.add(events[index].item_id, events[index].ts_ms)
+        return results
+
     def _held(self) -> list[PartitionState]:
         return list(self._states.values())
 
     def _state_of(self, user_id: str) -> PartitionState:
         state = self._states.get(self.partition_of(user_id))
         return self.empty_state() if state is None else state
-
-
-def _apply_chunk(state: PartitionState, events: Sequence[Interaction], kinds: EventKinds) -> NDArray[np.uint8]:
-    batch = prepare(events, kinds)
-    with state.lock:
-        results = apply_batch(state.store, batch)
-        for index in np.flatnonzero(results == APPLIED).tolist():
-            state.trending.add(events[index].item_id, events[index].ts_ms)
-    return results
-
-
-def _trending_state(state: PartitionState) -> TrendingState:
-    with state.lock:
-        return state.trending.to_dict()
 
 
 def _merged(states: Sequence[TrendingState]) -> TrendingCounts:
