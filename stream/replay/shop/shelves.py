@@ -19,17 +19,20 @@ class Shelves:
 
     def __init__(self, products: list[Product]) -> None:
         self._by_look: defaultdict[tuple[str, str], list[Product]] = defaultdict(list)
+        self._by_style: defaultdict[str, list[Product]] = defaultdict(list)
         self._by_category: defaultdict[str, list[Product]] = defaultdict(list)
         self._all = products
         self._cumulated = list(accumulate(product.popularity for product in products))
         for product in products:
             self._by_look[product.category, product.style].append(product)
+            self._by_style[product.style].append(product)
             self._by_category[product.category].append(product)
 
     def draw(self, look: tuple[str, str], ts_ms: int, seen: set[str], rng: Random) -> Product:
-        """A product of this look; of the category in any style, then any at all, when nothing new is left."""
+        """A product of this look; of its style, then of its category, then any, when nothing new is left."""
         passed_over: set[str] = set() if rng.random() < AGAIN else seen
-        for shelf in (self._by_look[look], self._by_category[look[0]], self._all):
+        category, style = look
+        for shelf in (self._by_look[look], self._by_style[style], self._by_category[category], self._all):
             weights = [_appeal(product, ts_ms, passed_over) for product in shelf]
             if any(weights):
                 return rng.choices(shelf, weights)[0]
