@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -304,3 +305,23 @@ def test_pickled_features_are_never_loaded(root: Path) -> None:
     np.save(root / "features" / "text.npy", np.array([{}] * 7, dtype=object), allow_pickle=True)
     with pytest.raises(DatasetError, match=r"text\.npy cannot be read as a NumPy array"):
         list(open_dataset(root).items())
+
+
+def test_the_example_in_the_documentation_reads_as_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data-formats.md").read_text(encoding="utf-8")
+    interactions, items = re.findall(r"```csv\n(.*?)```", page, flags=re.DOTALL)
+    folder = tmp_path / "my-shop"
+    (folder / "images" / "mugs").mkdir(parents=True)
+    (folder / "images" / "mugs" / "1.jpg").write_bytes(b"jpeg")
+    dataset = open_dataset(write(folder, interactions_csv=interactions, items_csv=items))
+
+    assert [(event.event_id, event.kind) for event in dataset.interactions()] == [
+        ("my-shop-2", "click"),
+        ("my-shop-3", "purchase"),
+        ("my-shop-4", "view"),
+    ]
+    assert [(row.item.title, row.image is not None) for row in dataset.items()] == [
+        ("Blue mug", True),
+        ("Plant pot", False),
+    ]
+    assert dataset.bad_rows.total == 0
