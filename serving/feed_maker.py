@@ -10,9 +10,10 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
+from consumers.catalog import Catalog
 from consumers.sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
-from serving.parts import Catalog, Ranker, Slot
+from serving.parts import Ranker, Slot
 from serving.popular import Popular
 from stream.log import Position
 

@@ -71,6 +71,8 @@ async def get_item(item_id: PathId, serving: Running) -> ItemOut:
         item_id=item_id,
         title=item.title,
         text=item.text,
+        attributes=item.attributes,
+        ts_ms=item.ts_ms,
         image=item.image,
         image_url=image_url(item.image),
     )

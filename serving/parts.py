@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from consumers.catalog import Catalog
 from consumers.sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
 from models.registry import Registry
@@ -15,47 +16,6 @@ from serving.settings import ServingSettings
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Log
-
-
-class CatalogItem(Protocol):
-    """What is known of an item."""
-
-    @property
-    def title(self) -> str:
-        """May be empty."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """May be empty."""
-        ...
-
-    @property
-    def image(self) -> str | None:
-        """Reference of its stored picture."""
-        ...
-
-
-class Catalog(Protocol):
-    """The items (consumers.catalog.Catalog)."""
-
-    @property
-    def n_items(self) -> int:
-        """Items known."""
-        ...
-
-    @property
-    def newest_ts_ms(self) -> int | None:
-        """Time of the newest item known; None without any."""
-        ...
-
-    def get(self, item_id: str) -> CatalogItem | None:
-        """The item; None when it is unknown or was removed."""
-        ...
-
-    def newest(self, k: int) -> Sequence[str]:
-        """Ids of the items that arrived last, newest first."""
-        ...
 
 
 class Ranker(Protocol):

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Collection
 
+from consumers.catalog import Catalog
 from consumers.sequences import UserSequences
-from serving.parts import Catalog
 
 N_CANDIDATES = 1_000
 MAX_AGE_S = 1.0

@@ -132,6 +132,8 @@ class ItemOut(Out):
     item_id: str
     title: str
     text: str
+    attributes: dict[str, str]
+    ts_ms: int
     image: str | None
     image_url: str | None
 

@@ -28,7 +28,7 @@ def _put(client: AppClient, world: World, *item_ids: str) -> None:
     for ts_ms, item_id in enumerate(item_ids):
         item = {"title": f"Item {item_id}", "ts_ms": ts_ms}
         assert client.put(f"/v1/items/{item_id}", json=item).status_code == 202
-    wait_until(lambda: world.catalog.caught_up().n_items >= len(item_ids), "the catalogue has the items")
+    wait_until(lambda: world.shelf.caught_up().n_items >= len(item_ids), "the catalogue has the items")
 
 
 def test_a_feed_after_an_event_reflects_it(client: AppClient, model: HandRanker) -> None:
@@ -152,7 +152,7 @@ def test_a_user_of_unknown_items_gets_popular_items_and_is_told(
 def test_items_the_catalogue_does_not_know_never_stand_in(client: AppClient, world: World) -> None:
     _put(client, world, "a", "gone")
     client.delete("/v1/items/gone")
-    wait_until(lambda: world.catalog.caught_up().n_items == 1, "the item is removed")
+    wait_until(lambda: world.shelf.caught_up().n_items == 1, "the item is removed")
     _send(client, "u1", "gone")
     position = _send(client, "u1", "never-put")
 
@@ -267,7 +267,7 @@ def test_an_exposure_keeps_what_the_feed_was_made_from(client: AppClient, world:
     assert exposure.item_ids == ("b", "c")
     assert exposure.model_version == "v1"
     assert exposure.position == f"{world.sequences.partition_of('ada')}:1"
-    assert exposure.newest_item_ts_ms == world.catalog.newest_ts_ms
+    assert exposure.newest_item_ts_ms == world.shelf.catalog.newest_ts_ms
     assert exposure.degraded is None
 
 

@@ -61,7 +61,7 @@ def test_users_are_listed_the_newest_event_first(client: AppClient) -> None:
 
 def test_a_history_is_newest_first_with_titles_and_kinds(client: AppClient, world: World) -> None:
     client.put("/v1/items/a", json={"title": "Alien"})
-    wait_until(lambda: world.catalog.caught_up().get("a"), "the catalogue has it")
+    wait_until(lambda: world.shelf.caught_up().get("a"), "the catalogue has it")
     events = [
         {"user_id": "ada", "item_id": "a", "ts_ms": 1_000, "kind": "like"},
         {"user_id": "ada", "item_id": "unknown", "ts_ms": 2_000, "kind": "view"},

@@ -35,7 +35,7 @@ def _items(world: World) -> list[ItemUpsert | ItemRemoval]:
 
 
 def _known(client: AppClient, world: World, item_id: str) -> dict[str, Any]:
-    wait_until(lambda: world.catalog.caught_up().get(item_id), f"the catalogue has {item_id}")
+    wait_until(lambda: world.shelf.caught_up().get(item_id), f"the catalogue has {item_id}")
     return dict(client.get(f"/v1/items/{item_id}").json())
 
 
@@ -49,11 +49,13 @@ def test_an_item_put_as_json_is_on_the_log_and_can_be_read_back(client: AppClien
     assert _items(world) == [
         ItemUpsert(item_id="m/1", ts_ms=1_000, title="Alien", text="In space.", attributes={"year": "1979"})
     ]
-    wait_until(lambda: world.catalog.caught_up().get("m/1"), "the catalogue has it")
+    wait_until(lambda: world.shelf.caught_up().get("m/1"), "the catalogue has it")
     assert client.get("/v1/items/m%2F1").json() == {
         "item_id": "m/1",
         "title": "Alien",
         "text": "In space.",
+        "attributes": {"year": "1979"},
+        "ts_ms": 1_000,
         "image": None,
         "image_url": None,
     }
@@ -184,7 +186,7 @@ def test_a_removed_item_is_gone_and_removing_an_unknown_one_is_no_error(client: 
     assert client.delete("/v1/items/m1").status_code == 202
     assert client.delete("/v1/items/never").status_code == 202
 
-    wait_until(lambda: world.catalog.caught_up().get("m1") is None, "the item is removed")
+    wait_until(lambda: world.shelf.caught_up().get("m1") is None, "the item is removed")
     answer = client.get("/v1/items/m1")
     assert answer.status_code == 404
     assert answer.json()["detail"] == "item 'm1' is not known; put it first"
@@ -280,6 +282,6 @@ def test_an_item_without_picture_has_none(client: AppClient, world: World) -> No
 
 def test_an_item_id_may_end_like_a_route(client: AppClient, world: World) -> None:
     client.put("/v1/items/m1%2Fimage", json={"title": "Alien"})
-    wait_until(lambda: world.catalog.caught_up().get("m1/image"), "the catalogue has it")
+    wait_until(lambda: world.shelf.caught_up().get("m1/image"), "the catalogue has it")
 
     assert client.get("/v1/items/m1%2Fimage").json()["title"] == "Alien"

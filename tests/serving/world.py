@@ -1,6 +1,6 @@
 """A whole small Freshet for the tests: real log, sequences, runner, pictures and registry; a ranker by hand.
 
-The catalogue's core is a small stand-in: these tests need its four questions, not its towers.
+Towers and training have no part in these tests.
 """
 
 import time
@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from consumers.catalog import Catalog
 from consumers.runner import Runner
 from consumers.sequences import UserSequences
 from consumers.sequences_role import SequencesRole, Snapshots
@@ -30,7 +31,7 @@ from serving.app import create_app
 from serving.parts import ServingParts
 from serving.settings import ServingSettings
 from stream.embedded import EmbeddedLog
-from stream.events import ItemRemoval, ItemUpsert, decode_item
+from stream.events import decode_item
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Position, Record
@@ -76,38 +77,17 @@ class HandRanker:
         return [ScoredItem(other, self.score) for other in self.item_ids if other != item_id][:k]
 
 
-class SmallCatalog:
-    """The newest upsert of each item; `caught_up` reads what the log has since."""
+class Shelf:
+    """The real catalogue, filled from the log when a test asks; its role with the towers is not needed here."""
 
     def __init__(self, log: EmbeddedLog) -> None:
-        self._log = log
+        self.catalog = Catalog()
         self._reader = log.reader(ITEMS, partitions=list(log.ends(ITEMS)))
-        self._items: dict[str, ItemUpsert] = {}
 
-    def caught_up(self) -> "SmallCatalog":
+    def caught_up(self) -> Catalog:
         for record in self._reader.poll(max_records=10_000, timeout_s=0.0):
-            self._apply(record)
-        return self
-
-    def _apply(self, record: Record) -> None:
-        event = decode_item(record.value)
-        self._items.pop(event.item_id, None)
-        if not isinstance(event, ItemRemoval):
-            self._items[event.item_id] = event
-
-    @property
-    def n_items(self) -> int:
-        return len(self._items)
-
-    @property
-    def newest_ts_ms(self) -> int | None:
-        return max((item.ts_ms for item in self._items.values()), default=None)
-
-    def get(self, item_id: str) -> ItemUpsert | None:
-        return self._items.get(item_id)
-
-    def newest(self, k: int) -> list[str]:
-        return sorted(self._items, key=lambda item_id: -self._items[item_id].ts_ms)[:k]
+            self.catalog.apply(decode_item(record.value))
+        return self.catalog
 
 
 class AppClient(AbstractContextManager["AppClient"]):
@@ -176,7 +156,7 @@ class World:
     root: Path
     log: EmbeddedLog
     sequences: UserSequences
-    catalog: Any
+    shelf: Shelf
     slot: ModelSlot
     registry: Registry
     images: ImageStore
@@ -191,7 +171,7 @@ class World:
             log=self.frail_log,  # type: ignore[arg-type]
             images=self.images,
             sequences=self.sequences,
-            catalog=self.catalog,
+            catalog=self.shelf.catalog,
             slot=self.slot,  # type: ignore[arg-type]
             registry=self.registry,
             metrics=self.metrics,
@@ -261,7 +241,7 @@ def running_world(root: Path, *, n_partitions: int = 2) -> Iterator[World]:
         root,
         log,
         sequences,
-        SmallCatalog(log),
+        Shelf(log),
         ModelSlot(),
         Registry(root / "models"),
         ImageStore(root / "images"),

@@ -1,0 +1,28 @@
+"""The app behind a real uvicorn on a free loopback port."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from serving.app import create_app
+from tests.serving.world import DEADLINE_S, World, wait_until
+
+
+@contextmanager
+def serve(world: World) -> Iterator[str]:
+    """Serve the world's app; yields its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(world.parts()), log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "uvicorn answers")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE_S)
+        listener.close()
