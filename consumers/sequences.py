@@ -6,10 +6,8 @@ any number read; a reader sees a user's row as it stood at one offset.
 
 from __future__ import annotations
 
-import math
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +23,6 @@ from stream.partition import partition_of
 from stream.trending import N_HOURS, TrendingCounts, TrendingState
 
 _CHUNK_EVENTS = 500  # about 1 ms under the lock
-_TRENDING_ITEMS = 1_000
-_TRENDING_S = 1.0  # ranking all items costs milliseconds, so not at every feed
 
 
 class UserView(NamedTuple):
@@ -48,29 +44,19 @@ class UserView(NamedTuple):
 class UserSequences:
     """The partitions held here, routed by the key's murmur2 as the log does."""
 
-    def __init__(
-        self,
-        n_partitions: int,
-        *,
-        length: int = 50,
-        max_seen: int = 2_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, n_partitions: int, *, length: int = 50, max_seen: int = 2_000) -> None:
         """No partition is held yet.
 
         Args:
             n_partitions: of the `events` topic.
             length: events kept by user.
             max_seen: distinct items kept by user beyond those events.
-            clock: seconds, to know how old the trending items are.
         """
         self.n_partitions = n_partitions
         self.length, self.max_seen = length, max_seen
         self.applied = AppliedPositions()
         self._states: dict[int, PartitionState] = {}
         self._counts = TrendingCounts()  # of all partitions held; each has its own for its snapshot
-        self._clock = clock
-        self._trending: tuple[float, list[str]] = (-math.inf, [])
 
     @property
     def n_users(self) -> int:
@@ -107,13 +93,11 @@ class UserSequences:
         return UserView([entry.item_id for entry in history], seen, newest_ts_ms, position)
 
     def trending(self, k: int) -> list[str]:
-        """The k (at most 1,000) items with most events in the last day of the stream; up to a second old."""
-        now_s = self._clock()
-        made_s, items = self._trending
-        if now_s - made_s >= _TRENDING_S:
-            items = self._counts.top(_TRENDING_ITEMS)
-            self._trending = (now_s, items)
-        return items[:k]
+        """The k items with most events in the last day of the stream.
+
+        Ranks all items of that day, milliseconds for thousands of them: not for every feed.
+        """
+        return self._counts.top(k)
 
     def partition_of(self, user_id: str) -> int:
         """The partition the user's events lie in."""
