@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +92,15 @@ class UserSequences:
             position = Position(partition, state.next_offset)
         newest_ts_ms = history[-1].ts_ms if history else None
         return UserView([entry.item_id for entry in history], seen, newest_ts_ms, position)
+
+    def recent_users(self, limit: int) -> list[str]:
+        """Of the users that came last to each partition, those of the newest events first."""
+        came_last: list[str] = []
+        for state in self._held():
+            with state.lock:
+                came_last += islice(reversed(state.store.users), limit)
+        newest_ms = {user_id: self.view(user_id).newest_ts_ms or 0 for user_id in came_last}
+        return sorted(came_last, key=lambda user_id: (-newest_ms[user_id], user_id))[:limit]
 
     def trending(self, k: int) -> list[str]:
         """The k items with most events in the last day of the stream.

@@ -5,7 +5,6 @@ HTTP -> log -> sequences, catalog, training buffer, watcher (threads)
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ from serving.parts import ServingParts
 from stream.embedded import EmbeddedLog
 from stream.images import ImageStore
 from stream.log import LogError
-from stream.topics import DAY_MS, EVENTS, topics
+from stream.topics import DAY_MS, EVENTS, ITEMS, topics
 
 LOG_FILE = "log.sqlite"
 MAINTENANCE_S = 60.0
@@ -117,6 +116,7 @@ class Service:
         self.buffer = self._buffer()
         store = FeatureStore(paths.folders.features)
         self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
+        self.catalog_role = CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics)
         self.watcher = WatcherRole(
             self.slot,
             metrics=self.metrics,
@@ -191,10 +191,20 @@ class Service:
             reasons["trainer"] = "given up after too many restarts; see the log"
         return reasons
 
-    def lag(self, group_ends: Mapping[int, int]) -> int:
-        """Events that the sequences have still to apply, measured against the log's ends."""
-        applied = self.sequences.applied.next_offsets()
-        return sum(end - applied.get(partition, 0) for partition, end in group_ends.items())
+    def behind(self) -> dict[str, int]:
+        """Records published that a role has still to read, by role; empty when all have everything."""
+        events, items = self.log.ends(EVENTS), self.log.ends(ITEMS)
+        lags = {
+            "sequences": _lag(events, self.sequences.applied.next_offsets()),
+            "catalog": _lag(items, self.catalog_role.positions()),
+            "training-buffer-events": _lag(events, self.buffer.manifest.next.get(EVENTS, {})),
+            "training-buffer-items": _lag(items, self.buffer.manifest.next.get(ITEMS, {})),
+        }
+        return {name: lag for name, lag in lags.items() if lag}
+
+    def watcher_lag(self) -> int:
+        """Events that are still to be predicted."""
+        return _lag(self.log.ends(EVENTS), self.watcher.positions())
 
     def cycle_settings(self) -> CycleSettings:
         """What the trainer's process is told."""
@@ -247,7 +257,7 @@ class Service:
                 metrics=self.metrics,
                 snapshot_s=self.settings.snapshot_s,
             ),
-            CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics),
+            self.catalog_role,
             events_role(self.buffer, kinds=self.kinds, metrics=self.metrics),
             items_role(self.buffer, metrics=self.metrics),
             self.watcher,
@@ -272,14 +282,5 @@ class Service:
                 structlog.get_logger().warning("log_maintenance_failed", reason=str(exc))
 
 
-def drained(service: Service, timeout_s: float) -> bool:
-    """Wait until everything published so far is in the sequences.
-
-    Returns:
-        Whether it is; False at the deadline.
-    """
-    deadline = time.monotonic() + timeout_s
-    return all(
-        service.sequences.applied.wait(partition, end, max(0.0, deadline - time.monotonic()))
-        for partition, end in service.log.ends(EVENTS).items()
-    )
+def _lag(ends: Mapping[int, int], positions: Mapping[int, int]) -> int:
+    return sum(end - positions.get(partition, 0) for partition, end in ends.items())

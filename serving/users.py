@@ -1,12 +1,10 @@
 """Users: who is there, and what one did."""
 
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from consumers.sequence_store import HistoryEntry
-from consumers.sequences import UserSequences
 from serving.cards import card
 from serving.openapi import problems
 from serving.schemas import HistoryItem, HistoryOut, PathId, UsersOut
@@ -20,17 +18,8 @@ MAX_HISTORY = 500
 @router.get("/v1/users", response_model=UsersOut, responses=problems(400, 413, 422, 503))
 async def users(serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_USERS)] = 50) -> UsersOut:
     """Users to look at: those that came last, the newest event first."""
-    return await serving.pool.run(_users, serving.parts.sequences, limit)
-
-
-def _users(sequences: UserSequences, limit: int) -> UsersOut:
-    came_last: list[str] = []
-    for state in sequences.held().values():
-        with state.lock:
-            came_last += islice(reversed(state.store.users), limit)
-    newest_ms = {user_id: sequences.view(user_id).newest_ts_ms or 0 for user_id in came_last}
-    newest_first = sorted(came_last, key=lambda user_id: (-newest_ms[user_id], user_id))
-    return UsersOut(n_users=sequences.n_users, users=newest_first[:limit])
+    sequences = serving.parts.sequences
+    return UsersOut(n_users=sequences.n_users, users=await serving.pool.run(sequences.recent_users, limit))
 
 
 @router.get("/v1/users/{user_id}/history", response_model=HistoryOut, responses=problems(400, 413, 422, 503))

@@ -1,0 +1,198 @@
+"""The `freshet` command: one function a subcommand, every failure one clear line."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from freshet.settings import BadSettings, InForce, load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Returns:
+        Exit status: 0 done, 1 something failed and was said in one line, 2 a wrong call.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return 130
+    except _expected() as exc:
+        print(f"freshet: {exc}", file=sys.stderr)
+        return 1
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that are the user's to mend; anything else is a bug and shows its trace."""
+    from freshet.demo.story import DemoFailed
+    from freshet.demo.tape import WrongTape
+    from freshet.http_server import PortTaken
+    from freshet.replay import ReplayFailed
+    from models.bundle import RegistryError
+    from stream.log import LogError
+    from stream.replay.rows import BadRowError, DatasetError
+
+    return (
+        BadSettings,
+        BadRowError,
+        DatasetError,
+        DemoFailed,
+        LogError,
+        PortTaken,
+        RegistryError,
+        ReplayFailed,
+        WrongTape,
+        OSError,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="freshet", description="A streaming multimodal sequential recommender that never stops learning."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = _command(
+        commands, "demo", "stream events, watch feeds change and models being published; then go on serving"
+    )
+    demo.add_argument("--data", metavar="DIR", help="real data instead of the synthetic shop; see docs/data-formats.md")
+    demo.add_argument("--check", action="store_true", help="end by itself and fail if a promise does not hold")
+    demo.add_argument("--fresh", action="store_true", help="start over: delete what an earlier demo kept")
+    demo.add_argument("--summary", metavar="FILE", help="where to write the JSON summary (default: in the data folder)")
+    _add_places(demo)
+    demo.set_defaults(run=_demo)
+
+    serve = _command(commands, "serve", "run the service on your own stream")
+    _add_places(serve)
+    serve.set_defaults(run=_serve)
+
+    config = _command(commands, "config", "print the settings in force and where each came from")
+    config.add_argument("--json", action="store_true", help="print JSON")
+    config.set_defaults(run=_config)
+
+    replay = _command(commands, "replay", "send a data set to a running service, in event time")
+    replay.add_argument("data", metavar="DIR", nargs="?", help="data folder; none is the synthetic shop")
+    replay.add_argument("--speed", default="max", help="event time over wall time, or `max` (default)")
+    replay.add_argument("--strict", action="store_true", help="stop at the first bad row")
+    replay.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    replay.set_defaults(run=_replay)
+
+    models = _command(commands, "models", "list model versions; promote one, or roll back")
+    models.add_argument("action", choices=("list", "promote", "rollback"))
+    models.add_argument("version", nargs="?", help="for promote")
+    models.add_argument("--reason", default="by hand", help="kept with the pointer")
+    models.add_argument("--data-dir", type=Path, help="folder the service keeps everything in")
+    models.set_defaults(run=_models)
+
+    letters = _command(commands, "dead-letters", "show rejected records, or send them again (service stopped)")
+    letters.add_argument("action", choices=("list", "replay"))
+    letters.add_argument("--data-dir", type=Path, help="folder the service keeps everything in")
+    letters.set_defaults(run=_dead_letters)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's private type
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, help="folder everything is kept in")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+
+
+def _places(options: argparse.Namespace) -> InForce:
+    return load_settings({"data_dir": options.data_dir, "port": getattr(options, "port", None)})
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from freshet.demo.story import DemoOptions, run_demo
+
+    settings = load_settings({"data_dir": options.data_dir, "port": options.port})
+    return run_demo(
+        settings,
+        DemoOptions(
+            data=Path(options.data) if options.data else None,
+            is_check=options.check,
+            is_fresh=options.fresh,
+            summary=Path(options.summary) if options.summary else None,
+        ),
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from freshet.http_server import HttpServer
+    from freshet.service import Service
+    from monitoring.logs import configure_logging
+
+    settings = _places(options).settings
+    configure_logging(settings.log_level, settings.log_json)
+    service = Service(settings)
+    try:
+        server = HttpServer(service.app(), host=settings.host, port=settings.port)
+        service.start()
+        service.start_trainer()
+        server.start()
+        print(f"freshet serves {server.url}, everything is kept in {settings.data_dir}", flush=True)
+        _until_asked_to_stop()
+        server.stop()
+    finally:
+        service.close()
+    return 0
+
+
+def _until_asked_to_stop() -> None:
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    asked.wait()
+
+
+def _config(options: argparse.Namespace) -> int:
+    settings, sources = load_settings()
+    values = settings.model_dump(mode="json")
+    if options.json:
+        rows = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
+        print(json.dumps(rows, indent=2))
+        return 0
+    for name, field in type(settings).model_fields.items():
+        print(f"# {field.description}\n{name} = {json.dumps(values[name])}    # from {sources[name]}\n")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from freshet.replay import replay_over_http
+
+    return replay_over_http(options.data, url=options.url, speed=options.speed, is_strict=options.strict)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from models.registry import Registry
+
+    registry = Registry(_places(options).settings.data_dir / "registry")
+    if options.action == "promote":
+        if options.version is None:
+            raise BadSettings("promote which version? `freshet models list` shows them")
+        registry.promote(options.version, by="operator", reason=options.reason)
+    elif options.action == "rollback":
+        registry.rollback(by="operator", reason=options.reason)
+    pointer = registry.current()
+    for manifest in registry.manifests():
+        mark = "*" if pointer and manifest.version == pointer.version else " "
+        print(f"{mark} {manifest.version}  parent {manifest.parent or '-'}  {manifest.reason}")
+    if pointer and pointer.paused:
+        print("automatic promotion is paused; promoting a version by hand resumes it")
+    return 0
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    from freshet.letters import list_letters, replay_letters
+
+    settings = _places(options).settings
+    return list_letters(settings) if options.action == "list" else replay_letters(settings)

@@ -1,0 +1,1 @@
+"""`freshet demo`: the whole loop before a person's eyes; with `--check`, a judge of its promises."""

@@ -1,0 +1,103 @@
+"""The demo's figures: one JSON summary, the closing table, and what `--check` asks of them."""
+
+from typing import Any
+
+from consumers.cycle_events import CycleEvent
+from freshet.demo.probe import FeedProbe, FreshnessProbe, percentile_ms
+
+Summary = dict[str, Any]
+
+MIN_CYCLES = 2
+MAX_NEW_ITEM_S = 10.0
+
+
+def probes(feeds: FeedProbe, freshness: FreshnessProbe) -> Summary:
+    """What was seen from outside."""
+    return {
+        "feeds": {
+            "n_requests": feeds.n_requests,
+            "n_failed": feeds.n_failed,
+            "failures": feeds.failures,
+            "by_version": dict(feeds.by_version),
+            "p50_ms": percentile_ms(feeds.latencies_s, 50),
+            "p99_ms": percentile_ms(feeds.latencies_s, 99),
+        },
+        "event_to_feed": {
+            "n": len(freshness.accepted_to_feed_s),
+            "n_stale": freshness.n_stale,
+            "p50_ms": percentile_ms(freshness.accepted_to_feed_s, 50),
+            "p99_ms": percentile_ms(freshness.accepted_to_feed_s, 99),
+        },
+    }
+
+
+def cycle_rows(cycles: list[CycleEvent]) -> list[Summary]:
+    """Every ended cycle; number 1 is the first training."""
+    return [
+        {
+            "cycle": event.cycle,
+            "result": event.state,
+            "reason": event.detail,
+            "version": event.version,
+            "seconds": round(event.seconds, 1),
+            "n_events": event.n_events,
+            "metrics": event.metrics,
+        }
+        for event in cycles
+    ]
+
+
+def checks(summary: Summary) -> dict[str, bool]:
+    """Each promise and whether it held."""
+    later = [cycle for cycle in summary["cycles"] if cycle["cycle"] > 1]
+    ended = [cycle for cycle in later if cycle["result"] in ("published", "refused") and cycle["reason"]]
+    new_item, feeds = summary["new_item"], summary["feeds"]
+    return {
+        "events streamed in and were all applied": summary["stream"]["n_live"] > 0 and summary["stream"]["lag"] == 0,
+        "a feed changed because of an event": summary["feed_change"]["is_changed"]
+        and not summary["feed_change"]["is_stale"],
+        f"a new item was recommendable within {MAX_NEW_ITEM_S:.0f} s": new_item["recommendable_s"] is not None
+        and new_item["recommendable_s"] <= MAX_NEW_ITEM_S,
+        "the new item was in somebody's feed": new_item["place"] is not None,
+        f"{MIN_CYCLES} or more cycles ended in a published or refused model, with the reason": len(ended) >= MIN_CYCLES,
+        "models were swapped under constant requests": summary["models"]["n_swaps"] >= 1 and feeds["n_requests"] > 0,
+        "no request failed": feeds["n_failed"] == 0,
+        "events were predicted before they were applied": summary["prequential"]["organic"]["model"]["filtered"]["n"]
+        > 0,
+    }
+
+
+def closing_table(summary: Summary) -> list[tuple[str, str]]:
+    """The figures a person wants at the end."""
+    stream, feeds, fresh = summary["stream"], summary["feeds"], summary["event_to_feed"]
+    results = [cycle["result"] for cycle in summary["cycles"]]
+    new_item = summary["new_item"]["recommendable_s"]
+    rows = [
+        ("events streamed live", f"{stream['n_live']:,} in {stream['live_s']:.0f} s, {stream['n_users']:,} users"),
+        ("event accepted -> feed reflects it", f"p50 {fresh['p50_ms']:.1f} ms, p99 {fresh['p99_ms']:.1f} ms"),
+        ("new item -> recommendable", f"{new_item:.2f} s" if new_item is not None else "never"),
+        ("training runs", f"{results.count('published')} published, {results.count('refused')} refused"),
+        ("model swaps", f"{summary['models']['n_swaps']}, {summary['models']['current']} answers"),
+        (
+            "feed requests meanwhile",
+            f"{feeds['n_requests']:,}, {feeds['n_failed']} failed, p99 {feeds['p99_ms']:.1f} ms",
+        ),
+    ]
+    return rows + _quality_rows(summary["prequential"]["organic"])
+
+
+def _quality_rows(organic: Summary) -> list[tuple[str, str]]:
+    """Prequential quality of the model and the rivals on the same events."""
+    n = organic["model"]["filtered"]["n"]
+    rows = [("predicted before applied", f"{n:,} events")]
+    for name in ("model", "cooccurrence", "popularity"):
+        if name in organic and n:
+            filtered, unfiltered = organic[name]["filtered"], organic[name]["unfiltered"]
+            rows.append(
+                (
+                    f"  {name}, Recall@10 / NDCG@10",
+                    f"{filtered['recall_at_10']:.3f} / {filtered['ndcg_at_10']:.3f}"
+                    f"   (unfiltered {unfiltered['recall_at_10']:.3f} / {unfiltered['ndcg_at_10']:.3f})",
+                )
+            )
+    return rows

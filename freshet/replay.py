@@ -1,0 +1,81 @@
+"""`freshet replay`: a data set sent to a running service over HTTP, in event time or as fast as it takes it."""
+
+import sys
+import threading
+
+from freshet.client import ApiError, Client
+from stream.events import Interaction
+from stream.replay.dataset import open_dataset
+from stream.replay.player import Pace
+from stream.replay.rows import DatasetError, ItemRow
+from stream.replay.timeline import timeline
+
+BATCH = 1_000
+
+
+class ReplayFailed(Exception):
+    """The service refused a row or cannot be reached."""
+
+
+def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool) -> int:
+    """Send items and interactions; safe to repeat, since event ids are those of the data set.
+
+    Raises:
+        ReplayFailed: the service refused a row, or did not answer after several tries.
+        BadRowError: a row is bad and `is_strict` is set.
+        DatasetError: no such data, or not a speed.
+    """
+    dataset = open_dataset(data, strict=is_strict)
+    pace = Pace(_speed(speed))
+    with Client(url) as client:
+        sender = _Sender(client)
+        try:
+            for row in timeline(dataset):
+                if isinstance(row, ItemRow):
+                    sender.item(row)
+                else:
+                    sender.event(row, due_in_s=pace.due_in_s(row.ts_ms))
+            sender.flush()
+        except ApiError as exc:
+            raise ReplayFailed(f"{exc} (after {sender.n_items:,} items and {sender.n_events:,} events)") from exc
+    print(f"\nsent {sender.n_items:,} items and {sender.n_events:,} events; bad rows: {dataset.bad_rows.total}")
+    return 0
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise DatasetError(f"--speed {text!r} is neither a number nor `max`") from exc
+
+
+class _Sender:
+    """Batches events and keeps their order with items."""
+
+    def __init__(self, client: Client) -> None:
+        self.n_items = 0
+        self.n_events = 0
+        self._client = client
+        self._batch: list[Interaction] = []
+
+    def event(self, event: Interaction, *, due_in_s: float) -> None:
+        if due_in_s > 0:
+            self.flush()
+            threading.Event().wait(due_in_s)
+        self._batch.append(event)
+        if len(self._batch) == BATCH:
+            self.flush()
+
+    def item(self, row: ItemRow) -> None:
+        self.flush()
+        self._client.put_item(row)
+        self.n_items += 1
+
+    def flush(self) -> None:
+        if self._batch:
+            self._client.send(self._batch)
+            self.n_events += len(self._batch)
+            self._batch = []
+        print(f"\r{self.n_items:,} items, {self.n_events:,} events sent", end="", file=sys.stderr, flush=True)
