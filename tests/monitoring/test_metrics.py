@@ -78,8 +78,6 @@ def test_showing_no_model_leaves_no_series(metrics: Metrics, registry: Collector
     assert registry.get_sample_value("freshet_model_info", {"version": "v1"}) is None
 
 
-def test_two_sets_of_metrics_on_one_registry_are_refused(
-    metrics: Metrics, registry: CollectorRegistry
-) -> None:
+def test_two_sets_of_metrics_on_one_registry_are_refused(metrics: Metrics, registry: CollectorRegistry) -> None:
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         Metrics(registry)
