@@ -106,12 +106,8 @@ class Metrics:
         self.item_vector_age_seconds = self._gauge(
             "item_vector_age_seconds", "Age of the newest item vector that can be recommended."
         )
-        self.cycles_total = self._counter(
-            "cycles_total", "Training cycles: published, refused or failed.", ("result",)
-        )
-        self.cycle_seconds = self._histogram(
-            "cycle_seconds", "Seconds of a training cycle.", (), CYCLE_SECONDS
-        )
+        self.cycles_total = self._counter("cycles_total", "Training cycles: published, refused or failed.", ("result",))
+        self.cycle_seconds = self._histogram("cycle_seconds", "Seconds of a training cycle.", (), CYCLE_SECONDS)
 
     def _declare_quality(self) -> None:
         labels = ("source", "protocol")  # organic|exposed, filtered|unfiltered
@@ -148,7 +144,5 @@ class Metrics:
     def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(f"freshet_{name}", text, labels, registry=self.registry)
 
-    def _histogram(
-        self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]
-    ) -> Histogram:
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"freshet_{name}", text, labels, registry=self.registry, buckets=buckets)

@@ -2,7 +2,7 @@
 
 import threading
 
-from tests.serving.world import AppClient, HandRanker, World
+from tests.serving.world import AppClient, HandRanker, World, wait_until
 
 N_SWAPS = 20
 ITEMS = [f"item-{number}" for number in range(50)]
@@ -30,9 +30,8 @@ def test_no_answer_fails_or_mixes_versions_over_twenty_swaps(client: AppClient, 
     for asker in askers:
         asker.start()
     for number in range(1, N_SWAPS + 1):
-        answered = len(answers)
-        while len(answers) < answered + 5:
-            threading.Event().wait(0.001)
+        wanted = len(answers) + 5
+        wait_until(lambda wanted=wanted: len(answers) >= wanted, "five more answers")
         world.serve_model(_ranker(number))
     stop.set()
     for asker in askers:

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from consumers.catalog import Catalog
-from consumers.runner import Runner
+from consumers.runner import Runner, RunnerSettings
 from consumers.sequences import UserSequences
 from consumers.sequences_role import SequencesRole, Snapshots
 from models.bundle import DataSpan, Manifest
@@ -236,7 +236,7 @@ def running_world(root: Path, *, n_partitions: int = 2) -> Iterator[World]:
     sequences = UserSequences(n_partitions)
     snapshots = Snapshots(root / "snapshots", log.log_id)
     role = SequencesRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics)
-    runner = Runner(log, [role], metrics=metrics)
+    runner = Runner(log, [role], metrics=metrics, settings=RunnerSettings(poll_s=0.02))
     world = World(
         root,
         log,
