@@ -1,7 +1,8 @@
 """The items a model can score: an append-only table that grows while others read it.
 
 A changed item gets a new row and its old one dies; a removed item's row dies. Readers take `table()` once and work on
-it; what is appended meanwhile lies beyond what they see, so nobody waits for anybody.
+it; what is appended meanwhile lies beyond what they see, and who is alive is written anew for each table, so nobody
+waits for anybody and no reader sees half a change.
 """
 
 import threading
@@ -78,20 +79,20 @@ class ItemIndex:
             table.vectors.text[new] = vectors.text
             table.vectors.image[new] = vectors.image
             table.directions[new] = vectors.directions()
-            table.alive[new] = True
             table.item_ids.extend(item_ids)
-            replaced = [self._row_of[item_id] for item_id in item_ids if item_id in self._row_of]
-            table.alive[replaced] = False
-            self._table = table._replace(n=new.stop)
+            alive = table.alive.clone()
+            alive[new] = True
+            alive[[self._row_of[item_id] for item_id in item_ids if item_id in self._row_of]] = False
+            self._table = table._replace(alive=alive, n=new.stop)
             self._row_of.update(zip(item_ids, range(new.start, new.stop), strict=True))
 
     def remove(self, item_ids: Sequence[str]) -> None:
         """Take items out; unknown ones are passed over. Their vectors stay readable for whoever holds a table."""
         with self._lock:
-            for item_id in item_ids:
-                row = self._row_of.pop(item_id, None)
-                if row is not None:
-                    self._table.alive[row] = False
+            gone = [row for item_id in item_ids if (row := self._row_of.pop(item_id, None)) is not None]
+            alive = self._table.alive.clone()
+            alive[gone] = False
+            self._table = self._table._replace(alive=alive)
 
     def _room_for(self, n_new: int) -> ItemTable:
         old = self._table
