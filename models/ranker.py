@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
 from models.config import EncoderConfig
-from models.content import ContentTable
+from models.content import ContentError, ContentTable
 from models.item_index import ItemIndex, ItemTable
 from models.m2se import M2SE, ItemVectors
 
@@ -100,9 +100,14 @@ class Ranker:
 
     @torch.inference_mode()
     def add_items(self, content: ContentTable) -> None:
-        """Place items, or place them anew after their content changed."""
+        """Place items, or place them anew after their content changed.
+
+        Raises:
+            ContentError: the content has other widths than the model was trained on; nothing is placed.
+        """
         if not len(content):
             return
+        self._check_widths(content)
         vectors = self.model.encode_content(content)
         rows = torch.tensor([self._id_row.get(item_id, -1) for item_id in content.item_ids])
         ids = torch.zeros_like(vectors.text)
@@ -121,7 +126,8 @@ class Ranker:
         answers = []
         for request, row, gone in zip(requests, scores, excluded, strict=True):
             row[gone] = -torch.inf
-            answers.append(_best(row, table, request.k))
+            best = _best(row, table, request.k)
+            answers.append([one for one in best if one.item_id not in request.exclude])  # placed anew meanwhile
         return answers
 
     @torch.inference_mode()
@@ -149,7 +155,19 @@ class Ranker:
         scores = table.directions[: table.n] @ table.directions[row] / 2.0
         scores = scores.masked_fill(~table.alive[: table.n], -torch.inf)
         scores[row] = -torch.inf
-        return _best(scores, table, k)
+        return [one for one in _best(scores, table, k) if one.item_id != item_id]  # placed anew meanwhile
+
+    def _check_widths(self, content: ContentTable) -> None:
+        config = self.model.config
+        for name, parts, wanted in (
+            ("text", content.text, config.text_dim),
+            ("image", content.image, config.image_dim),
+        ):
+            if parts.shape[2] != wanted:
+                raise ContentError(
+                    f"{name} parts are {parts.shape[2]} wide, {self.version} was trained on {wanted}; "
+                    f"encode them with its towers"
+                )
 
     def _rows(self, item_ids: Collection[str]) -> list[int]:
         return [row for item_id in item_ids if (row := self._index.row(item_id)) is not None]
@@ -162,13 +180,13 @@ class Ranker:
         states = self._last_states(rows, table.vectors)
         scores = states @ table.directions[: table.n].T / self.model.config.temperature
         scores.masked_fill_(~table.alive[: table.n], -torch.inf)
-        empty = torch.tensor([not known for known in rows])
+        empty = torch.tensor([not known for known in rows], dtype=torch.bool)
         return scores.masked_fill_(empty[:, None], -torch.inf), table
 
     def _last_states(self, rows: Sequence[Sequence[int]], vectors: ItemVectors) -> Tensor:
         """State after each sequence's last item, (B, 2D); shorter sequences are padded on the right with row 0."""
-        lengths = torch.tensor([max(len(known), 1) for known in rows])
-        padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
+        lengths = torch.tensor([max(len(known), 1) for known in rows], dtype=torch.int64)
+        padded = torch.zeros(len(rows), int(lengths.max()) if rows else 1, dtype=torch.int64)
         for at, known in enumerate(rows):
             padded[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
         states = self.model.encode_sequences(vectors.at(padded))
@@ -196,7 +214,8 @@ def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
         model = M2SE(EncoderConfig.from_dict(bundle.manifest.config["encoder"]), n_ids=len(item_ids))
         model.load_state_dict(load_file(bundle.weights))
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as exc:
-        raise damaged(bundle.path, f"{WEIGHTS} does not fit the configuration: {str(exc)[:300]}") from exc
+        why = " ".join(str(exc).split())[:300]  # torch writes several lines
+        raise damaged(bundle.path, f"{WEIGHTS} does not fit the configuration: {why}") from exc
     return model.eval(), item_ids
 
 
