@@ -35,10 +35,14 @@ class ModelSlot:
             self.n_swaps += 1
 
     def add_items(self, content: ContentTable) -> None:
-        """Place items in both models, where there are any: the watcher may still predict with the one before."""
+        """Place items in both models, where there are any: the watcher may still predict with the one before.
+
+        The one before is passed over where it has other towers: these vectors mean nothing to it.
+        """
         with self._lock:
             for ranker in self._models():
-                ranker.add_items(content)
+                if self._current is None or ranker.manifest.tower_revisions == self._current.manifest.tower_revisions:
+                    ranker.add_items(content)
 
     def remove_items(self, item_ids: Sequence[str]) -> None:
         """Take items out of both models."""
