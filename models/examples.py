@@ -62,12 +62,18 @@ def examples(
 
 
 def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: int = 256) -> Tally:
-    """Full filtered ranking of every question's target among the ranker's live items."""
+    """Full filtered ranking of every question's target among the ranker's live items.
+
+    A target that is not live stands behind all others; where the ranker knows nothing of a history, all items tie.
+    """
     tally = Tally()
     for batch in _batched(questions, batch_size):
         scores, item_ids = ranker.scores([question.history for question in batch])
+        scores = np.where(scores.max(axis=1, keepdims=True) == -np.inf, np.float32(0), scores)
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         targets = np.array([row_of.get(question.target, NOT_A_CANDIDATE) for question in batch], dtype=np.int64)
+        is_live = scores[np.arange(len(batch)), targets] > -np.inf
+        targets = np.where(is_live, targets, NOT_A_CANDIDATE)
         seen = Excluded.of([[row_of[item] for item in question.history if item in row_of] for question in batch])
         counts = without(rank_counts(scores, targets), scores, targets, excluded=seen)
         tally.add([question.user for question in batch], counts)
