@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from serving import bulk, errors, feeds, health, ingest, items, models, page, pictures, status, users
+from serving.local_only import LocalOnly
 from serving.middleware import BodyLimit, EncodedPaths, RequestMetrics
 from serving.openapi import FreshetApp
 from serving.parts import ServingParts
@@ -45,7 +46,8 @@ def create_app(parts: ServingParts) -> FastAPI:
     app.mount("/static", page.static_files(), name="static")
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes)
     app.add_middleware(RequestMetrics, metrics=parts.metrics)
-    app.add_middleware(EncodedPaths)  # added last, so first to see a request
+    app.add_middleware(EncodedPaths)
+    app.add_middleware(LocalOnly)  # added last, so first to see a request
     return app
 
 

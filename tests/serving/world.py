@@ -102,7 +102,7 @@ class AppClient(AbstractContextManager["AppClient"]):
         self._lifespan = self._portal.wrap_async_context_manager(self.app.router.lifespan_context(self.app))
         self._lifespan.__enter__()
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://freshet.test")
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
         return self
 
     def __exit__(
