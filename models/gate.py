@@ -21,7 +21,7 @@ class GateConfig:
 
     Args:
         margin: Largest tolerated loss in NDCG@10, as a share of the old model's, on each slice.
-        min_events: A slice with fewer questions is reported and decides nothing.
+        min_events: A slice with fewer ranked targets is reported and decides nothing.
         max_events: Questions asked per slice at most.
     """
 
@@ -53,15 +53,18 @@ class Verdict:
 
 
 def judge(new: Ranker, old: Ranker | None, slices: Mapping[str, Sequence[Example]], config: GateConfig) -> Verdict:
-    """Compare two models slice by slice; the first model ever passes with its figures."""
+    """Compare two models slice by slice; the first model ever passes with its figures.
+
+    A target that the user had seen before is dropped, counted, and no event to decide by.
+    """
     metrics: dict[str, float] = {}
     found: list[str] = []
     failed: list[str] = []
     for name, questions in slices.items():
-        metrics[f"{name}_events"] = float(len(questions))
-        if not questions:
-            continue
         tally = rank_examples(new, questions)
+        metrics |= {f"{name}_events": float(tally.n), f"{name}_dropped": float(tally.n_dropped)}
+        if not tally.n:
+            continue
         metrics[f"{name}_{METRIC}"] = tally.means()[METRIC]
         if old is None:
             continue
@@ -70,8 +73,8 @@ def judge(new: Ranker, old: Ranker | None, slices: Mapping[str, Sequence[Example
         metrics[f"{name}_{METRIC}_parent"] = was
         metrics[f"{name}_{METRIC}_gain"] = gain.mean
         line = f"{name} NDCG@10 {was:.4f} -> {was + gain.mean:.4f} (gain {gain.low:+.4f}..{gain.high:+.4f})"
-        if len(questions) < config.min_events:
-            line += f", too few events ({len(questions)} < {config.min_events}) to decide"
+        if tally.n < config.min_events:
+            line += f", too few events ({tally.n} < {config.min_events}) to decide"
         elif gain.mean < -config.margin * was:
             failed.append(f"{name} lost {-gain.mean / was:.1%}, the margin is {config.margin:.1%}")
         found.append(line)
