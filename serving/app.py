@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from serving import bulk, errors, feeds, health, ingest, items, models, page, pictures, status, users
+from serving import bulk, docs_page, errors, feeds, health, ingest, items, models, page, pictures, status, users
 from serving.local_only import LocalOnly
 from serving.middleware import BodyLimit, EncodedPaths, RequestMetrics
 from serving.openapi import FreshetApp
@@ -38,11 +38,14 @@ def create_app(parts: ServingParts) -> FastAPI:
         description="A streaming multimodal sequential recommender that never stops learning.",
         lifespan=_lifespan(parts),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.kinds = parts.kinds.names
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    docs_page.install(app)
     app.mount("/static", page.static_files(), name="static")
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes)
     app.add_middleware(RequestMetrics, metrics=parts.metrics)

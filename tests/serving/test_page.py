@@ -45,3 +45,13 @@ def test_static_files_carry_the_policy_too(client: AppClient) -> None:
 
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "javascript" in answer.headers["content-type"]
+
+
+def test_api_documentation_needs_no_other_host(client: AppClient) -> None:
+    page = client.get("/docs")
+
+    assert page.status_code == 200
+    assert "https://" not in page.text
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+        assert f'"/docs-assets/{asset}"' in page.text
+        assert client.get(f"/docs-assets/{asset}").status_code == 200
