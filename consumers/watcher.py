@@ -181,7 +181,9 @@ class WatcherRole:
         return None
 
     def _absorb(self, arrivals: Sequence[Arrival]) -> None:
-        self.n_unscored += self._reader.absorb(arrivals)
+        n_unscored = self._reader.absorb(arrivals)
+        self.n_unscored += n_unscored
+        self._metrics.prequential_unscored_total.inc(n_unscored)
 
     def _export(self) -> None:
         metrics = self._metrics

@@ -123,6 +123,10 @@ class Metrics:
         self.prequential_events_total = self._counter(
             "prequential_events_total", "Events predicted before they were applied."
         )
+        self.prequential_unscored_total = self._counter(
+            "prequential_unscored_total",
+            "Events no model could predict, because all were trained on them or none was there.",
+        )
         self.prequential_share_ratio = self._gauge(
             "prequential_share_ratio", "Share of users whose events are predicted before they are applied."
         )

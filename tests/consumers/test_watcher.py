@@ -92,6 +92,7 @@ def test_a_model_never_scores_an_event_it_was_trained_on() -> None:
 
     report = bench.role.report()
     assert report["n_unscored"] == 2
+    assert bench.metric("unscored_total") == 2.0
     assert report["organic"]["model"]["filtered"]["n"] == 1
 
 
