@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.durable import write_durably
-from models.training import Progress, Trainer
+from models.training import PHASES, Progress, Trainer
 
 
 class BadCheckpoint(Exception):
@@ -35,15 +35,28 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     """Bring `trainer` to where the file says.
 
     Raises:
-        BadCheckpoint: the file cannot be read or does not fit the model.
+        BadCheckpoint: the file cannot be read or does not fit the model; `trainer` is as it was.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-        trainer.resume(progress, _under("model.", tensors), _optimizer_state(_under("optimizer.", tensors)))
+            progress = Progress(**json.loads((file.metadata() or {})["progress"]))
+        weights = _under("model.", tensors)
+        _check(progress, weights, trainer)
+        trainer.resume(progress, weights, _optimizer_state(_under("optimizer.", tensors)))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise BadCheckpoint(f"checkpoint {path} cannot be used: {str(exc)[:300]}") from exc
+
+
+def _check(progress: Progress, weights: dict[str, Tensor], trainer: Trainer) -> None:
+    """Before anything is changed: torch takes in what fits and only then complains of the rest."""
+    if progress.phase not in PHASES:
+        raise ValueError(f"phase {progress.phase!r} is none of {', '.join(PHASES)}")
+    wanted = trainer.model.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        there, here = (tuple(side[name].shape) if name in side else "missing" for side in (weights, wanted))
+        if there != here:
+            raise ValueError(f"{name} is {there} there and {here} here")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
