@@ -8,9 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from models.config import TrainingConfig
+from models.config import Shape, TrainingConfig
 from models.gate import GateConfig
-from models.succession import Shape
 from models.tower_building import TowerConfig
 
 

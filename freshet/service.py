@@ -29,12 +29,11 @@ from consumers.training_buffer import BufferSettings, TrainingBuffer
 from consumers.training_role import events_role, items_role
 from consumers.watcher import WatcherRole, WatcherSettings
 from freshet.settings import Settings
-from models.config import TrainingConfig
+from models.config import Shape, TrainingConfig
 from models.features import FeatureStore
 from models.gate import GateConfig
 from models.registry import Registry, wall_ms
 from models.slot import ModelSlot
-from models.succession import Shape
 from models.tower_building import TowerConfig
 from monitoring.metrics import Metrics
 from serving.app import create_app

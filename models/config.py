@@ -4,13 +4,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Shape of M2SE. Defaults are MP4SR's sizes (arXiv 2303.11879, section 5.1).
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Sizes of M2SE that do not depend on the content towers. Defaults are MP4SR's (arXiv 2303.11879, section 5.1).
 
     Args:
-        text_dim: Width of one text part as the text tower gives it.
-        image_dim: Width of one image part as the image tower gives it.
         dim: Model width D.
         n_layers: Transformer blocks.
         n_heads: Attention heads.
@@ -21,8 +19,6 @@ class EncoderConfig:
         temperature: Divides the cosine scores.
     """
 
-    text_dim: int
-    image_dim: int
     dim: int = 64
     n_layers: int = 2
     n_heads: int = 2
@@ -34,18 +30,10 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot work, naming the value."""
-        for name in (
-            "text_dim",
-            "image_dim",
-            "dim",
-            "n_layers",
-            "n_heads",
-            "inner_dim",
-            "window",
-            "n_experts",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and value < 1:
+                raise ValueError(f"{field.name}={value} must be at least 1")
         if self.dim % self.n_heads:
             raise ValueError(f"dim={self.dim} must be divisible by n_heads={self.n_heads}")
         if not 0.0 <= self.dropout < 1.0:
@@ -53,9 +41,22 @@ class EncoderConfig:
         if self.temperature <= 0.0:
             raise ValueError(f"temperature={self.temperature} must be positive")
 
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(Shape):
+    """Everything that decides M2SE's weights' shapes; saved with them.
+
+    Args:
+        text_dim: Width of one text part as the text tower gives it.
+        image_dim: Width of one image part as the image tower gives it.
+    """
+
+    text_dim: int
+    image_dim: int
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `asdict` wrote; unknown names are an error, not ignored."""
+        """Read what `to_dict` wrote; unknown names are an error, not ignored."""
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown encoder settings {sorted(unknown)}")

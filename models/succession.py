@@ -1,30 +1,16 @@
 """From one model to the next: the first starts from nothing, a later one from its parent, which is also its teacher."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
 from models.batches import Batch
 from models.bundle import Bundle
-from models.config import EncoderConfig
+from models.config import EncoderConfig, Shape
 from models.content import ContentTable
 from models.m2se import M2SE
 from models.ranker import load_model
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the encoder that do not depend on the towers; see `EncoderConfig`."""
-
-    dim: int = 64
-    n_layers: int = 2
-    n_heads: int = 2
-    inner_dim: int = 256
-    window: int = 50
-    n_experts: int = 8
-    dropout: float = 0.2
-    temperature: float = 0.07
 
 
 class PreviousModel:
