@@ -1,0 +1,45 @@
+"""The demo as a new user's first minutes: it holds every promise, and a second run goes on where the first stopped."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+RUN_TIMEOUT_S = 280
+
+
+def run_check(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "freshet", "demo", "--check", "--data-dir", str(folder), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        env=environment,
+        check=False,
+    )
+    return done, json.loads((folder / "demo-summary.json").read_text(encoding="utf-8"))
+
+
+def test_demo_holds_its_promises_and_a_second_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+
+    first, summary = run_check(folder)
+
+    assert first.returncode == 0, first.stdout[-3_000:] + first.stderr[-3_000:]
+    assert summary["ok"] is True
+    assert summary["stream"]["n_past"] == 30_000
+    assert summary["stream"]["n_live"] == 8_000
+    assert summary["feeds"]["n_failed"] == 0
+
+    second, later = run_check(folder)
+
+    assert second.returncode == 0, second.stdout[-3_000:] + second.stderr[-3_000:]
+    assert "Going on from where the last run stopped, 38,000 events into" in second.stdout
+    assert later["stream"]["n_live"] == 8_000
+    assert min(cycle["cycle"] for cycle in later["cycles"]) > max(cycle["cycle"] for cycle in summary["cycles"])
