@@ -9,8 +9,8 @@ from monitoring.metrics import Metrics
 
 INTRODUCTION = """# Metrics
 
-Scraped at `/metrics`. Names carry their unit; counters end in `_total`; labels come from small closed sets, never a user or an item.
-This page is made by `python -m monitoring.reference`.
+Scraped at `/metrics`. Names carry their unit; counters end in `_total`; labels come from small closed sets, never a
+user or an item. This page is made by `python -m monitoring.reference`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

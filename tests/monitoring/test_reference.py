@@ -11,6 +11,6 @@ def test_documented_metrics_are_the_declared_ones() -> None:
 
 def test_a_row_names_type_labels_and_meaning() -> None:
     assert (
-        "| `freshet_feeds_total` | counter | `result` | Feeds answered, by the model or by the reason it was not asked. |"
+        "| `freshet_consumer_lag_records` | gauge | `role`, `topic` | Records a role has still to read of a topic. |"
         in reference()
     )
