@@ -12,6 +12,7 @@ The first cycle has no parent: it builds the towers, trains on everything and pa
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version as installed_version
@@ -26,6 +27,7 @@ from consumers.cycle_events import CycleEvent, State
 from consumers.cycle_settings import CycleSettings
 from consumers.segments import load_events, load_items, read_manifest
 from consumers.training_data import Sources, TrainingData
+from models.batches import SequenceData
 from models.bundle import TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
 from models.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.content import ContentTable, ItemContent
@@ -37,6 +39,7 @@ from models.m2se import M2SE
 from models.ranker import Ranker, write_model
 from models.registry import Registry, wall_ms
 from models.succession import first_model, next_model
+from models.tower import TowerError
 from models.tower_building import build_towers
 from models.towers import Towers, load_towers, save_towers
 from models.training import EpochReport, Trainer
@@ -45,8 +48,13 @@ from stream.topics import EVENTS
 
 OLD_EVENTS_PER_USER = 5
 GATE_POLL_S = 0.2
+CHECKPOINT = "cycle-"
 
 Contents = dict[str, ItemContent]
+
+
+class NothingToLearn(ValueError):
+    """There are events, but none that a first model could learn from."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +83,8 @@ class Cycle:
         self._registry = Registry(settings.folders.registry)
         self._store = FeatureStore(settings.folders.features)
         self._images = ImageStore(settings.folders.images)
-        self._checkpoint = settings.folders.work / f"cycle-{plan.number:06d}.safetensors"
+        digest = zlib.crc32(msgspec.json.encode(plan))  # what another plan left behind is never resumed from
+        self._checkpoint = settings.folders.work / f"{CHECKPOINT}{plan.number:06d}-{digest:08x}.safetensors"
         self._kept_towers = settings.folders.work / "towers"
         self._seed = settings.seed + plan.number
 
@@ -89,6 +98,7 @@ class Cycle:
             The last report: published or refused, with the reason.
 
         Raises:
+            NothingToLearn: no event of a first training can be predicted.
             TrainingDiverged: the loss stopped being a number; nothing was published.
             RegistryError, TowerError: the parent cannot be read.
         """
@@ -98,7 +108,11 @@ class Cycle:
         contents = self._contents()
         towers = self._towers(list(contents.values()), parent)
         data = self._read(contents, parent)
-        model = self._train(data, self._encode(data.item_ids, contents, towers), parent)
+        share = self._share(data, parent)
+        if parent is not None and not share.n_targets:
+            verdict = Verdict(False, f"nothing to learn: none of {self.plan.n_fresh:,} fresh events can be used", {})
+            return self._settle(verdict, None, time.monotonic() - started)
+        model = self._train(data, share, self._encode(data.item_ids, contents, towers), parent=parent)
         draft = self._draft(model, towers, len(data.sequences.rows))
         new = Ranker(model, data.item_ids[: data.n_ids], draft)
         verdict = self._judge(new, towers, parent, stopping)
@@ -138,7 +152,11 @@ class Cycle:
         if parent is not None:
             return load_towers(parent.towers)
         if self._kept_towers.exists():
-            return load_towers(self._kept_towers)
+            try:
+                return load_towers(self._kept_towers)
+            except TowerError as exc:
+                self._say("progress", f"building the towers anew: {exc}")
+                shutil.rmtree(self._kept_towers)
         self._say("progress", f"preparing the content towers for {len(contents):,} items")
         towers, notes = build_towers(contents, self.settings.towers, read_image=self._read_image, store=self._store)
         for note in notes:
@@ -162,22 +180,25 @@ class Cycle:
 
     # Train --------------------------------------------------------------------------------------------------
 
-    def _train(self, data: TrainingData, table: ContentTable, parent: Bundle | None) -> M2SE:
+    def _share(self, data: TrainingData, parent: Bundle | None) -> SequenceData:
+        """What is learned from: everything the first time, then what is fresh and a sample of the old."""
+        if parent is not None:
+            rng = np.random.default_rng(self._seed)
+            window, ratio = self.settings.shape.window, self.settings.replay_ratio
+            return training_data.cycle_share(data, window=window, replay_ratio=ratio, rng=rng)
+        if not data.sequences.n_targets:
+            raise NothingToLearn(
+                f"none of {self.plan.n_fresh:,} events can be predicted, {data.n_unknown:,} of them because the "
+                f"catalogue does not know their item; send the items, PUT /v1/items/{{id}}"
+            )
+        return data.sequences
+
+    def _train(self, data: TrainingData, share: SequenceData, table: ContentTable, *, parent: Bundle | None) -> M2SE:
         config = replace(self.settings.cycle if parent else self.settings.first, seed=self._seed)
         if parent is None:
-            model, teacher, share = (
-                first_model(self.settings.shape, table, data.n_ids, self._seed),
-                None,
-                data.sequences,
-            )
+            model, teacher = first_model(self.settings.shape, table, data.n_ids, self._seed), None
         else:
             model, teacher = next_model(parent, table, data.n_ids)
-            share = training_data.cycle_share(
-                data,
-                window=self.settings.shape.window,
-                replay_ratio=self.settings.replay_ratio,
-                rng=np.random.default_rng(self._seed),
-            )
         trainer = Trainer(model, table, share, config, teacher=teacher)
         self._resume(trainer)
         n_epochs = {"pretrain": config.pretrain_epochs, "finetune": config.finetune_epochs}
@@ -278,7 +299,8 @@ class Cycle:
 
     def _forget(self) -> None:
         """Remove what only an open cycle needs."""
-        self._checkpoint.unlink(missing_ok=True)
+        for path in self.settings.folders.work.glob(f"{CHECKPOINT}*"):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self._kept_towers, ignore_errors=True)
 
     def _say(self, state: State, detail: str) -> None:
