@@ -90,9 +90,13 @@ class CycleSettings:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        for name in ("first_events", "cycle_events", "min_cycle_events", "max_events", "first_threads", "threads"):
+        counts = ("first_events", "cycle_events", "min_cycle_events", "max_events")
+        for name in (*counts, "keep_bundles", "first_threads", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("cycle_s", "replay_ratio", "gate_wait_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if not 0.0 <= self.holdout_share < 1.0:
             raise ValueError(f"holdout_share={self.holdout_share} must lie in [0, 1)")
 
