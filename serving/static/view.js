@@ -22,6 +22,11 @@ function hue(id) {
   return (Math.imul(hash ^ (hash >>> 15), 2246822519) >>> 0) % 360;
 }
 
+// Width over height of a cover: the picture's own, from a poster's to a square.
+function shape(image) {
+  return Math.min(1, Math.max(2 / 3, image.naturalWidth / image.naturalHeight || 1));
+}
+
 function cover(item) {
   const letter = element("span", "cover-letter", [...item.title.trim()].slice(0, 1).join("").toUpperCase());
   const box = element("span", "cover", letter);
@@ -33,6 +38,7 @@ function cover(item) {
     image.loading = "lazy";
     image.decoding = "async";
     image.addEventListener("error", () => image.remove());
+    image.addEventListener("load", () => box.style.setProperty("--shape", shape(image)));
     image.src = item.image_url;
     box.append(image);
   }
