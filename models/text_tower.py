@@ -14,8 +14,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from models.content import MAX_SENTENCES
 from models.hub import LOOK_S, find_weights
@@ -44,6 +42,10 @@ class TransformerTextTower:
     kind = "transformer"
 
     def __init__(self, name: str, folder: Path) -> None:
+        # here and not above: two thirds of the time a start takes, and most towers need none of it
+        from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
+        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
         transformers_logging.disable_progress_bar()
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)

@@ -15,8 +15,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModel
-from transformers.utils import logging as transformers_logging
 
 from models.hub import LOOK_S, find_weights
 from models.patch_tower import quadrant_means
@@ -42,6 +40,9 @@ class VisionTower:
     kind = "vision"
 
     def __init__(self, name: str, folder: Path) -> None:
+        from transformers import AutoModel  # noqa: PLC0415 - as in `models.text_tower`
+        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
         transformers_logging.disable_progress_bar()
         try:
             whole: Any = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
