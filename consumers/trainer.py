@@ -28,7 +28,8 @@ from models.training import TrainingDiverged
 from stream.topics import EVENTS
 
 POLL_S = 0.5
-RETRY_S = 5.0  # after a failed cycle, whatever failed
+RETRY_S = 5.0  # after a failed cycle, whatever failed; doubled with each that follows
+MAX_RETRY_S = 300.0
 NICENESS = 10  # answering comes first
 EXPECTED = (RegistryError, TowerError, TrainingDiverged, BadManifest, OSError, ValueError)
 
@@ -40,18 +41,26 @@ class TrainerLoop:
         settings: What it was told.
         report: Takes every report.
         stopping: Set to end after the step at hand.
+        clock: Seconds, never going back.
     """
 
     def __init__(
-        self, settings: CycleSettings, report: Callable[[CycleEvent], None], stopping: threading.Event
+        self,
+        settings: CycleSettings,
+        report: Callable[[CycleEvent], None],
+        stopping: threading.Event,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._report = report
         self._stopping = stopping
+        self._clock = clock
         self._registry = Registry(settings.folders.registry)
         self._open_plan = settings.folders.work / "plan.json"
         self._last_plan = settings.folders.work / "last.json"
-        self._idle_since = time.monotonic()
+        self._idle_since = clock()
+        self._retry_s = RETRY_S
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -76,7 +85,8 @@ class TrainerLoop:
             number = self._n_done() + 1
             self._open_plan.unlink(missing_ok=True)
             self._report(CycleEvent(state="failed", cycle=number, detail=f"{type(exc).__name__}: {exc}"))
-            self._stopping.wait(RETRY_S)
+            self._stopping.wait(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
         return True
 
     def _run(self, plan: Plan) -> None:
@@ -86,7 +96,7 @@ class TrainerLoop:
         outcome = Cycle(self._settings, plan, self._report).run(self._stopping)
         write_durably(self._last_plan, msgspec.json.encode(plan))
         self._open_plan.unlink()
-        self._idle_since = time.monotonic()
+        self._idle_since, self._retry_s = self._clock(), RETRY_S
         self._report(outcome)
 
     def _due(self) -> Plan | None:
@@ -94,7 +104,7 @@ class TrainerLoop:
         last = _read_plan(self._last_plan)
         offsets = read_manifest(self._settings.folders.buffer).next.get(EVENTS, {})
         pointer = self._registry.current()
-        n_fresh = _n_between(last.offsets if last else {}, offsets)
+        n_fresh = _n_between(last.offsets if last and pointer else {}, offsets)  # a first model learns from everything
         if not self._is_due(n_fresh, is_first=pointer is None):
             return None
         trained = self._registry.manifest(pointer.version).data if pointer else DataSpan()
@@ -108,7 +118,7 @@ class TrainerLoop:
     def _is_due(self, n_fresh: int, *, is_first: bool) -> bool:
         if is_first:
             return n_fresh >= self._settings.first_events
-        waited_s = time.monotonic() - self._idle_since
+        waited_s = self._clock() - self._idle_since
         return n_fresh >= self._settings.cycle_events or (
             n_fresh >= self._settings.min_cycle_events and waited_s >= self._settings.cycle_s
         )
