@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,25 @@ import structlog
 
 from consumers.cycle_events import CycleEvent
 
-FIRST_BACKOFF_S = 0.5
-MAX_BACKOFF_S = 30.0
 STOP_TIMEOUT_S = 10.0
-STEADY_S = 60.0  # a child that ran this long starts over with the first back-off
-MAX_RESTARTS = 20  # in a row; then the trainer stays down and health says so
+TRAINER = (sys.executable, "-m", "consumers.trainer")
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """When a child that ended is started again.
+
+    Args:
+        first_backoff_s: Wait before the first restart; doubled with each that follows.
+        max_backoff_s: Longest wait.
+        steady_s: A child that ran this long starts over with the first wait.
+        max_in_a_row: More restarts than this, and the trainer stays down and health says so.
+    """
+
+    first_backoff_s: float = 0.5
+    max_backoff_s: float = 30.0
+    steady_s: float = 60.0
+    max_in_a_row: int = 20
 
 
 class TrainerProcess:
@@ -29,11 +44,21 @@ class TrainerProcess:
     Args:
         config: JSON file of the cycle's settings.
         on_event: Called from a thread of this object with everything the child reports.
+        command: What is run, CONFIG its last argument.
+        restarts: When it is run again.
     """
 
-    def __init__(self, config: Path, on_event: Callable[[CycleEvent], None]) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: Path,
+        on_event: Callable[[CycleEvent], None],
+        *,
+        command: Sequence[str] = TRAINER,
+        restarts: Restarts | None = None,
+    ) -> None:
+        self._command = [*command, str(config)]
         self._on_event = on_event
+        self._restarts = restarts or Restarts()
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, name="trainer", daemon=True)
@@ -59,35 +84,42 @@ class TrainerProcess:
             self._thread.join(timeout_s)
 
     def _supervise(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
-        n_in_a_row = 0
+        limits = self._restarts
+        backoff_s, n_in_a_row = limits.first_backoff_s, 0
         while not self._stopping.is_set():
             started = time.monotonic()
-            code = self._run_once()
+            ending = self._run_once()
             if self._stopping.is_set():
                 return
-            if time.monotonic() - started > STEADY_S:
-                backoff_s, n_in_a_row = FIRST_BACKOFF_S, 0
+            if time.monotonic() - started > limits.steady_s:
+                backoff_s, n_in_a_row = limits.first_backoff_s, 0
+            if n_in_a_row == limits.max_in_a_row:
+                self.is_healthy = False
+                self._log.error("trainer_given_up", ending=ending, restarts=n_in_a_row)
+                return
             n_in_a_row += 1
             self.n_restarts += 1
-            if n_in_a_row > MAX_RESTARTS:
-                self.is_healthy = False
-                self._log.error("trainer_given_up", exit_code=code, restarts=n_in_a_row, limit=MAX_RESTARTS)
-                return
-            self._log.warning("trainer_restarting", exit_code=code, backoff_s=backoff_s)
+            self._log.warning("trainer_restarting", ending=ending, backoff_s=backoff_s)
             self._stopping.wait(backoff_s)
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+            backoff_s = min(2 * backoff_s, limits.max_backoff_s)
 
-    def _run_once(self) -> int:
-        command = [sys.executable, "-m", "consumers.trainer", str(self._config)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-            self._child = child
-            if self._stopping.is_set():
-                _end(child, STOP_TIMEOUT_S)
-            assert child.stdout is not None  # asked for above; tells the type checker
-            for line in child.stdout:
-                self._pass_on(line)
-            return child.wait()
+    def _run_once(self) -> str:
+        """Run the child to its end.
+
+        Returns:
+            How it ended, for the log.
+        """
+        try:
+            with subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+                self._child = child
+                if self._stopping.is_set():
+                    _end(child, STOP_TIMEOUT_S)
+                assert child.stdout is not None  # asked for above; tells the type checker
+                for line in child.stdout:
+                    self._pass_on(line)
+                return f"exit code {child.wait()}"
+        except OSError as exc:  # no such program, no memory, too many processes
+            return str(exc)
 
     def _pass_on(self, line: bytes) -> None:
         try:
