@@ -27,7 +27,7 @@ class BadSettings(Exception):
 class Kind(BaseModel):
     """An event kind; see `stream.kinds.EventKind`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     enters_sequence: bool = True
@@ -45,7 +45,7 @@ def _default_kinds() -> list[Kind]:
 class Settings(BaseSettings):
     """What is in force. A name here is the name in the file; descriptions are printed by `freshet config`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     data_dir: Path = Field(Path("freshet-data"), description="Folder that everything is kept in.")
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only, as there are no keys yet.")
@@ -103,9 +103,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _is_folder(cls, data_dir: Path) -> Path:
-        if data_dir.exists() and not data_dir.is_dir():
+        folder = data_dir.expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
             raise ValueError("is a file; name a folder")
-        return data_dir.expanduser().resolve()
+        return folder
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -171,12 +172,13 @@ def _read_environment() -> dict[str, Any]:
     try:
         return EnvSettingsSource(Settings)()
     except ValueError as exc:
-        raise BadSettings(f"environment: {exc}") from exc
+        raise BadSettings(f"environment: {exc}; it is read as JSON") from exc
 
 
 def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    name = str(error["loc"][0]) if error["loc"] else "settings"
+    place = ".".join(str(part) for part in error["loc"]) or "settings"  # such as kinds.0.weight
+    source = sources.get(str(error["loc"][0]), "settings") if error["loc"] else "all together"
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r} in {sources.get(name, 'settings')}; see `freshet config`"
-    value = "" if name == "settings" else f"={error['input']!r}"
-    return f"{name}{value} ({sources.get(name, 'all together')}): {error['msg'].removeprefix('Value error, ')}"
+        return f"unknown setting {place!r} in {source}; see `freshet config`"
+    value = f"={error['input']!r}" if error["loc"] else ""
+    return f"{place}{value} ({source}): {error['msg'].removeprefix('Value error, ')}"
