@@ -4,9 +4,11 @@ HTTP -> log -> sequences, catalog, training buffer, watcher (threads)
                training buffer -> trainer (a process) -> registry -> model follower -> slot -> HTTP
 """
 
+import gc
+import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -17,11 +19,11 @@ from prometheus_client import CollectorRegistry
 from consumers.catalog import Catalog
 from consumers.catalog_role import CatalogRole
 from consumers.cycle_events import CycleEvent
-from consumers.cycle_settings import CycleSettings, Folders, write_settings
+from consumers.cycle_settings import CONTINUAL, CycleSettings, Folders, write_settings
 from consumers.model_follower import ModelFollower
 from consumers.placement import Placement
 from consumers.roles import Role
-from consumers.runner import Runner
+from consumers.runner import Runner, RunnerSettings
 from consumers.sequences import UserSequences
 from consumers.sequences_role import SequencesRole, Snapshots
 from consumers.trainer_process import TrainerProcess
@@ -47,6 +49,8 @@ LOG_FILE = "log.sqlite"
 MAINTENANCE_S = 60.0
 STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
+RESTS_S = {"watcher": 0.1, "training-buffer-events": 0.2, "training-buffer-items": 0.2}
+SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
 
@@ -133,6 +137,9 @@ class Service:
     def start(self) -> None:
         """Start consuming and following the registry; the trainer is started by `start_trainer`."""
         torch.set_num_threads(self.settings.serving_threads)
+        sys.setswitchinterval(SWITCH_S)
+        gc.collect()
+        gc.freeze()  # libraries and parts stay to the end; looking through them takes the collector a tenth of a second
         self._runner.start()
         self._follower.start()
         self._maintenance.start()
@@ -211,12 +218,10 @@ class Service:
         first = TrainingConfig(
             pretrain_epochs=settings.first_pretrain_epochs, finetune_epochs=settings.first_finetune_epochs
         )
-        cycle = TrainingConfig(
+        cycle = replace(
+            CONTINUAL,
             pretrain_epochs=settings.cycle_pretrain_epochs,
             finetune_epochs=settings.cycle_finetune_epochs,
-            pretrain_lr=3e-4,
-            finetune_lr=1e-3,
-            distillation_weight=0.5,
         )
         return CycleSettings(
             folders=self.paths.folders,
@@ -261,7 +266,7 @@ class Service:
             items_role(self.buffer, metrics=self.metrics),
             self.watcher,
         ]
-        return Runner(self.log, roles, metrics=self.metrics)
+        return Runner(self.log, roles, metrics=self.metrics, settings=RunnerSettings(rests_s=RESTS_S))
 
     def _note_cycle(self, event: CycleEvent) -> None:
         if event.state in ("published", "refused", "failed"):

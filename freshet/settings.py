@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     first_finetune_epochs: int = Field(8, ge=1, description="Next-item epochs of the first training.")
     cycle_pretrain_epochs: int = Field(1, ge=0, description="Contrastive epochs of a cycle.")
     cycle_finetune_epochs: int = Field(1, ge=1, description="Next-item epochs of a cycle.")
-    replay_ratio: float = Field(1.0, ge=0, description="Old events replayed in a cycle for each fresh one.")
+    replay_ratio: float = Field(3.0, ge=0, description="Old events replayed in a cycle for each fresh one.")
     gate_margin: float = Field(0.05, ge=0, lt=1, description="Loss of NDCG@10 the gate tolerates, as a share.")
     gate_wait_s: float = Field(20.0, ge=0, description="Longest wait for events to judge a new model by, seconds.")
     training_threads: int = Field(1, ge=1, description="CPU threads of a cycle, which runs beside serving.")
