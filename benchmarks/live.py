@@ -3,7 +3,7 @@
     benchmark (this process, the clients) -- loopback HTTP -- freshet serve -- segments, registry -- trainer
 
 The synthetic shop fills it: 600 items with text and picture, 30,000 events of 1,500 users. The first model is trained
-from them; after that a cycle starts whenever `cycle_events` fresh events lie in segments.
+from them; after that one cycle follows the other, each over the fresh events and all of the past.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ SETTINGS = {
     "FIRST_FINETUNE_EPOCHS": "6",
     "SEGMENT_S": "1.0",
     "GATE_WAIT_S": "5.0",
-    "CYCLE_EVENTS": "1000",
+    "CYCLE_EVENTS": "200",  # a second of the load, so that one cycle follows the other
+    "REPLAY_RATIO": "100",  # and each learns from everything
     "LOG_LEVEL": "warning",
 }
 

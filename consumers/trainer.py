@@ -64,7 +64,10 @@ class TrainerLoop:
 
     def run(self) -> None:
         """Go on until told to stop."""
-        self._settings.folders.work.mkdir(parents=True, exist_ok=True)
+        work = self._settings.folders.work
+        work.mkdir(parents=True, exist_ok=True)
+        for half_written in work.glob(".*.tmp"):
+            half_written.unlink(missing_ok=True)
         self._registry.clean()
         while not self._stopping.is_set():
             if not self.step():
@@ -140,8 +143,11 @@ def _n_between(start: dict[int, int], end: dict[int, int]) -> int:
 
 
 def _report_line(event: CycleEvent) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the parent is gone: no failure of the cycle, which goes on after the next start
+        os._exit(0)
 
 
 def _die_with_parent() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from freshet.settings import BadSettings, InForce, load_settings
+from freshet.settings import BadSettings, InForce, Settings, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that are the user's to mend; anything else is a bug and shows its trace."""
+    from consumers.segments import BadManifest
     from freshet.demo.story import DemoFailed
     from freshet.demo.tape import WrongTape
     from freshet.http_server import PortTaken
@@ -39,6 +40,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from stream.replay.rows import BadRowError, DatasetError
 
     return (
+        BadManifest,
         BadSettings,
         BadRowError,
         DatasetError,
@@ -111,6 +113,14 @@ def _places(options: argparse.Namespace) -> InForce:
     return load_settings({"data_dir": options.data_dir, "port": getattr(options, "port", None)})
 
 
+def _kept(options: argparse.Namespace) -> Settings:
+    """Settings whose data folder a service has filled."""
+    settings = _places(options).settings
+    if not settings.data_dir.is_dir():
+        raise BadSettings(f"there is no data folder {settings.data_dir}; name the service's with --data-dir")
+    return settings
+
+
 def _demo(options: argparse.Namespace) -> int:
     from freshet.demo.story import DemoOptions, run_demo
 
@@ -175,7 +185,7 @@ def _replay(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from models.registry import Registry
 
-    registry = Registry(_places(options).settings.data_dir / "registry")
+    registry = Registry(_kept(options).data_dir / "registry")
     if options.action == "promote":
         if options.version is None:
             raise BadSettings("promote which version? `freshet models list` shows them")
@@ -183,6 +193,8 @@ def _models(options: argparse.Namespace) -> int:
     elif options.action == "rollback":
         registry.rollback(by="operator", reason=options.reason)
     pointer = registry.current()
+    if not registry.versions():
+        print("no model yet; the first is trained once there are enough events")
     for manifest in registry.manifests():
         mark = "*" if pointer and manifest.version == pointer.version else " "
         print(f"{mark} {manifest.version}  parent {manifest.parent or '-'}  {manifest.reason}")
@@ -194,5 +206,5 @@ def _models(options: argparse.Namespace) -> int:
 def _dead_letters(options: argparse.Namespace) -> int:
     from freshet.letters import list_letters, replay_letters
 
-    settings = _places(options).settings
+    settings = _kept(options)
     return list_letters(settings) if options.action == "list" else replay_letters(settings)

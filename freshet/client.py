@@ -1,5 +1,6 @@
 """A small client of the HTTP API, for the demo and `freshet replay`; retries what is safe to retry, with an end."""
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,12 +55,14 @@ class Client:
     def put_item(self, row: ItemRow) -> Answer:
         """Send an item with its picture."""
         item = row.item
-        fields = {"title": item.title, "text": item.text, "ts_ms": str(item.ts_ms)}
+        fields = {"title": item.title, "text": item.text}
         path = f"/v1/items/{quote(item.item_id, safe='')}"
         picture = row.image.read_bytes() if isinstance(row.image, Path) else row.image
         if picture is None:
-            return self._request("PUT", path, json={**fields, "ts_ms": item.ts_ms})
-        return self._request("PUT", path, data=fields, files={"image": ("image", picture)})
+            body = {**fields, "ts_ms": item.ts_ms, "attributes": item.attributes}
+            return self._request("PUT", path, json=body)
+        form = {**fields, "ts_ms": str(item.ts_ms), "attributes": json.dumps(item.attributes)}
+        return self._request("PUT", path, data=form, files={"image": ("image", picture)})
 
     def feed(self, user_id: str, *, k: int = 10, after: str | None = None) -> Answer:
         """A user's feed."""
@@ -80,23 +83,30 @@ class Client:
     def _request(self, method: str, path: str, **arguments: Any) -> Answer:  # noqa: ANN401 - httpx's own arguments
         retry_s = FIRST_RETRY_S
         problem = ""
-        for _ in range(MAX_TRIES):
+        for tried in range(MAX_TRIES):
+            if tried:
+                threading.Event().wait(retry_s)
+                retry_s *= 2
             try:
                 response = self._http.request(method, path, **arguments)
             except httpx.TransportError as exc:
                 problem = str(exc) or type(exc).__name__
             else:
-                if response.status_code < httpx.codes.BAD_REQUEST:
-                    answer: Answer = response.json()
-                    return answer
+                if response.is_success:
+                    return self._answer(response)
                 problem = response.text[:300]
                 if response.status_code == httpx.codes.NOT_FOUND:
                     raise NotFound(problem)
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     break
-            threading.Event().wait(retry_s)
-            retry_s *= 2
         raise ApiError(f"{method} {path} failed: {problem}")
+
+    def _answer(self, response: httpx.Response) -> Answer:
+        try:
+            answer: Answer = response.json()
+        except ValueError as exc:
+            raise ApiError(f"{response.url} answered no JSON; is it a Freshet service? {response.text[:80]!r}") from exc
+        return answer
 
 
 class NotFound(ApiError):

@@ -67,6 +67,7 @@ class HttpServer:
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(STOP_TIMEOUT_S)
+        self._socket.close()  # uvicorn does so too, but only once it ran
 
     def _run(self) -> None:
         try:

@@ -2,12 +2,16 @@
 
 import sys
 import threading
+from pathlib import Path
+
+import httpx
 
 from freshet.client import ApiError, Client
 from stream.events import Interaction
+from stream.images import BadImage, check_image
 from stream.replay.dataset import open_dataset
 from stream.replay.player import Pace
-from stream.replay.rows import DatasetError, ItemRow
+from stream.replay.rows import BadRows, BadValue, DatasetError, ItemRow
 from stream.replay.timeline import timeline
 
 BATCH = 1_000
@@ -26,9 +30,9 @@ def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool)
         DatasetError: no such data, or not a speed.
     """
     dataset = open_dataset(data, strict=is_strict)
-    pace = Pace(_speed(speed))
-    with Client(url) as client:
-        sender = _Sender(client)
+    pace = _pace(speed)
+    with _client(url) as client:
+        sender = _Sender(client, dataset.bad_rows)
         try:
             for row in timeline(dataset):
                 if isinstance(row, ItemRow):
@@ -42,22 +46,28 @@ def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool)
     return 0
 
 
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
+def _pace(speed: str) -> Pace:
     try:
-        return float(text)
+        return Pace(None if speed == "max" else float(speed))
     except ValueError as exc:
-        raise DatasetError(f"--speed {text!r} is neither a number nor `max`") from exc
+        raise DatasetError(f"--speed {speed!r} is neither a number above 0 nor `max`") from exc
+
+
+def _client(url: str) -> Client:
+    try:
+        return Client(url)
+    except httpx.InvalidURL as exc:
+        raise ReplayFailed(f"--url {url!r} is no address: {exc}; it looks like http://127.0.0.1:8000") from exc
 
 
 class _Sender:
     """Batches events and keeps their order with items."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, bad_rows: BadRows) -> None:
         self.n_items = 0
         self.n_events = 0
         self._client = client
+        self._bad_rows = bad_rows
         self._batch: list[Interaction] = []
 
     def event(self, event: Interaction, *, due_in_s: float) -> None:
@@ -70,8 +80,20 @@ class _Sender:
 
     def item(self, row: ItemRow) -> None:
         self.flush()
-        self._client.put_item(row)
+        self._client.put_item(self._with_good_picture(row))
         self.n_items += 1
+
+    def _with_good_picture(self, row: ItemRow) -> ItemRow:
+        """The row; without its picture where that cannot be read, which is reported."""
+        try:
+            data = row.image.read_bytes() if isinstance(row.image, Path) else row.image
+            if data is not None:
+                check_image(data)
+            return row._replace(image=data)
+        except (OSError, BadImage) as exc:
+            file = row.image.name if isinstance(row.image, Path) else f"image of {row.item.item_id}"
+            self._bad_rows.report(file, 0, problem=BadValue("bad image", f"{exc}; the item goes without picture"))
+            return row._replace(image=None)
 
     def flush(self) -> None:
         if self._batch:

@@ -1,5 +1,6 @@
 """The demo's figures: one JSON summary, the closing table, and what `--check` asks of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from consumers.cycle_events import CycleEvent
@@ -19,16 +20,21 @@ def probes(feeds: FeedProbe, freshness: FreshnessProbe) -> Summary:
             "n_failed": feeds.n_failed,
             "failures": feeds.failures,
             "by_version": dict(feeds.by_version),
-            "p50_ms": percentile_ms(feeds.latencies_s, 50),
-            "p99_ms": percentile_ms(feeds.latencies_s, 99),
+            "p50_ms": _percentile_ms(feeds.latencies_s, 50),
+            "p99_ms": _percentile_ms(feeds.latencies_s, 99),
         },
         "event_to_feed": {
             "n": len(freshness.accepted_to_feed_s),
             "n_stale": freshness.n_stale,
-            "p50_ms": percentile_ms(freshness.accepted_to_feed_s, 50),
-            "p99_ms": percentile_ms(freshness.accepted_to_feed_s, 99),
+            "p50_ms": _percentile_ms(freshness.accepted_to_feed_s, 50),
+            "p99_ms": _percentile_ms(freshness.accepted_to_feed_s, 99),
         },
     }
+
+
+def _percentile_ms(seconds: Sequence[float], q: float) -> float | None:
+    """A percentile; None without measurements, as JSON knows no NaN."""
+    return percentile_ms(seconds, q) if seconds else None
 
 
 def cycle_rows(cycles: list[CycleEvent]) -> list[Summary]:
@@ -74,16 +80,20 @@ def closing_table(summary: Summary) -> list[tuple[str, str]]:
     new_item = summary["new_item"]["recommendable_s"]
     rows = [
         ("events streamed live", f"{stream['n_live']:,} in {stream['live_s']:.0f} s, {stream['n_users']:,} users"),
-        ("event accepted -> feed reflects it", f"p50 {fresh['p50_ms']:.1f} ms, p99 {fresh['p99_ms']:.1f} ms"),
+        ("event accepted -> feed reflects it", f"p50 {_ms(fresh['p50_ms'])}, p99 {_ms(fresh['p99_ms'])}"),
         ("new item -> recommendable", f"{new_item:.2f} s" if new_item is not None else "never"),
         ("training runs", f"{results.count('published')} published, {results.count('refused')} refused"),
         ("model swaps", f"{summary['models']['n_swaps']}, {summary['models']['current']} answers"),
         (
             "feed requests meanwhile",
-            f"{feeds['n_requests']:,}, {feeds['n_failed']} failed, p99 {feeds['p99_ms']:.1f} ms",
+            f"{feeds['n_requests']:,}, {feeds['n_failed']} failed, p99 {_ms(feeds['p99_ms'])}",
         ),
     ]
     return rows + _quality_rows(summary["prequential"]["organic"])
+
+
+def _ms(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f} ms"
 
 
 def _quality_rows(organic: Summary) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ PLACE_FILE = "demo.json"
 
 
 class WrongTape(Exception):
-    """The data folder was filled from another data set."""
+    """The data folder was filled from another data set, or its place file is damaged."""
 
 
 class Tape:
@@ -36,9 +36,12 @@ class Tape:
         self._skip(self.place)
 
     def take(self, n_interactions: int) -> Iterator[Played]:
-        """The next rows up to and with so many interactions; `place` counts them as they are taken."""
+        """The next rows up to and with so many interactions; `place` counts them as they are taken.
+
+        The last interaction brings all items that arrive after it.
+        """
         end = self.place + n_interactions
-        while self.place < end:
+        while self.place < end or self.place == self.n_interactions:
             row = next(self._rows, None)
             if row is None:
                 return
@@ -58,10 +61,12 @@ class Tape:
     def _read_place(self) -> int:
         if not self._path.exists():
             return 0
-        kept = json.loads(self._path.read_bytes())
-        if kept["dataset"] != self.name:
-            raise WrongTape(
-                f"{self._path.parent} holds {kept['dataset']!r}, not {self.name!r}; start over with FRESH=1 (--fresh), "
-                f"or name another folder with --data-dir"
-            )
-        return int(kept["place"])
+        advice = "start over with FRESH=1 (--fresh), or name another folder with --data-dir"
+        try:
+            kept = json.loads(self._path.read_bytes())
+            name, place = kept["dataset"], int(kept["place"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise WrongTape(f"{self._path} is damaged ({exc}); {advice}") from exc
+        if name != self.name:
+            raise WrongTape(f"{self._path.parent} holds {name!r}, not {self.name!r}; {advice}")
+        return place

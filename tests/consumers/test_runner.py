@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -74,8 +75,10 @@ class Failing:
 
 
 @contextmanager
-def running(log: EmbeddedLog, *roles: Role, metrics: Metrics | None = None) -> Iterator[Runner]:
-    runner = Runner(log, roles, metrics=metrics or new_metrics(), settings=QUICK)
+def running(
+    log: EmbeddedLog, *roles: Role, metrics: Metrics | None = None, settings: RunnerSettings = QUICK
+) -> Iterator[Runner]:
+    runner = Runner(log, roles, metrics=metrics or new_metrics(), settings=settings)
     runner.start()
     try:
         yield runner
@@ -93,6 +96,19 @@ def test_role_gets_records_and_the_next_start_goes_on_after_them(tmp_path: Path)
         with running(log, second):
             wait_until(lambda: second.offsets == [3], "the one that is new")
     assert (first.n_closed, second.n_closed) == (1, 1)
+
+
+def test_role_that_rests_lets_records_gather_and_a_full_batch_does_not_rest(tmp_path: Path) -> None:
+    resting, other = Noting("resting"), Noting("other")
+    settings = replace(QUICK, max_records=2, rests_s={"resting": 600.0})
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(3)])
+        with running(log, resting, other, settings=settings) as runner:
+            wait_until(lambda: resting.offsets == [0, 1, 2], "a full batch, and then one that is not")
+            publish(log, [click(3)])
+            wait_until(lambda: other.offsets == [0, 1, 2, 3], "the role that does not rest")
+            assert resting.offsets == [0, 1, 2]
+            assert runner.stop(DEADLINE_S) == []
 
 
 def test_batch_that_raised_is_read_again_and_the_role_recovers(tmp_path: Path) -> None:
