@@ -112,6 +112,7 @@ class Service:
         max_bytes = settings.log_max_mb * 1_000_000 if settings.log_max_mb else None
         self.log = EmbeddedLog(paths.log, topics(settings.partitions, retention_ms=retention_ms), max_bytes=max_bytes)
         self.images = ImageStore(paths.folders.images)
+        self.images.clean()
         self.registry = Registry(paths.folders.registry)
         self.slot = ModelSlot()
         self.catalog = Catalog()

@@ -68,7 +68,10 @@ def check_image(data: bytes, max_bytes: int = MAX_IMAGE_BYTES, max_pixels: int =
 
 
 class ImageStore:
-    """Images under root/<first two digits>/<sha256>.<extension>; safe for many threads and processes."""
+    """Images under root/<first two digits>/<sha256>.<extension>; safe for many threads and processes.
+
+    One being written is in the root under a temporary name.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = Path(root)
@@ -88,7 +91,7 @@ class ImageStore:
             if self.path(f"{digest}.{extension}").exists():  # checked when it came first
                 return f"{digest}.{extension}"
         ref = f"{digest}.{_EXTENSIONS[check_image(data)]}"
-        _write(self.path(ref), data)
+        self._write(self.path(ref), data)
         return ref
 
     def get(self, ref: str) -> bytes:
@@ -113,15 +116,19 @@ class ImageStore:
             raise BadImage(f"{ref[:80]!r} is not an image reference; it is <sha256>.jpg, .png, .webp or .gif")
         return self._root / ref[:2] / ref
 
+    def clean(self) -> None:
+        """Remove what a kill left half-written; for the one process that stores images, at its start."""
+        for partial in self._root.glob(".*.tmp"):
+            partial.unlink(missing_ok=True)
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._root / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

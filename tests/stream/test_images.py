@@ -97,3 +97,11 @@ def test_a_bad_image_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(BadImage):
         ImageStore(tmp_path).put(b"nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    ref = store.put(picture())
+    (tmp_path / f".{'a' * 64}.png.1b2c.tmp").write_bytes(b"half")
+    store.clean()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [ref]
