@@ -51,6 +51,10 @@ class MessageTooLarge(LogError):
     """A message above its topic's limit."""
 
 
+class PartitionsChanged(LogError, ValueError):
+    """The settings ask for another number of partitions than a topic was made with."""
+
+
 class NotAssigned(LogError):
     """The reader does not hold this partition."""
 
