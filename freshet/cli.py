@@ -172,8 +172,18 @@ def _config(options: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     for name, field in type(settings).model_fields.items():
-        print(f"# {field.description}\n{name} = {json.dumps(values[name])}    # from {sources[name]}\n")
+        setting = f"# {name} is not set" if values[name] is None else f"{name} = {_toml(values[name])}"
+        print(f"# {field.description}\n{setting}    # from {sources[name]}\n")
     return 0
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401 - any setting
+    """A value as the settings file has it; TOML and JSON differ in objects only."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _replay(options: argparse.Namespace) -> int:
