@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from freshet.demo.script import data_script, synthetic_script
+from freshet.settings import Settings
+from stream.replay.rows import DatasetError
+
+
+def write_data(folder: Path, n_interactions: int) -> Path:
+    folder.mkdir()
+    rows = [f"u{n % 50},i{n % 20},{1_600_000_000 + n}" for n in range(n_interactions)]
+    (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
+    (folder / "items.csv").write_text("item_id,title\n" + "\n".join(f"i{n},item {n}" for n in range(20)))
+    return folder
+
+
+def test_first_four_fifths_of_real_data_are_the_past(tmp_path: Path) -> None:
+    script = data_script(write_data(tmp_path / "shop", 2_000))
+
+    assert (script.dataset.name, script.past, script.live, script.rate) == ("shop", 1_600, 400, None)
+    assert (script.overrides["first_events"], script.overrides["cycle_events"]) == (1_600, 100)
+
+
+def test_too_little_data_is_refused_with_the_number_needed(tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "shop", 999)
+
+    with pytest.raises(DatasetError, match="shop has 999 usable interactions; the demo needs 1000 to learn from"):
+        data_script(folder)
+
+
+def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere does not exist"):
+        data_script(tmp_path / "nowhere")
+
+
+def test_past_of_the_shop_starts_the_first_training_and_a_run_several_cycles() -> None:
+    script = synthetic_script()
+
+    assert script.past >= Settings.model_fields["first_events"].default
+    assert script.live >= 3 * script.overrides["cycle_events"]
+
+
+def test_overrides_are_settings() -> None:
+    assert synthetic_script().overrides.keys() <= Settings.model_fields.keys()
