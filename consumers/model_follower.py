@@ -19,6 +19,7 @@ from models.towers import load_towers
 from monitoring.metrics import Metrics
 
 POLL_S = 0.25
+RETRY_S = 2.0  # after a version that cannot be loaded: reading and checking it again takes a while
 WARM_REQUESTS = 3
 STOP_TIMEOUT_S = 30.0
 EXPECTED = (RegistryError, TowerError, ValueError, OSError)
@@ -42,6 +43,7 @@ class ModelFollower:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-follower", daemon=True)
         self.problem: str | None = None  # why the version named by the pointer does not answer
+        self.has_looked = False  # until then the first version is still being loaded
 
     def start(self) -> None:
         """Start following."""
@@ -87,7 +89,7 @@ class ModelFollower:
         )
 
     def _run(self) -> None:
-        while not self._stopping.wait(POLL_S):
+        while not self._stopping.wait(POLL_S if self.problem is None else RETRY_S):
             try:
                 self.step()
                 self.problem = None
@@ -95,6 +97,7 @@ class ModelFollower:
                 if self.problem != str(exc):
                     structlog.get_logger().error("model_not_loaded", reason=str(exc))
                 self.problem = str(exc)
+            self.has_looked = True
 
 
 def _warmed(ranker: Ranker) -> Ranker:

@@ -42,6 +42,8 @@ def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool)
             sender.flush()
         except ApiError as exc:
             raise ReplayFailed(f"{exc} (after {sender.n_items:,} items and {sender.n_events:,} events)") from exc
+    if sender.n_vectors:
+        print(f"\n{sender.n_vectors:,} items bring vectors of their own, which HTTP does not take: they were left out")
     print(f"\nsent {sender.n_items:,} items and {sender.n_events:,} events; bad rows: {dataset.bad_rows.total}")
     return 0
 
@@ -66,6 +68,7 @@ class _Sender:
     def __init__(self, client: Client, bad_rows: BadRows) -> None:
         self.n_items = 0
         self.n_events = 0
+        self.n_vectors = 0  # items whose own vectors were left out
         self._client = client
         self._bad_rows = bad_rows
         self._batch: list[Interaction] = []
@@ -82,6 +85,7 @@ class _Sender:
         self.flush()
         self._client.put_item(self._with_good_picture(row))
         self.n_items += 1
+        self.n_vectors += row.item.text_vector is not None or row.item.image_vector is not None
 
     def _with_good_picture(self, row: ItemRow) -> ItemRow:
         """The row; without its picture where that cannot be read, which is reported."""

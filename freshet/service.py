@@ -190,10 +190,14 @@ class Service:
         for name, health in self._runner.health().items():
             if not health.is_healthy:
                 reasons[name] = f"{health.state}, restarted {health.n_restarts} times: {health.last_error}"
+            elif name in ("sequences", "catalog") and health.state == "starting":
+                reasons[name] = "starting"
             elif name in ("sequences", "catalog") and health.lag_records > READY_LAG_RECORDS:
                 reasons[name] = f"catching up, {health.lag_records:,} records to go"
         if self._follower.problem:
             reasons["model"] = self._follower.problem
+        elif not self._follower.has_looked:
+            reasons["model"] = "the current version is being loaded"
         if self._trainer is not None and not self._trainer.is_healthy:
             reasons["trainer"] = "given up after too many restarts; see the log"
         return reasons

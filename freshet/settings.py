@@ -104,8 +104,9 @@ class Settings(BaseSettings):
     @classmethod
     def _is_folder(cls, data_dir: Path) -> Path:
         folder = data_dir.expanduser().resolve()
-        if folder.exists() and not folder.is_dir():
-            raise ValueError("is a file; name a folder")
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError("is a file; name a folder" if there == folder else f"{there} is a file; name a folder")
         return folder
 
     @model_validator(mode="after")

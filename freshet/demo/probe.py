@@ -25,6 +25,9 @@ class FeedProbe:
     Args:
         url: Of the service.
         users: Asked for in turn.
+
+    Attributes:
+        by_version: Good answers by who made them; "none" is before the first model.
     """
 
     def __init__(self, url: str, users: Sequence[str]) -> None:
@@ -41,11 +44,6 @@ class FeedProbe:
     def n_requests(self) -> int:
         """Answers so far, failed ones too."""
         return self.by_version.total() + self.n_failed
-
-    @property
-    def n_versions(self) -> int:
-        """Model versions that answered."""
-        return sum(version != "none" for version in self.by_version)
 
     def start(self) -> None:
         """Begin asking."""

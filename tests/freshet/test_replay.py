@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -186,3 +187,15 @@ def test_service_that_is_not_there_is_said_so(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(ReplayFailed, match=r"PUT /v1/items/a failed: .*Connection refused.* \(after 0 items"):
         replay(write_data(tmp_path), "http://127.0.0.1:1")
+
+
+def test_vectors_that_http_does_not_take_are_said_to_be_left_out(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path, poster=picture((1, 2, 3)))
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / "text.npy", np.ones((2, 4), np.float32))
+
+    replay(data, url)
+
+    assert "2 items bring vectors of their own, which HTTP does not take" in capsys.readouterr().out
