@@ -1,0 +1,32 @@
+"""The service's own word on whether it is ready."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freshet.service import Service
+from freshet.settings import Settings
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(Settings(data_dir=tmp_path))
+    yield service
+    service.close()
+
+
+def test_service_is_not_ready_before_its_roles_have_looked_at_the_log_and_the_model(service: Service) -> None:
+    assert service.not_ready() == {
+        "sequences": "starting",
+        "catalog": "starting",
+        "model": "the current version is being loaded",
+    }
+    service.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while service.not_ready() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert service.not_ready() == {}
