@@ -99,7 +99,7 @@ class ServiceProcess:
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._printed_from = 0
-        self._http = httpx.Client(timeout=REQUEST_S)
+        self._http = httpx.Client()
 
     def __enter__(self) -> "ServiceProcess":
         self.start()
@@ -121,6 +121,7 @@ class ServiceProcess:
         self._printed_from = self.log.stat().st_size if self.log.exists() else 0
         command = [sys.executable, "-m", "freshet", "serve", "--data-dir", str(self.data_dir), "--port", "0"]
         with self.log.open("ab") as out:
+            self._http = httpx.Client(timeout=REQUEST_S)
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(self.settings), stdout=out, stderr=subprocess.STDOUT
             )
@@ -152,12 +153,15 @@ class ServiceProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait(DEADLINE_S)
+            self._http.close()
 
     def stop(self) -> int:
         """SIGTERM, as an init system does; its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(DEADLINE_S)
+        status = self._process.wait(DEADLINE_S)
+        self._http.close()
+        return status
 
     # The trainer ------------------------------------------------------------------------------------------------
 
