@@ -122,7 +122,7 @@ def _kept(options: argparse.Namespace) -> Settings:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from freshet.demo.story import DemoOptions, run_demo
+    from freshet.demo.run import DemoOptions, run_demo
 
     settings = load_settings({"data_dir": options.data_dir, "port": options.port})
     return run_demo(

@@ -8,12 +8,10 @@ A second run goes on where the first stopped: everything lies in the data folder
 
 import contextlib
 import json
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.cycle_events import CycleEvent
@@ -21,17 +19,15 @@ from freshet.client import Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from freshet.demo.scenes import VISITOR, change_a_feed, recommend_a_new_item
 from freshet.demo.screen import Screen
-from freshet.demo.script import Script, data_script, synthetic_script
+from freshet.demo.script import Script
 from freshet.demo.summary import MIN_CYCLES, Summary, checks, closing_table, cycle_rows, probes
 from freshet.demo.tape import Tape
 from freshet.http_server import HttpServer
 from freshet.service import Service
-from freshet.settings import InForce, Settings
-from monitoring.logs import configure_logging
+from freshet.settings import Settings
 from stream.replay.player import Player, ReplayCounts
 from stream.replay.timeline import Played
 
-MARKER = "freshet-demo"  # a folder without it is never deleted
 SUMMARY_FILE = "demo-summary.json"
 DRAIN_TIMEOUT_S = 180.0
 FIRST_MODEL_TIMEOUT_S = 1_200.0
@@ -46,63 +42,23 @@ class DemoFailed(Exception):
     """The demo cannot go on; the message says why."""
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """What was asked for on the command line.
-
-    Args:
-        data: Data folder; None is the synthetic shop.
-        is_check: End by itself and judge.
-        is_fresh: Start over.
-        summary: Where the JSON summary goes; None is in the data folder.
-    """
-
-    data: Path | None = None
-    is_check: bool = False
-    is_fresh: bool = False
-    summary: Path | None = None
-
-
-def run_demo(in_force: InForce, options: DemoOptions) -> int:
-    """Play the story.
-
-    Returns:
-        0, or 1 when `is_check` and a promise did not hold.
-
-    Raises:
-        DemoFailed, WrongTape, DatasetError, PortTaken, LogError: it cannot go on.
-    """
-    script = synthetic_script() if options.data is None else data_script(options.data)
-    given = {name: value for name, value in script.overrides.items() if in_force.sources[name] == "default"}
-    settings = in_force.settings.model_copy(update=given)
-    _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)
-    configure_logging("error")
-    return Demo(settings, script, options).run()
-
-
-def _prepare_folder(folder: Path, *, is_fresh: bool) -> None:
-    marker = folder / MARKER
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
-        raise DemoFailed(f"{folder} was not made by the demo; name another folder with --data-dir")
-    if is_fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text("made by `freshet demo`; `freshet demo --fresh` deletes this folder\n", encoding="utf-8")
-
-
 class Demo:
     """One run of the story.
 
     Args:
         settings: In force, with what suits the data's size.
         script: What is played.
-        options: From the command line.
+        is_check: End by itself and judge.
+        summary: Where the JSON summary goes; None is in the data folder.
     """
 
-    def __init__(self, settings: Settings, script: Script, options: DemoOptions) -> None:
+    def __init__(
+        self, settings: Settings, script: Script, *, is_check: bool = False, summary: Path | None = None
+    ) -> None:
         self.settings = settings
         self.script = script
-        self.options = options
+        self.is_check = is_check
+        self._summary_file = summary or settings.data_dir / SUMMARY_FILE
         self.screen = Screen()
         self.cycles: list[CycleEvent] = []
         self.tape = Tape(script.dataset, settings.data_dir)
@@ -122,7 +78,7 @@ class Demo:
             self.service.start()
             server.start()
             summary = self._story(server.url)
-            if self.options.is_check:
+            if self.is_check:
                 return self._judge(summary)
             self.screen.step(f"Serving at {server.url} until Ctrl-C")
             self._stopping.wait()
@@ -299,7 +255,7 @@ class Demo:
     def _show(self, summary: Summary) -> None:
         self.screen.step("What was measured")
         self.screen.table(closing_table(summary))
-        path = self.options.summary or self.settings.data_dir / SUMMARY_FILE
+        path = self._summary_file
         held = checks(summary)
         path.write_text(json.dumps(summary | {"checks": held, "ok": all(held.values())}, indent=2), encoding="utf-8")
         self.screen.say(f"all figures: {path}")
