@@ -33,7 +33,7 @@ from benchmarks.machine import keep, machine, milliseconds
 from consumers.catalog import CatalogItem
 from consumers.segments import load_items
 from freshet.client import Client
-from freshet.service import Paths
+from freshet.paths import Paths
 from models.bundle import Bundle
 from models.encode import encode_items
 from models.features import FeatureStore

@@ -1,6 +1,6 @@
 """`freshet dead-letters`: look at rejected records, or send their raw bytes to where they came from again."""
 
-from freshet.service import Paths
+from freshet.paths import Paths
 from freshet.settings import Settings
 from stream.dead_letters import replay
 from stream.embedded import EmbeddedLog

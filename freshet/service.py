@@ -8,8 +8,6 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import structlog
 import torch
@@ -19,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from consumers.catalog import Catalog
 from consumers.catalog_role import CatalogRole
 from consumers.cycle_events import CycleEvent
-from consumers.cycle_settings import CONTINUAL, CycleSettings, Folders, write_settings
+from consumers.cycle_settings import write_settings
 from consumers.model_follower import ModelFollower
 from consumers.placement import Placement
 from consumers.roles import Role
@@ -30,13 +28,12 @@ from consumers.trainer_process import TrainerProcess
 from consumers.training_buffer import BufferSettings, TrainingBuffer
 from consumers.training_role import events_role, items_role
 from consumers.watcher import WatcherRole, WatcherSettings
+from freshet.paths import Paths
 from freshet.settings import Settings
-from models.config import Shape, TrainingConfig
+from freshet.training import cycle_settings
 from models.features import FeatureStore
-from models.gate import GateConfig
 from models.registry import Registry, wall_ms
 from models.slot import ModelSlot
-from models.tower_building import TowerConfig
 from monitoring.metrics import Metrics
 from serving.app import create_app
 from serving.parts import ServingParts
@@ -45,7 +42,6 @@ from stream.images import ImageStore
 from stream.log import LogError
 from stream.topics import DAY_MS, EVENTS, ITEMS, topics
 
-LOG_FILE = "log.sqlite"
 MAINTENANCE_S = 60.0
 STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
@@ -53,39 +49,6 @@ RESTS_S = {"watcher": 0.1, "training-buffer-events": 0.2, "training-buffer-items
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What lies where in the data folder."""
-
-    root: Path
-
-    @property
-    def log(self) -> Path:
-        """The embedded log."""
-        return self.root / LOG_FILE
-
-    @property
-    def snapshots(self) -> Path:
-        """Sequences by partition."""
-        return self.root / "snapshots"
-
-    @property
-    def work(self) -> Path:
-        """The trainer's own."""
-        return self.root / "trainer"
-
-    @property
-    def folders(self) -> Folders:
-        """What the trainer's process shares."""
-        return Folders(
-            buffer=self.root / "segments",
-            registry=self.root / "registry",
-            features=self.root / "features",
-            images=self.root / "images",
-            work=self.work,
-        )
 
 
 class Service:
@@ -148,7 +111,7 @@ class Service:
     def start_trainer(self) -> None:
         """Start the trainer's process."""
         path = self.paths.work / "settings.json"
-        write_settings(path, self.cycle_settings())
+        write_settings(path, cycle_settings(self.settings, log_id=self.log.log_id))
         self._trainer = TrainerProcess(path, self._note_cycle)
         self._trainer.start()
 
@@ -216,37 +179,6 @@ class Service:
     def watcher_lag(self) -> int:
         """Events that are still to be predicted."""
         return _lag(self.log.ends(EVENTS), self.watcher.positions())
-
-    def cycle_settings(self) -> CycleSettings:
-        """What the trainer's process is told."""
-        settings = self.settings
-        first = TrainingConfig(
-            pretrain_epochs=settings.first_pretrain_epochs, finetune_epochs=settings.first_finetune_epochs
-        )
-        cycle = replace(
-            CONTINUAL,
-            pretrain_epochs=settings.cycle_pretrain_epochs,
-            finetune_epochs=settings.cycle_finetune_epochs,
-        )
-        return CycleSettings(
-            folders=self.paths.folders,
-            log_id=self.log.log_id,
-            sequence_kinds={kind.name: kind.is_target for kind in self.kinds if kind.enters_sequence},
-            first_events=settings.first_events,
-            cycle_events=settings.cycle_events,
-            cycle_s=settings.cycle_s,
-            min_cycle_events=min(500, settings.cycle_events),
-            replay_ratio=settings.replay_ratio,
-            gate_wait_s=settings.gate_wait_s,
-            first=first,
-            cycle=cycle,
-            shape=Shape(window=settings.sequence_length),
-            towers=TowerConfig(text=settings.text_tower, image=settings.image_tower, seed=settings.seed),
-            gate=GateConfig(margin=settings.gate_margin),
-            first_threads=settings.first_training_threads,
-            threads=settings.training_threads,
-            seed=settings.seed,
-        )
 
     def _buffer(self) -> TrainingBuffer:
         return TrainingBuffer(
