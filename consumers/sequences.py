@@ -159,9 +159,9 @@ class UserSequences:
         batch = prepare(events, kinds)
         with state.lock:
             results = apply_batch(state.store, batch)
-            for index in np.flatnonzero(results == APPLIED).tolist():
-                state.trending.add(events[index].item_id, events[index].ts_ms)
-                self._counts.add(events[index].item_id, events[index].ts_ms)
+            applied = [(events[i].item_id, events[i].ts_ms) for i in np.flatnonzero(results == APPLIED).tolist()]
+            state.trending.add_all(applied)
+            self._counts.add_all(applied)
         return results
 
     def _held(self) -> list[PartitionState]:

@@ -7,7 +7,8 @@ long as none is a day late.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import TypedDict
 
 HOUR_MS = 60 * 60 * 1_000
@@ -48,14 +49,15 @@ class TrendingCounts:
             item_id: what it was about.
             ts_ms: event time, milliseconds since 1970.
         """
-        hour = ts_ms // HOUR_MS
-        if hour <= self._newest_hour - N_HOURS:
-            return
-        if hour > self._newest_hour:
-            self._newest_hour = hour
-            self._expire()
-        self._buckets.setdefault(hour, Counter())[item_id] += 1
-        self._totals[item_id] += 1
+        self._add_hour(ts_ms // HOUR_MS, [item_id])
+
+    def add_all(self, events: Iterable[tuple[str, int]]) -> None:
+        """Count many events, each an item id and its time: the same as one after the other, and quicker."""
+        by_hour: defaultdict[int, list[str]] = defaultdict(list)
+        for item_id, ts_ms in events:
+            by_hour[ts_ms // HOUR_MS].append(item_id)
+        for hour, item_ids in by_hour.items():
+            self._add_hour(hour, item_ids)
 
     def top(self, k: int) -> list[str]:
         """The k items with most events, most first; ties by id. Fewer when fewer were seen."""
@@ -76,6 +78,15 @@ class TrendingCounts:
         for bucket in counts._buckets.values():
             counts._totals.update(bucket)
         return counts
+
+    def _add_hour(self, hour: int, item_ids: list[str]) -> None:
+        if hour <= self._newest_hour - N_HOURS:
+            return
+        if hour > self._newest_hour:
+            self._newest_hour = hour
+            self._expire()
+        self._buckets.setdefault(hour, Counter()).update(item_ids)
+        self._totals.update(item_ids)
 
     def _expire(self) -> None:
         for hour in [hour for hour in self._buckets if hour <= self._newest_hour - N_HOURS]:

@@ -46,3 +46,11 @@ def test_state_survives_json() -> None:
 @given(events)
 def test_order_does_not_matter_within_a_day(pairs: list[tuple[str, int]]) -> None:
     assert counts_of(pairs).top(4) == counts_of(pairs[::-1]).top(4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 60 * HOUR_MS)), max_size=50))
+def test_many_at_once_count_as_one_after_the_other(pairs: list[tuple[str, int]]) -> None:
+    counts = TrendingCounts()
+    counts.add_all(pairs)
+    assert counts.to_dict() == counts_of(pairs).to_dict()
