@@ -1,0 +1,37 @@
+"""All benchmarks that need no data set, one after the other; results go to benchmarks/results.
+
+Command   python -m benchmarks [NAME ...]
+Minutes   12; leave the machine alone meanwhile, every result says what the load was before it
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("log", "store", "freshness", "new_items", "swaps")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; keep the results.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(NAMES)}; all by default")
+    names = parser.parse_args().names or NAMES
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    RESULTS.mkdir(exist_ok=True)
+    return max(_run(name) for name in names)
+
+
+def _run(name: str) -> int:
+    """A process of its own, so that none inherits another's memory."""
+    print(f"\n{name}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(RESULTS / f"{name}.json")]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
