@@ -17,7 +17,7 @@ import structlog
 
 from consumers.roles import OffsetOwner, Role
 from monitoring.metrics import Metrics
-from stream.log import Log, NotAssigned, Reader, Record
+from stream.log import Log, LogUnavailable, NotAssigned, Reader, Record
 
 __all__ = ["OffsetOwner", "Role", "RoleHealth", "Runner", "RunnerSettings"]
 
@@ -34,6 +34,7 @@ class RunnerSettings:
         poll_s: longest wait of a poll, and so of noticing a stop.
         backoff_s: pause after a first error; doubles up to max_backoff_s.
         max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
+        steady_s: a role that ran so long without an error is healthy, whatever was before.
         rests_s: pause after a batch that was not full, by role; for roles that nobody waits for. Records gather
             meanwhile, and a batch costs a role much the same whether it is of one record or of fifty.
     """
@@ -44,6 +45,7 @@ class RunnerSettings:
     max_backoff_s: float = 30.0
     max_restarts: int = 5
     window_s: float = 300.0
+    steady_s: float = 30.0
     rests_s: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -114,6 +116,7 @@ class _RoleLoop:
         self._is_closed = False
         self._committed: dict[int, int] | None = None  # what an owner last committed
         self._reported_at = 0.0
+        self._running_since = 0.0
         self._health = RoleHealth()
         self._health_lock = Lock()
 
@@ -184,6 +187,10 @@ class _RoleLoop:
             reader.commit(offsets)
         except NotAssigned:
             return  # a partition went to another reader meanwhile, which reads these records again
+        except LogUnavailable:
+            if self._owner is None:
+                raise
+            return  # it only reports lag, and says so with the next report
         self._committed = offsets
 
     def _on_lost(self, partitions: tuple[int, ...]) -> None:
@@ -237,10 +244,13 @@ class _RoleLoop:
             self._commit(reader)
         lag = sum(reader.lag().values())
         self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag)
+        if state == "restarting":
+            self._running_since = now
+            structlog.get_logger().info("role_recovered", role=self._role.name)
+        elif now - self._running_since >= self._settings.steady_s:
+            self._restarts.clear()
         is_healthy = self._is_within_limit(now)
         self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag))
-        if state == "restarting":
-            structlog.get_logger().info("role_recovered", role=self._role.name)
 
     def _show(self, health: RoleHealth) -> None:
         with self._health_lock:

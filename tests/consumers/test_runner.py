@@ -3,15 +3,27 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from consumers.runner import OffsetOwner, Role, Runner, RunnerSettings
 from monitoring.metrics import Metrics
-from stream.embedded import EmbeddedLog
-from stream.log import Record
-from tests.consumers.store_support import DEADLINE_S, click, new_metrics, open_log, publish, value, wait_until
+from stream.embedded.log import EmbeddedLog
+from stream.embedded.reader import EmbeddedReader
+from stream.log import LogUnavailable, Record
+from stream.topics import topics
+from tests.consumers.store_support import (
+    DEADLINE_S,
+    N_PARTITIONS,
+    click,
+    new_metrics,
+    open_log,
+    publish,
+    value,
+    wait_until,
+)
 
 QUICK = RunnerSettings(poll_s=0.05, backoff_s=0.001, max_backoff_s=0.01, max_restarts=2)
 
@@ -123,6 +135,42 @@ def test_batch_that_raised_is_read_again_and_the_role_recovers(tmp_path: Path) -
     assert health.last_error == "RuntimeError: the disk is on fire"
     assert value(metrics, "role_restarts_total", {"role": "noting"}) == 1
     assert [line["event"] for line in logs] == ["role_failed", "role_recovered"]
+
+
+def test_role_that_failed_often_is_healthy_once_it_ran_for_a_while(tmp_path: Path) -> None:
+    role = Noting(failure=Failing(times=4))
+    with open_log(tmp_path) as log:
+        publish(log, [click(0)])
+        with running(log, role, settings=replace(QUICK, steady_s=0.0)) as runner:
+            wait_until(lambda: role.offsets == [0], "recovery")
+            wait_until(lambda: runner.health()["noting"].is_healthy, "health")
+            assert runner.health()["noting"].n_restarts == 4
+
+
+class FullDisk(EmbeddedLog):
+    """Reads, and takes no commits."""
+
+    def reader(self, topic: str, **arguments: Any) -> EmbeddedReader:
+        reader = super().reader(topic, **arguments)
+
+        def commit(offsets: Mapping[int, int] | None = None) -> None:
+            raise LogUnavailable("database or disk is full")
+
+        reader.commit = commit
+        return reader
+
+
+def test_owner_whose_commits_are_refused_goes_on_as_they_only_report_lag(tmp_path: Path) -> None:
+    owner, other = Owning({}), Noting()
+    with open_log(tmp_path) as log:
+        publish(log, [click(0)])
+    log = FullDisk(tmp_path / "log.sqlite", topics(N_PARTITIONS))
+    with running(log, owner, other) as runner:
+        wait_until(lambda: runner.health()["noting"].n_restarts > 0, "the one that needs its commits")
+        wait_until(lambda: owner.offsets == [0], "the record")
+        assert runner.stop(DEADLINE_S) == []
+        assert runner.health()["owning"].n_restarts == 0
+    log.close()
 
 
 def test_role_that_keeps_failing_is_unhealthy_until_it_recovers(tmp_path: Path) -> None:
