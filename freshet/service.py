@@ -8,38 +8,39 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 import torch
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from consumers.catalog import Catalog
-from consumers.catalog_role import CatalogRole
-from consumers.cycle_events import CycleEvent
-from consumers.cycle_settings import write_settings
-from consumers.model_follower import ModelFollower
-from consumers.placement import Placement
+from consumers.catalog.catalog import Catalog
+from consumers.catalog.model_follower import ModelFollower
+from consumers.catalog.placement import Placement
+from consumers.catalog.role import CatalogRole
+from consumers.learning.buffer_roles import events_role, items_role
+from consumers.learning.cycle_events import CycleEvent
+from consumers.learning.cycle_settings import write_settings
+from consumers.learning.trainer_process import TrainerProcess
+from consumers.learning.training_buffer import BufferSettings, TrainingBuffer
 from consumers.roles import Role
 from consumers.runner import Runner, RunnerSettings
-from consumers.sequences import UserSequences
-from consumers.sequences_role import SequencesRole, Snapshots
-from consumers.trainer_process import TrainerProcess
-from consumers.training_buffer import BufferSettings, TrainingBuffer
-from consumers.training_role import events_role, items_role
-from consumers.watcher import WatcherRole, WatcherSettings
+from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.user_sequences import UserSequences
+from consumers.watching.watcher import WatcherRole, WatcherSettings
 from freshet.paths import Paths
 from freshet.settings import Settings
 from freshet.training import cycle_settings
-from models.features import FeatureStore
-from models.registry import Registry, wall_ms
+from models.content.features import FeatureStore
+from models.registry.registry import Registry, wall_ms
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
 from serving.app import create_app
 from serving.parts import ServingParts
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.images import ImageStore
-from stream.log import LogError
+from stream.log import LogError, LogUnavailable
 from stream.topics import DAY_MS, EVENTS, ITEMS, topics
 
 MAINTENANCE_S = 60.0
@@ -67,7 +68,7 @@ class Service:
     def __init__(self, settings: Settings, *, on_cycle: OnCycle = lambda _: None, has_rivals: bool = False) -> None:
         self.settings = settings
         self.paths = paths = Paths(settings.data_dir)
-        paths.root.mkdir(parents=True, exist_ok=True)
+        _make_folder(paths.root)
         self.kinds = settings.event_kinds()
         self.metrics = Metrics(CollectorRegistry())
         self._on_cycle = on_cycle
@@ -221,6 +222,15 @@ class Service:
                 self.log.maintain(wall_ms())
             except LogError as exc:
                 structlog.get_logger().warning("log_maintenance_failed", reason=str(exc))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise LogUnavailable(
+            f"cannot make the data folder {path}: {exc.strerror}; make its place writable, or name another folder"
+        ) from exc
 
 
 def _lag(ends: Mapping[int, int], positions: Mapping[int, int]) -> int:
