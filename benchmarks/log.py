@@ -30,8 +30,8 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.sequences import UserSequences
-from stream.embedded import EmbeddedLog
+from consumers.sequences.user_sequences import UserSequences
+from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, decode_interaction, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, QueueFull

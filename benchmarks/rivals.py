@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.blocks import Arrival, BlockReader
-from consumers.prequential import Prequential
+from consumers.watching.blocks import Arrival, BlockReader
+from consumers.watching.prequential import Prequential
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 from models.rivals.panel import Rival, RivalPanel, default_rivals
 from stream.events import Interaction

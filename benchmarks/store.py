@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from consumers.rings import Columns, Int64s
-from consumers.sequence_store import SequenceStore, apply
+from consumers.sequences.rings import Columns, Int64s
+from consumers.sequences.store import SequenceStore, apply
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
 

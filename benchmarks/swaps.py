@@ -30,16 +30,16 @@ from typing import Any, NamedTuple, Self
 from benchmarks.live import CycleWatch, LiveService, wait_for
 from benchmarks.load import Connection, Load, Rates
 from benchmarks.machine import keep, machine, milliseconds
-from consumers.catalog import CatalogItem
-from consumers.segments import load_items
+from consumers.catalog.catalog import CatalogItem
+from consumers.learning.segments import load_items
 from freshet.client import Client
 from freshet.paths import Paths
-from models.bundle import Bundle
-from models.encode import encode_items
-from models.features import FeatureStore
+from models.content.encode import encode_items
+from models.content.features import FeatureStore
 from models.ranker import FeedRequest, Ranker
-from models.registry import Registry
-from models.towers import load_towers
+from models.registry.bundle import Bundle
+from models.registry.registry import Registry
+from models.towers.pair import load_towers
 from stream.events import Interaction
 from stream.images import ImageStore
 

@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that are the user's to mend; anything else is a bug and shows its trace."""
-    from consumers.segments import BadManifest
+    from consumers.learning.segments import BadManifest
     from freshet.demo.story import DemoFailed
     from freshet.demo.tape import WrongTape
     from freshet.http_server import PortTaken
     from freshet.replay import ReplayFailed
-    from models.bundle import RegistryError
+    from models.registry.bundle import RegistryError
     from stream.log import LogError
     from stream.replay.rows import BadRowError, DatasetError
 
@@ -193,7 +193,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from models.registry import Registry
+    from models.registry.registry import Registry
 
     registry = Registry(_kept(options).data_dir / "registry")
     if options.action == "promote":

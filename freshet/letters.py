@@ -3,7 +3,7 @@
 from freshet.paths import Paths
 from freshet.settings import Settings
 from stream.dead_letters import replay
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.events import BadEvent, decode_dead_letter
 from stream.topics import DEAD_LETTER, topics
 

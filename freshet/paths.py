@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.cycle_settings import Folders
+from consumers.learning.cycle_settings import Folders
 
 LOG_FILE = "log.sqlite"
 

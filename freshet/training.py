@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from consumers.cycle_settings import CONTINUAL, CycleSettings
+from consumers.learning.cycle_settings import CONTINUAL, CycleSettings
 from freshet.paths import Paths
 from freshet.settings import Settings
-from models.config import Shape, TrainingConfig
+from models.encoder.config import Shape, TrainingConfig
 from models.gate import GateConfig
-from models.tower_building import TowerConfig
+from models.towers.building import TowerConfig
 
 MIN_CYCLE_EVENTS = 500
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.batches import MS_PER_SECOND, SequenceData
-from models.evaluation import Tally
+from models.encoder.batches import MS_PER_SECOND, SequenceData
+from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded, rank_counts, without
+from models.evaluation.report import Tally
 from models.ranker import Ranker
-from models.ranks import NOT_A_CANDIDATE, Excluded, rank_counts, without
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Both answer the same questions over the same candidates; the difference in NDCG@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from models.evaluation import compare
+from models.evaluation.report import compare
 from models.examples import Example, rank_examples
 from models.ranker import Ranker
 

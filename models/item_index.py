@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.m2se import ItemVectors
+from models.encoder.m2se import ItemVectors
 
 FIRST_CAPACITY = 1024
 

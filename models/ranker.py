@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
-from models.config import EncoderConfig
-from models.content import ContentError, ContentTable
+from models.content.table import ContentError, ContentTable
+from models.encoder.config import EncoderConfig
+from models.encoder.m2se import M2SE, ItemVectors
 from models.item_index import ItemIndex, ItemTable
-from models.m2se import M2SE, ItemVectors
+from models.registry.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
 
 
 class UnknownItem(KeyError):

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from models.content import ContentTable
+from models.content.table import ContentTable
 from models.ranker import Ranker
 
 

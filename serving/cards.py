@@ -1,6 +1,6 @@
 """An item as the page shows it: id, title, picture, score."""
 
-from consumers.catalog import Catalog
+from consumers.catalog.catalog import Catalog
 from serving.pictures import image_url
 from serving.schemas import FeedItem
 

@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.bundle import RegistryBusy, RegistryError, UnknownVersion
+from models.registry.bundle import RegistryBusy, RegistryError, UnknownVersion
 from serving.batcher import BatcherClosed, BatchQueueFull
 from serving.field_errors import FieldError, field_errors
 from serving.pool import PoolFull

@@ -10,8 +10,8 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
-from consumers.catalog import Catalog
-from consumers.sequences import UserSequences
+from consumers.catalog.catalog import Catalog
+from consumers.sequences.user_sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
 from serving.parts import Ranker, Slot
 from serving.popular import Popular

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from models.bundle import Manifest
-from models.pointer import Pointer
+from models.registry.bundle import Manifest
+from models.registry.pointer import Pointer
 from serving.errors import Problem
 from serving.openapi import problems
 from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn

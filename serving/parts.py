@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consumers.catalog import Catalog
-from consumers.sequences import UserSequences
+from consumers.catalog.catalog import Catalog
+from consumers.sequences.user_sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
-from models.registry import Registry
+from models.registry.registry import Registry
 from monitoring.metrics import Metrics
 from serving.settings import ServingSettings
 from stream.images import ImageStore

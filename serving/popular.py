@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Collection
 
-from consumers.catalog import Catalog
-from consumers.sequences import UserSequences
+from consumers.catalog.catalog import Catalog
+from consumers.sequences.user_sequences import UserSequences
 
 N_CANDIDATES = 1_000
 MAX_AGE_S = 1.0

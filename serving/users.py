@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from consumers.sequence_store import HistoryEntry
+from consumers.sequences.store import HistoryEntry
 from serving.cards import card
 from serving.openapi import problems
 from serving.schemas import HistoryItem, HistoryOut, PathId, UsersOut

@@ -1,4 +1,4 @@
-"""The log: what every way of running it promises. `stream.embedded` keeps it in one file.
+"""The log: what every way of running it promises. `stream.embedded.log` keeps it in one file.
 
 Records are appended to the partitions of a topic, a key always to the same one, and read in order of offsets.
 At least once: a reader that dies before its commit reads the same records again. Every implementation passes

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from consumers.cycle_events import CycleEvent
+from consumers.learning.cycle_events import CycleEvent
 from freshet.client import Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from freshet.demo.scenes import VISITOR, change_a_feed, recommend_a_new_item

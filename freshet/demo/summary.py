@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from consumers.cycle_events import CycleEvent
+from consumers.learning.cycle_events import CycleEvent
 from freshet.demo.probe import FeedProbe, FreshnessProbe, percentile_ms
 
 Summary = dict[str, Any]

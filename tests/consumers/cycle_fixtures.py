@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from consumers.cycle import Plan
-from consumers.cycle_events import CycleEvent
-from consumers.cycle_settings import CycleSettings, Folders
-from consumers.training_buffer import TrainingBuffer
-from models.config import TrainingConfig
+from consumers.learning.cycle import Plan
+from consumers.learning.cycle_events import CycleEvent
+from consumers.learning.cycle_settings import CycleSettings, Folders
+from consumers.learning.training_buffer import TrainingBuffer
+from models.encoder.config import TrainingConfig
+from models.encoder.succession import Shape
 from models.gate import GateConfig
-from models.registry import Registry
-from models.succession import Shape
-from models.tower_building import TowerConfig
+from models.registry.registry import Registry
+from models.towers.building import TowerConfig
 from stream.images import ImageStore
 from tests.models.tower_fixtures import noisy_picture
 

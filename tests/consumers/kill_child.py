@@ -7,12 +7,12 @@ import random
 import sys
 from pathlib import Path
 
+from consumers.learning.buffer_roles import events_role
+from consumers.learning.training_buffer import BufferSettings, TrainingBuffer
 from consumers.runner import Runner, RunnerSettings
-from consumers.sequences import UserSequences
-from consumers.sequences_role import SequencesRole, Snapshots
-from consumers.training_buffer import BufferSettings, TrainingBuffer
-from consumers.training_role import events_role
-from stream.embedded import EmbeddedLog
+from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.user_sequences import UserSequences
+from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
 from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, click, new_metrics, open_log, publish

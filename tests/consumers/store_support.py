@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from monitoring.metrics import Metrics
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message
 from stream.topics import topics

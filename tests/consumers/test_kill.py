@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.sequences import UserSequences
-from consumers.training_buffer import load_events
+from consumers.learning.training_buffer import load_events
+from consumers.sequences.user_sequences import UserSequences
 from stream.kinds import DEFAULT_KINDS
 from tests.consumers.kill_child import BATCH, LENGTH, MAX_SEEN, N_USERS, parts, some_events
 from tests.consumers.store_support import DEADLINE_S, open_log, wait_until

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from stream.embedded import EmbeddedLimits, EmbeddedLog
+from stream.embedded.log import EmbeddedLimits, EmbeddedLog
 from stream.log import (
     Log,
     LogClosed,

@@ -167,7 +167,7 @@ class ServiceProcess:
 
     def trainer_pids(self) -> list[int]:
         """Every trainer of this folder, whoever its parent is."""
-        return pids_with(f"consumers.trainer {self.data_dir}/trainer/settings.json")
+        return pids_with(f"consumers.learning.trainer {self.data_dir}/trainer/settings.json")
 
     def kill_trainer(self) -> None:
         """SIGKILL the trainer alone."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from consumers.segments import MANIFEST, load_events, read_manifest
-from models.registry import Registry
-from stream.embedded import EmbeddedLog
+from consumers.learning.segments import MANIFEST, load_events, read_manifest
+from models.registry.registry import Registry
+from stream.embedded.log import EmbeddedLog
 from stream.events import decode_interaction
 from stream.topics import EVENTS, topics
 from tests.faults.process import ServiceProcess, wait_until

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from consumers.cycle_events import CycleEvent
-from consumers.cycle_settings import CycleSettings, write_settings
-from models.config import TrainingConfig
+from consumers.learning.cycle_events import CycleEvent
+from consumers.learning.cycle_settings import CycleSettings, write_settings
+from models.encoder.config import TrainingConfig
 from tests.consumers.cycle_fixtures import N_ITEMS, Shop, are_equal
 from tests.faults.process import DEADLINE_S, ROOT, environment
 
@@ -22,13 +22,13 @@ EPOCHS = TrainingConfig(pretrain_epochs=2, finetune_epochs=2, batch_size=16, fin
 
 
 class Trainer:
-    """`python -m consumers.trainer` on a shop, and what it reports."""
+    """`python -m consumers.learning.trainer` on a shop, and what it reports."""
 
     def __init__(self, shop: Shop) -> None:
         path = shop.root / "trainer" / "settings.json"
         write_settings(path, patient(shop))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "consumers.trainer", str(path)],
+            [sys.executable, "-m", "consumers.learning.trainer", str(path)],
             cwd=ROOT,
             env=environment({}),
             stdin=subprocess.PIPE,

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from consumers.segments import MANIFEST
-from models.bundle import WEIGHTS
-from models.registry import Registry
+from consumers.learning.segments import MANIFEST
+from models.registry.bundle import WEIGHTS
+from models.registry.registry import Registry
 from tests.faults.conftest import N_EVENTS
 from tests.faults.process import ROOT, SMALL, ServiceProcess, run_freshet, wait_until
 from tests.faults.traffic import event, expected_history, wait_for_history

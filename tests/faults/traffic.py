@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from consumers.sequence_store import SequenceStore, apply_one
+from consumers.sequences.store import SequenceStore, apply_one
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
 from tests.faults.process import REQUEST_S, ServiceProcess, wait_until

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from freshet.cli import main
-from models.registry import Registry
+from models.registry.registry import Registry
 from stream.dead_letters import DeadLetters
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.log import Message
 from stream.topics import topics
 from tests.models.encoder_fixtures import small_model

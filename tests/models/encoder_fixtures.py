@@ -2,9 +2,9 @@
 
 import torch
 
-from models.config import EncoderConfig
-from models.content import ContentTable
-from models.m2se import M2SE
+from models.content.table import ContentTable
+from models.encoder.config import EncoderConfig
+from models.encoder.m2se import M2SE
 
 N_ITEMS = 12
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import DataSpan, Manifest
-from models.m2se import M2SE
+from models.encoder.m2se import M2SE
 from models.ranker import Ranker, write_model
-from models.registry import Registry
+from models.registry.bundle import DataSpan, Manifest
+from models.registry.registry import Registry
 from tests.models.encoder_fixtures import small_model
 
 

@@ -3,7 +3,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from models.batches import SequenceData
+from models.encoder.batches import SequenceData
 from models.examples import Example, examples, rank_examples
 from models.ranker import Ranker
 from tests.models.ranker_fixtures import ScoredByHand

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from models.patch_tower import PatchConfig, PatchNet, PatchTower, quadrant_means
-from models.patch_training import MIN_PAIRS, PatchTraining, contrastive_loss, train_patch_tower
-from models.pictures import decode_picture
-from models.provided_tower import ProvidedTower
-from models.tower import BadVector, DamagedTower, TowerError, TowerState, WeightsUnavailable
-from models.vision_tower import VisionTower
+from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower, quadrant_means
+from models.towers.patch_training import MIN_PAIRS, PatchTraining, contrastive_loss, train_patch_tower
+from models.towers.pictures import decode_picture
+from models.towers.provided_tower import ProvidedTower
+from models.towers.tower import BadVector, DamagedTower, TowerError, TowerState, WeightsUnavailable
+from models.towers.vision_tower import VisionTower
 from tests.models.tower_fixtures import noisy_picture, picture, write_tiny_vit
 
 SMALL = PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2)

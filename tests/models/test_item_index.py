@@ -2,8 +2,8 @@ import threading
 
 import torch
 
+from models.encoder.m2se import ItemVectors
 from models.item_index import FIRST_CAPACITY, ItemIndex
-from models.m2se import ItemVectors
 
 
 def vectors(*values: float) -> ItemVectors:

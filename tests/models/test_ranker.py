@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.bundle import WEIGHTS, Bundle, DamagedBundle, write_item_ids
-from models.content import ContentError, ContentTable
+from models.content.table import ContentError, ContentTable
 from models.ranker import FeedRequest, Ranker, ScoredItem, UnknownItem, load_model, write_model
+from models.registry.bundle import WEIGHTS, Bundle, DamagedBundle, write_item_ids
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
 from tests.models.ranker_fixtures import manifest, publish, registry_in, small_ranker
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import DataSpan, Manifest
-from models.registry import Registry
+from models.registry.bundle import DataSpan, Manifest
+from models.registry.registry import Registry
 
 DRAFT = Manifest(created_ms=0, config={}, tower_revisions={}, data=DataSpan(), seed=0, code_version="0")
 

@@ -18,19 +18,19 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from consumers.catalog import Catalog
+from consumers.catalog.catalog import Catalog
 from consumers.runner import Runner, RunnerSettings
-from consumers.sequences import UserSequences
-from consumers.sequences_role import SequencesRole, Snapshots
-from models.bundle import DataSpan, Manifest
+from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.user_sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem, UnknownItem
-from models.registry import Registry
+from models.registry.bundle import DataSpan, Manifest
+from models.registry.registry import Registry
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
 from serving.app import create_app
 from serving.parts import ServingParts
 from serving.settings import ServingSettings
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.events import decode_item
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS

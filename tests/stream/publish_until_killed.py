@@ -6,7 +6,7 @@ Run by test_embedded.py: python publish_until_killed.py LOG_FILE FIRST_NUMBER
 import sys
 from pathlib import Path
 
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.log import Message
 from stream.topics import topics
 

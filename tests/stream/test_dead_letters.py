@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stream.dead_letters import DeadLetters, Replayed, replay
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.events import decode_dead_letter
 from stream.log import Message, Record, UnknownTopic
 from stream.topics import DEAD_LETTER, topics

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.embedded import EmbeddedLimits, EmbeddedLog
+from stream.embedded.log import EmbeddedLimits, EmbeddedLog
 from stream.log import LogBusy, LogError, LogUnavailable, Message, NotAssigned, Position, Record
 from stream.topics import Topic, topics
 
@@ -87,7 +87,7 @@ def test_a_second_owner_is_refused_and_told_who_has_it(path: Path) -> None:
 
 def test_an_owner_in_another_process_is_refused_too(path: Path) -> None:
     opening = (
-        f"from pathlib import Path; from stream.embedded import EmbeddedLog; EmbeddedLog(Path({str(path)!r}), {{}})"
+        f"from pathlib import Path; from stream.embedded.log import EmbeddedLog; EmbeddedLog(Path({str(path)!r}), {{}})"
     )
     with closing(EmbeddedLog(path, ONE)):
         result = subprocess.run(

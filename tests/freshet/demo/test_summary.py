@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from consumers.cycle_events import CycleEvent
+from consumers.learning.cycle_events import CycleEvent
 from freshet.client import Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from freshet.demo.summary import checks, closing_table, cycle_rows, probes

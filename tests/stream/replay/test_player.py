@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stream.embedded import EmbeddedLog
+from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, ItemUpsert, decode_interaction, decode_item
 from stream.images import ImageStore
 from stream.log import LogUnavailable, Message, Position, QueueFull, Reader, Record

@@ -1,0 +1,200 @@
+"""The role that applies `events` to the users' sequences, and keeps them in snapshots.
+
+The offsets it stands at lie in the snapshots, with the state. A restart is: load the snapshot, read on from its
+offset. Applying an event twice changes nothing, so a snapshot is only ever too old, never wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import structlog
+
+from consumers.admission import admit
+from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, restore, snapshot
+from consumers.sequences.store import APPLIED, DUPLICATE, STALE
+from consumers.sequences.user_sequences import UserSequences
+from monitoring.metrics import Metrics
+from stream.dead_letters import DeadLetters
+from stream.events import BadEvent, Interaction
+from stream.kinds import EventKinds
+from stream.log import Log, Record
+from stream.topics import EVENTS
+
+_FLUSH_S = 10.0
+_RESULTS = {APPLIED: "applied", DUPLICATE: "duplicate", STALE: "stale"}
+
+
+class Snapshots:
+    """The snapshot files of one log's partitions, in one folder."""
+
+    def __init__(self, root: Path, log_id: str) -> None:
+        """Make the folder if it is missing; clear away a snapshot that was not finished."""
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self._log_id = log_id
+        self._offsets: dict[int, int] = {}  # of the file, by partition
+        for unfinished in root.glob("*.tmp"):
+            unfinished.unlink()
+
+    def path(self, partition: int) -> Path:
+        """The partition's file."""
+        return self.root / f"events-{partition}.snapshot"
+
+    def save(self, partition: int, state: PartitionState) -> None:
+        """Write the partition, unless nothing happened since the last time.
+
+        Raises:
+            OSError: not written; the file of the last time is still there.
+        """
+        if self._offsets.get(partition) != state.next_offset:
+            self._offsets[partition] = snapshot(state, self.path(partition), self._log_id)
+
+    def load(self, partition: int, sequences: UserSequences) -> PartitionState | None:
+        """The partition as it was saved; None when there is nothing to use, and then it must be rebuilt."""
+        path = self.path(partition)
+        try:
+            state = restore(path, Origin(self._log_id, sequences.length, sequences.max_seen))
+        except FileNotFoundError:
+            return None
+        except DamagedSnapshot as exc:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            structlog.get_logger().warning("snapshot_set_aside", file=str(aside), reason=str(exc))
+            return None
+        self._offsets[partition] = state.next_offset
+        return state
+
+
+class SequencesRole:
+    """`events` -> decode -> apply -> positions. An `OffsetOwner`."""
+
+    name = "sequences"
+    topic = EVENTS
+    group = "sequences"
+
+    def __init__(
+        self,
+        sequences: UserSequences,
+        snapshots: Snapshots,
+        log: Log,
+        *,
+        kinds: EventKinds,
+        metrics: Metrics,
+        snapshot_s: float = 60.0,
+    ) -> None:
+        """Hold nothing yet; partitions come with `gained`.
+
+        Args:
+            sequences: where events are applied.
+            snapshots: where partitions are kept.
+            log: for dead letters.
+            kinds: the set in force.
+            metrics: of this process.
+            snapshot_s: seconds between snapshots; retention must be at least twice as long.
+        """
+        self._sequences, self._snapshots = sequences, snapshots
+        self._dead_letters = DeadLetters(log)
+        self._kinds, self._metrics = kinds, metrics
+        self._interval_s = snapshot_s
+        self._stop = Event()
+        self._saver: Thread | None = None
+
+    def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Load the partitions that are not held already."""
+        for partition in partitions:
+            if partition not in self._sequences.held():
+                state = self._snapshots.load(partition, self._sequences)
+                self._sequences.hold(partition, state)
+                self._log_gained(partition, is_restored=state is not None)
+        self._metrics.users.set(self._sequences.n_users)
+        self._start_saver()
+        return {partition: self.positions()[partition] for partition in partitions}
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """Save and drop the partitions; the next owner reads on from the file."""
+        held = self._sequences.held()
+        for partition in partitions:
+            if partition in held:
+                self._snapshots.save(partition, held[partition])
+                self._sequences.drop(partition)
+        self._metrics.users.set(self._sequences.n_users)
+
+    def positions(self) -> Mapping[int, int]:
+        """Next offset to apply, by partition held."""
+        return self._sequences.applied.next_offsets()
+
+    def idle(self) -> None:
+        """Nothing is due by time: snapshots have a thread of their own."""
+
+    def handle(self, records: list[Record]) -> None:
+        """Apply a batch; what is no event goes to the dead-letter topic before the position moves."""
+        by_partition = sorted(records, key=attrgetter("partition"))  # stable: offsets stay in order
+        for partition, group in groupby(by_partition, key=attrgetter("partition")):
+            self._handle_partition(partition, list(group))
+        self._metrics.users.set(self._sequences.n_users)
+
+    def close(self) -> None:
+        """Stop the snapshot thread and save every partition a last time."""
+        self._stop.set()
+        if self._saver is not None:
+            self._saver.join()
+        for partition, state in self._sequences.held().items():
+            self._snapshots.save(partition, state)
+
+    def _handle_partition(self, partition: int, records: list[Record]) -> None:
+        events = self._admit(records)
+        next_offset = records[-1].offset + 1
+        results = self._sequences.apply(partition, events, self._kinds, next_offset=next_offset)
+        waited_ms = time.time() * 1_000 - records[0].ts_ms  # of the one that waited longest
+        self._metrics.event_to_state_seconds.observe(max(0.0, waited_ms / 1_000))
+        counts = np.bincount(results, minlength=len(_RESULTS) + 1).tolist()
+        for code, name in _RESULTS.items():
+            self._metrics.events_applied_total.labels(result=name).inc(counts[code])
+
+    def _admit(self, records: list[Record]) -> list[Interaction]:
+        events = []
+        n_rejected = 0
+        for record in records:
+            try:
+                events.append(admit(record, self._kinds))
+            except BadEvent as exc:
+                self._dead_letters.send(record, str(exc))
+                n_rejected += 1
+        if n_rejected:
+            self._dead_letters.flush(_FLUSH_S)
+            self._metrics.events_applied_total.labels(result="rejected").inc(n_rejected)
+            self._metrics.dead_letters_total.labels(topic=self.topic).inc(n_rejected)
+        return events
+
+    def _start_saver(self) -> None:
+        if self._saver is None:
+            self._saver = Thread(target=self._save_by_interval, name="snapshots", daemon=True)
+            self._saver.start()
+
+    def _save_by_interval(self) -> None:
+        is_failing = False
+        while not self._stop.wait(self._interval_s):
+            try:
+                for partition, state in self._sequences.held().items():
+                    self._snapshots.save(partition, state)
+            except OSError as exc:  # the log has everything; a later start only takes longer
+                if not is_failing:
+                    structlog.get_logger().error("snapshot_failed", error=str(exc))
+                is_failing = True
+            else:
+                is_failing = False
+
+    def _log_gained(self, partition: int, *, is_restored: bool) -> None:
+        structlog.get_logger().info(
+            "partition_gained",
+            partition=partition,
+            next_offset=self.positions()[partition],
+            from_snapshot=is_restored,
+        )

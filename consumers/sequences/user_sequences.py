@@ -1,0 +1,185 @@
+"""All users' sequences in this process: what a feed is answered from.
+
+Partitions of `events` each have a `SequenceStore`, trending counts and a lock. One thread holds, drops and applies,
+any number read; a reader sees a user's row as it stood at one offset.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from consumers.sequences.event_batch import prepare
+from consumers.sequences.positions import AppliedPositions
+from consumers.sequences.snapshots import PartitionState
+from consumers.sequences.store import APPLIED, HistoryEntry, Results, SequenceStore, apply_batch
+from stream.events import Interaction
+from stream.kinds import EventKinds
+from stream.log import Position
+from stream.partition import partition_of
+from stream.trending import N_HOURS, TrendingCounts, TrendingState
+
+_CHUNK_EVENTS = 500  # about 1 ms under the lock
+
+
+class UserView(NamedTuple):
+    """A user at one moment.
+
+    Attributes:
+        items: item ids, oldest first.
+        seen: distinct items of `items` and before, in no promised order.
+        newest_ts_ms: event time of the last item; None without any.
+        position: partition, and the next offset it stood at.
+    """
+
+    items: list[str]
+    seen: list[str]
+    newest_ts_ms: int | None
+    position: Position
+
+
+class UserSequences:
+    """The partitions held here, routed by the key's murmur2 as the log does."""
+
+    def __init__(self, n_partitions: int, *, length: int = 50, max_seen: int = 2_000) -> None:
+        """No partition is held yet.
+
+        Args:
+            n_partitions: of the `events` topic.
+            length: events kept by user.
+            max_seen: distinct items kept by user beyond those events.
+        """
+        self.n_partitions = n_partitions
+        self.length, self.max_seen = length, max_seen
+        self.applied = AppliedPositions()
+        self._states: dict[int, PartitionState] = {}
+        self._counts = TrendingCounts()  # of all partitions held; each has its own for its snapshot
+
+    @property
+    def n_users(self) -> int:
+        """Users with at least one event, in the partitions held."""
+        return sum(state.store.n_users for state in self._held())
+
+    def sequence(self, user_id: str) -> list[str]:
+        """Item ids, oldest first; empty for a user unknown or of a partition not held."""
+        state = self._state_of(user_id)
+        with state.lock:
+            return state.store.sequence(user_id)
+
+    def history(self, user_id: str) -> list[HistoryEntry]:
+        """The user's events, oldest first."""
+        state = self._state_of(user_id)
+        with state.lock:
+            return state.store.history(user_id)
+
+    def seen(self, user_id: str) -> list[str]:
+        """Distinct items the user has seen, in no promised order."""
+        state = self._state_of(user_id)
+        with state.lock:
+            return state.store.seen(user_id)
+
+    def view(self, user_id: str) -> UserView:
+        """Sequence, seen items and position of one moment: what a feed and its exposure are made from."""
+        partition = self.partition_of(user_id)
+        state = self._state_of(user_id)
+        with state.lock:
+            history = state.store.history(user_id)
+            seen = state.store.seen(user_id)
+            position = Position(partition, state.next_offset)
+        newest_ts_ms = history[-1].ts_ms if history else None
+        return UserView([entry.item_id for entry in history], seen, newest_ts_ms, position)
+
+    def recent_users(self, limit: int) -> list[str]:
+        """Of the users that came last to each partition, those of the newest events first."""
+        came_last: list[str] = []
+        for state in self._held():
+            with state.lock:
+                came_last += islice(reversed(state.store.users), limit)
+        newest_ms = {user_id: self.view(user_id).newest_ts_ms or 0 for user_id in came_last}
+        return sorted(came_last, key=lambda user_id: (-newest_ms[user_id], user_id))[:limit]
+
+    def trending(self, k: int) -> list[str]:
+        """The k items with most events in the last day of the stream.
+
+        Ranks all items of that day, milliseconds for thousands of them: not for every feed.
+        """
+        return self._counts.top(k)
+
+    def partition_of(self, user_id: str) -> int:
+        """The partition the user's events lie in."""
+        return partition_of(user_id.encode(), self.n_partitions)
+
+    def held(self) -> dict[int, PartitionState]:
+        """State by partition held."""
+        return dict(self._states)
+
+    def hold(self, partition: int, state: PartitionState | None = None) -> None:
+        """Serve this partition from now on, from `state` or from nothing."""
+        state = state or self.empty_state()
+        self._states[partition] = state
+        self._counts = _merged([held.trending.to_dict() for held in self._held()])
+        self.applied.advance(partition, state.next_offset)
+
+    def drop(self, partition: int) -> None:
+        """Serve this partition no longer."""
+        self._states.pop(partition, None)
+        self._counts = _merged([held.trending.to_dict() for held in self._held()])
+        self.applied.forget(partition)
+
+    def apply(self, partition: int, events: Sequence[Interaction], kinds: EventKinds, *, next_offset: int) -> Results:
+        """Apply events of a partition held, in order; applying them again changes nothing.
+
+        Args:
+            partition: their partition.
+            events: decoded and of known kinds.
+            kinds: the set in force.
+            next_offset: of the partition, once these are applied.
+
+        Returns:
+            (n,) as `consumers.sequences.store.apply_batch`.
+        """
+        state = self._states[partition]
+        results = [np.zeros(0, np.uint8)]
+        for start in range(0, len(events), _CHUNK_EVENTS):
+            results.append(self._apply_chunk(state, events[start : start + _CHUNK_EVENTS], kinds))
+        with state.lock:
+            state.next_offset = next_offset
+        self.applied.advance(partition, next_offset)
+        return np.concatenate(results)
+
+    def empty_state(self) -> PartitionState:
+        """A partition without events, at offset 0."""
+        return PartitionState(SequenceStore(length=self.length, max_seen=self.max_seen), TrendingCounts())
+
+    def _apply_chunk(self, state: PartitionState, events: Sequence[Interaction], kinds: EventKinds) -> Results:
+        batch = prepare(events, kinds)
+        with state.lock:
+            results = apply_batch(state.store, batch)
+            applied = [(events[i].item_id, events[i].ts_ms) for i in np.flatnonzero(results == APPLIED).tolist()]
+            state.trending.add_all(applied)
+            self._counts.add_all(applied)
+        return results
+
+    def _held(self) -> list[PartitionState]:
+        return list(self._states.values())
+
+    def _state_of(self, user_id: str) -> PartitionState:
+        state = self._states.get(self.partition_of(user_id))
+        return self.empty_state() if state is None else state
+
+
+def _merged(states: Sequence[TrendingState]) -> TrendingCounts:
+    """Counts of several partitions as if of one; the newest of them says what the last day is."""
+    newest_hour = max((state["newest_hour"] for state in states), default=0)
+    buckets: dict[str, Counter[str]] = {}
+    for state in states:
+        for hour, counts in state["buckets"].items():
+            if int(hour) > newest_hour - N_HOURS:
+                buckets.setdefault(hour, Counter()).update(counts)
+    return TrendingCounts.from_dict(
+        {"newest_hour": newest_hour, "buckets": {hour: dict(counts) for hour, counts in buckets.items()}}
+    )

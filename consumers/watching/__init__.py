@@ -1,0 +1,1 @@
+"""Watching: every event predicted before it is applied."""

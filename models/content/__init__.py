@@ -1,0 +1,1 @@
+"""Items' content: sentences and pictures as part vectors, encoded once and kept."""

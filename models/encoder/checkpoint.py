@@ -1,0 +1,72 @@
+"""A training run on disk, so that a killed cycle goes on after its last finished epoch.
+
+One safetensors file holds weights and optimiser state, its header the progress; written beside, fsynced, renamed.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from models.durable import write_durably
+from models.encoder.training import PHASES, Progress, Trainer
+
+
+class BadCheckpoint(Exception):
+    """The file is damaged or belongs to a model of another shape; delete it to start the cycle over."""
+
+
+def save_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Write where `trainer` stands, replacing what was there."""
+    tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    for index, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    progress = {"phase": trainer.progress.phase, "epoch": trainer.progress.epoch}
+    raw = save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"progress": json.dumps(progress)}
+    )
+    write_durably(path, raw)
+
+
+def load_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Bring `trainer` to where the file says.
+
+    Raises:
+        BadCheckpoint: the file cannot be read or does not fit the model; `trainer` is as it was.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            progress = Progress(**json.loads((file.metadata() or {})["progress"]))
+        weights = _under("model.", tensors)
+        _check(progress, weights, trainer)
+        trainer.resume(progress, weights, _optimizer_state(_under("optimizer.", tensors)))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
+        raise BadCheckpoint(f"checkpoint {path} cannot be used: {str(exc)[:300]}") from exc
+
+
+def _check(progress: Progress, weights: dict[str, Tensor], trainer: Trainer) -> None:
+    """Before anything is changed: torch takes in what fits and only then complains of the rest."""
+    if progress.phase not in PHASES:
+        raise ValueError(f"phase {progress.phase!r} is none of {', '.join(PHASES)}")
+    wanted = trainer.model.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        there, here = (tuple(side[name].shape) if name in side else "missing" for side in (weights, wanted))
+        if there != here:
+            raise ValueError(f"{name} is {there} there and {here} here")
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """`"3.exp_avg"` -> state[3]["exp_avg"]."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, field = name.split(".")
+        state.setdefault(int(index), {})[field] = torch.as_tensor(tensor)
+    return state

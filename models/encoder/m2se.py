@@ -1,0 +1,210 @@
+"""M2SE, MP4SR's multimodal mixup sequence encoder (arXiv 2303.11879, section 4).
+
+Content parts of an item -> attention pooling -> mixture-of-experts adaptor -> one vector per modality; two streams
+of them (text, image) -> one causal Transformer -> one state per position and stream. Items are scored by the sum of
+both streams' cosines. A missing modality is a learned vector.
+
+Deviations from the paper: blocks normalise before attention (trains stably at higher rates), and every position is
+scored, not only the last.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.content.table import ContentTable
+from models.encoder.config import EncoderConfig
+
+
+class ItemVectors(NamedTuple):
+    """Adapted items: `text` (N, D) and `image` (N, D), not normalised, the ID already added where there is one."""
+
+    text: Tensor
+    image: Tensor
+
+    def at(self, rows: Tensor) -> "ItemVectors":
+        """The vectors of `rows` (any shape, int64)."""
+        return ItemVectors(functional.embedding(rows, self.text), functional.embedding(rows, self.image))
+
+    def directions(self) -> Tensor:
+        """Both modalities normalised side by side, (N, 2D): a dot product with states is the sum of cosines."""
+        return torch.cat([functional.normalize(self.text, dim=-1), functional.normalize(self.image, dim=-1)], dim=-1)
+
+
+class AttentionPool(nn.Module):
+    """Additive attention over the parts of an item (section 4.1)."""
+
+    def __init__(self, dim: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, parts: Tensor, mask: Tensor) -> Tensor:
+        """Pool `parts` (N, S, d) where `mask` (N, S) is True to (N, d); a row without parts gives zeros."""
+        scores = self.score(torch.tanh(self.hidden(parts))).squeeze(-1)  # (N, S)
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
+        return torch.einsum("ns,nsd->nd", weights, parts)
+
+
+class MixtureAdaptor(nn.Module):
+    """Mixture of E experts, each Linear + dropout + LayerNorm, mixed by a softmax gate (section 4.1)."""
+
+    def __init__(self, in_dim: int, out_dim: int, *, n_experts: int, dropout: float) -> None:
+        super().__init__()
+        self.experts = nn.Linear(in_dim, n_experts * out_dim)
+        self.gate = nn.Linear(in_dim, n_experts, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.ones(n_experts, out_dim))
+        self.shift = nn.Parameter(torch.zeros(n_experts, out_dim))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled content (N, d) to (N, D)."""
+        opinions = self.dropout(self.experts(pooled)).unflatten(-1, self.scale.shape)  # (N, E, D)
+        opinions = functional.layer_norm(opinions, opinions.shape[-1:]) * self.scale + self.shift
+        return torch.einsum("ne,ned->nd", self.gate(pooled).softmax(-1), opinions)
+
+
+class ModalityEncoder(nn.Module):
+    """One modality of an item: parts to one vector of model width, or the learned vector where it is missing."""
+
+    def __init__(self, in_dim: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.pool = AttentionPool(in_dim)
+        self.adaptor = MixtureAdaptor(in_dim, config.dim, n_experts=config.n_experts, dropout=config.dropout)
+        self.missing = nn.Parameter(torch.randn(config.dim) * 0.02)
+
+    def forward(self, parts: Tensor, mask: Tensor) -> Tensor:
+        """Encode `parts` (N, S, d) with `mask` (N, S) to (N, D)."""
+        present = mask.any(-1, keepdim=True)  # (N, 1)
+        return torch.where(present, self.adaptor(self.pool(parts, mask)), self.missing)
+
+
+class Block(nn.Module):
+    """One causal Transformer block, normalised before attention and before the feed-forward."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.norm_attention = nn.LayerNorm(config.dim)
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.out = nn.Linear(config.dim, config.dim)
+        self.norm_inner = nn.LayerNorm(config.dim)
+        self.inner = nn.Linear(config.dim, config.inner_dim)
+        self.outer = nn.Linear(config.inner_dim, config.dim)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(B, L, D) to (B, L, D); a position sees itself and what came before it."""
+        states = states + self._drop(self._attend(self.norm_attention(states)))
+        inner = self.outer(functional.gelu(self.inner(self.norm_inner(states))))
+        return states + self._drop(inner)
+
+    def _attend(self, states: Tensor) -> Tensor:
+        batch, length, dim = states.shape
+        heads = self.qkv(states).view(batch, length, 3, self.n_heads, dim // self.n_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, L, D/H)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        attended: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return attended
+
+    def _drop(self, states: Tensor) -> Tensor:
+        return functional.dropout(states, self.dropout, self.training)
+
+
+class SequenceEncoder(nn.Module):
+    """The causal Transformer both streams share, with learned positions."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
+        self.norm_input = nn.LayerNorm(config.dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm_output = nn.LayerNorm(config.dim)
+        self.dropout = config.dropout
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Item vectors (B, L, D), right-padded, to states (B, L, D).
+
+        Padding on the right needs no mask: a causal position never sees it.
+        """
+        states = self.norm_input(items + self.positions[: items.shape[1]])
+        states = functional.dropout(states, self.dropout, self.training)
+        for block in self.blocks:
+            states = block(states)
+        normed: Tensor = self.norm_output(states)
+        return normed
+
+
+class M2SE(nn.Module):
+    """The whole encoder: items from content and ID, sequences from items.
+
+    Args:
+        config: Shape.
+        n_ids: Items that own a learned ID vector; rows at or beyond it are scored by content alone.
+    """
+
+    def __init__(self, config: EncoderConfig, *, n_ids: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.text = ModalityEncoder(config.text_dim, config)
+        self.image = ModalityEncoder(config.image_dim, config)
+        self.sequence = SequenceEncoder(config)
+        self.ids = nn.Parameter(torch.zeros(n_ids, config.dim))
+
+    def grow_ids(self, n_ids: int) -> None:
+        """Give items up to `n_ids` an ID vector; a new one starts at zero, as if it had none."""
+        if n_ids < len(self.ids):
+            raise ValueError(f"n_ids={n_ids} is below the {len(self.ids)} that exist; IDs are never taken away")
+        grown = torch.zeros(n_ids, self.config.dim)
+        grown[: len(self.ids)] = self.ids.detach()
+        self.ids = nn.Parameter(grown)
+
+    def encode_content(self, content: ContentTable) -> ItemVectors:
+        """Adapt the content of every item of `content`; no ID enters."""
+        return ItemVectors(self.text(content.text, content.text_mask), self.image(content.image, content.image_mask))
+
+    def encode_items(
+        self, content: ContentTable, *, id_dropout: float = 0.0, generator: torch.Generator | None = None
+    ) -> ItemVectors:
+        """Adapt a whole catalogue and add ID vector i to both modalities of row i, where it has one.
+
+        Args:
+            content: N items, the first `n_ids` in the order of the IDs.
+            id_dropout: Share of the IDs left out, so that content alone also learns to place an item.
+            generator: Draws which.
+        """
+        vectors = self.encode_content(content)
+        if not len(self.ids):
+            return vectors
+        ids: Tensor = self.ids
+        if id_dropout:
+            ids = ids * (torch.rand(len(ids), 1, generator=generator) >= id_dropout)
+        ids = functional.pad(ids, (0, 0, 0, len(vectors.text) - len(ids)))  # (N, D)
+        return ItemVectors(vectors.text + ids, vectors.image + ids)
+
+    def encode_sequences(self, items: ItemVectors) -> Tensor:
+        """States of both streams.
+
+        Args:
+            items: text and image (B, L, D) of each position, right-padded, L at most `window`.
+
+        Returns:
+            (B, L, 2D): text-stream and image-stream state side by side, each of length 1.
+        """
+        both = self.sequence(torch.cat([items.text, items.image]))  # (2B, L, D)
+        text, image = functional.normalize(both, dim=-1).chunk(2)
+        return torch.cat([text, image], dim=-1)
+
+
+def mix_complementary(items: ItemVectors, *, share: Tensor, generator: torch.Generator) -> ItemVectors:
+    """Complementary sequence mixup (section 4.2): at a random share of positions the two streams trade places.
+
+    Args:
+        items: text and image (B, L, D).
+        share: (B, 1), the mixing rate of each sequence.
+        generator: Source of the mask.
+    """
+    swap = (torch.rand(items.text.shape[:2], generator=generator) < share).unsqueeze(-1)  # (B, L, 1)
+    return ItemVectors(torch.where(swap, items.image, items.text), torch.where(swap, items.text, items.image))

@@ -1,0 +1,54 @@
+"""From one model to the next: the first starts from nothing, a later one from its parent, which is also its teacher."""
+
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from models.content.table import ContentTable
+from models.encoder.batches import Batch
+from models.encoder.config import EncoderConfig, Shape
+from models.encoder.m2se import M2SE
+from models.ranker import load_model
+from models.registry.bundle import Bundle
+
+
+class PreviousModel:
+    """The parent of a cycle as a teacher: its scores over the items it had an ID for.
+
+    Args:
+        model: The parent's encoder.
+        table: The catalogue; its leading rows are the parent's IDs.
+    """
+
+    def __init__(self, model: M2SE, table: ContentTable) -> None:
+        self._model = model.eval()
+        with torch.inference_mode():
+            self._vectors = model.encode_items(table)
+            self._known = self._vectors.directions()[: len(model.ids)] / model.config.temperature
+
+    @torch.inference_mode()
+    def scores(self, batch: Batch) -> Tensor:
+        """(M, N_t) scores at the batch's target positions."""
+        states = self._model.encode_sequences(self._vectors.at(batch.rows))  # (B, L, 2D)
+        return states[batch.is_target] @ self._known.T
+
+
+def first_model(shape: Shape, table: ContentTable, n_ids: int, seed: int) -> M2SE:
+    """A model with drawn weights for a catalogue, its widths from the content."""
+    config = EncoderConfig(text_dim=table.text.shape[2], image_dim=table.image.shape[2], **asdict(shape))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return M2SE(config, n_ids=n_ids)
+
+
+def next_model(parent: Bundle, table: ContentTable, n_ids: int) -> tuple[M2SE, PreviousModel]:
+    """The parent's weights with room for new IDs, and the parent as it was.
+
+    Raises:
+        DamagedBundle: the parent cannot be read.
+    """
+    model, _ = load_model(parent)
+    model.grow_ids(n_ids)
+    teacher, _ = load_model(parent)
+    return model, PreviousModel(teacher, table)

@@ -1,0 +1,1 @@
+"""Full-ranking metrics, exact under ties, with intervals over users."""

@@ -1,0 +1,1 @@
+"""Model versions: immutable bundles and one pointer."""

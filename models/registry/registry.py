@@ -1,0 +1,298 @@
+"""The registry: a folder of immutable bundles and one pointer, the only truth about the current model.
+
+    bundles/v000001-1a2b3c4d/   published versions
+    current.json                the pointer: current and previous version, who promoted it, whether paused
+    refusals.jsonl              cycles whose model was refused, with the reason
+    stages/                     half-written bundles; `clean` removes them
+    registry.lock               held for the moment of a change
+
+One process publishes (the trainer), another may move the pointer (an operator through the API).
+Publishing is: write, fsync, rename. A kill at any moment leaves the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from models.durable import LockTimeoutError, file_lock, fsync_path, fsync_tree, sha256_of, write_durably
+from models.registry.bundle import (
+    MANIFEST,
+    Bundle,
+    DamagedPointer,
+    Manifest,
+    NothingToRollBack,
+    PromotionPaused,
+    RegistryBusy,
+    RegistryError,
+    UnknownVersion,
+    read_manifest,
+)
+from models.registry.pointer import VERSION, By, Pointer, read_pointer
+from models.registry.refusals import Refusal, append_refusal, read_refusals
+
+LOCK_TIMEOUT_S = 10.0
+
+
+def wall_ms() -> int:
+    """Wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Registry:
+    """The folder of bundles and its pointer; safe to open from several processes."""
+
+    def __init__(
+        self, root: Path, *, now_ms: Callable[[], int] = wall_ms, lock_timeout_s: float = LOCK_TIMEOUT_S
+    ) -> None:
+        self.root = root
+        self._now_ms = now_ms
+        self._lock_timeout_s = lock_timeout_s
+        self._bundles = root / "bundles"
+        self._stages = root / "stages"
+        self._pointer = root / "current.json"
+        self._refusals = root / "refusals.jsonl"
+        for folder in (self._bundles, self._stages):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    # Bundles ----------------------------------------------------------------------------------------------
+
+    def stage(self) -> Path:
+        """A new empty folder to write a bundle's files in; `publish` takes it, `clean` removes it."""
+        path = self._stages / uuid.uuid4().hex
+        path.mkdir()
+        return path
+
+    def publish(self, stage: Path, draft: Manifest) -> str:
+        """Make the files in `stage` an immutable version; it is not current until promoted.
+
+        Args:
+            stage: a folder from `stage()`; it is moved, and gone afterwards.
+            draft: the manifest without `version` and `files`.
+
+        Returns:
+            The version, such as "v000001-1a2b3c4d".
+
+        Raises:
+            RegistryError: the stage is empty.
+            RegistryBusy: another process held the lock past the deadline.
+        """
+        files = {str(p.relative_to(stage)): sha256_of(p) for p in sorted(stage.rglob("*")) if p.is_file()}
+        if not files:
+            raise RegistryError(f"stage {stage} holds no files; write the weights there before publishing")
+        with self._lock():
+            manifest = replace(draft, files=files, version="")
+            digest = hashlib.sha256(manifest.to_json()).hexdigest()[:8]
+            version = f"v{self._last_number() + 1:06d}-{digest}"
+            fsync_tree(stage)
+            write_durably(stage / MANIFEST, replace(manifest, version=version).to_json())
+            stage.rename(self._bundles / version)
+            fsync_path(self._bundles)
+        return version
+
+    def versions(self) -> list[str]:
+        """Published versions, oldest first."""
+        return sorted((p.name for p in self._bundles.iterdir() if VERSION.fullmatch(p.name)), key=_number)
+
+    def manifests(self) -> list[Manifest]:
+        """Manifests of all published versions, oldest first.
+
+        Raises:
+            DamagedBundle: one cannot be read; the message names its folder.
+        """
+        return [self.manifest(version) for version in self.versions()]
+
+    def manifest(self, version: str) -> Manifest:
+        """The manifest of a published version, files unchecked.
+
+        Raises:
+            UnknownVersion, DamagedBundle.
+        """
+        return read_manifest(self.path(version))
+
+    def open(self, version: str) -> Bundle:
+        """A published version, every file checked.
+
+        Raises:
+            UnknownVersion, DamagedBundle.
+        """
+        return Bundle.open(self.path(version))
+
+    def path(self, version: str) -> Path:
+        """The folder of a published version.
+
+        Raises:
+            UnknownVersion: there is none, or it is no version name.
+        """
+        path = self._bundles / version
+        if not VERSION.fullmatch(version) or not path.is_dir():
+            known = ", ".join(self.versions()[-5:]) or "none yet"
+            raise UnknownVersion(f"no model version {version[:80]!r}; the newest published: {known}")
+        return path
+
+    # The pointer ------------------------------------------------------------------------------------------
+
+    def current(self) -> Pointer | None:
+        """The pointer; None before the first promotion.
+
+        Raises:
+            DamagedPointer: it cannot be read, or names a bundle that is gone.
+        """
+        try:
+            raw = self._pointer.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            pointer = read_pointer(raw)
+        except ValueError as exc:
+            raise self._damaged_pointer(str(exc)) from exc
+        if not (self._bundles / pointer.version / MANIFEST).is_file():
+            raise self._damaged_pointer(f"it names {pointer.version!r}, which is not in {self._bundles}")
+        return pointer
+
+    def promote(self, version: str, *, by: By, reason: str) -> Pointer:
+        """Make `version` current. By hand it also resumes automatic promotion, and repairs a damaged pointer.
+
+        Raises:
+            UnknownVersion, DamagedBundle: nothing changes.
+            PromotionPaused: `by` is "gate" after a rollback by hand; the bundle stays published.
+            DamagedPointer: `by` is "gate" and the pointer cannot be read.
+            RegistryBusy: another process held the lock past the deadline.
+        """
+        self.open(version)
+        with self._lock():
+            self.path(version)
+            old = self._old_pointer(by)
+            if by == "gate" and old is not None and old.paused:
+                raise PromotionPaused(
+                    f"{version} stays published but not current: automatic promotion is paused since the "
+                    f"rollback to {old.version} ({old.reason}); resume with `freshet models promote VERSION`"
+                )
+            previous = None
+            if old is not None:
+                previous = old.previous if old.version == version else old.version
+            return self._point(Pointer(version, previous, by, reason, self._now_ms()))
+
+    def rollback(self, *, by: By, reason: str) -> Pointer:
+        """Return to the previous version. By hand it also pauses automatic promotion.
+
+        Raises:
+            NothingToRollBack: there is no previous version.
+            UnknownVersion, DamagedBundle: the previous version is gone or damaged; nothing changes.
+            DamagedPointer, RegistryBusy.
+        """
+        with self._lock():
+            old = self.current()
+            if old is None or old.previous is None:
+                now = "no model is current" if old is None else f"{old.version} is current and knows no previous one"
+                raise NothingToRollBack(f"cannot roll back: {now}; choose one with `freshet models promote VERSION`")
+            self.open(old.previous)
+            paused = by == "operator" or old.paused
+            return self._point(Pointer(old.previous, None, by, reason, self._now_ms(), paused))
+
+    # Refusals and housekeeping ----------------------------------------------------------------------------
+
+    def refuse(self, *, reason: str, metrics: Mapping[str, float], parent: str | None = None) -> Refusal:
+        """Record that a cycle's model was refused.
+
+        Raises:
+            RegistryBusy: another process held the lock past the deadline.
+        """
+        refusal = Refusal(self._now_ms(), parent, reason, dict(metrics))
+        with self._lock():
+            append_refusal(self._refusals, refusal)
+        return refusal
+
+    def refusals(self) -> list[Refusal]:
+        """Refused cycles, oldest first.
+
+        Raises:
+            RegistryError: a line other than a torn last one is damaged.
+        """
+        return read_refusals(self._refusals)
+
+    def prune(self, *, keep: int) -> list[str]:
+        """Delete all but the newest `keep` versions; the current and the previous one always stay.
+
+        Returns:
+            The versions deleted, oldest first.
+
+        Raises:
+            ValueError: `keep` is below 1.
+            DamagedPointer: what is current cannot be told, so nothing is deleted.
+        """
+        if keep < 1:
+            raise ValueError(f"keep={keep} must be at least 1")
+        with self._lock():
+            pointer = self.current()
+            held = {pointer.version, pointer.previous} if pointer else set()
+            doomed = [version for version in self.versions()[:-keep] if version not in held]
+            for version in doomed:
+                self._delete_bundle(version)
+        return doomed
+
+    def clean(self) -> list[str]:
+        """Remove half-written stages and pointers; only the process that publishes may call it, at its start.
+
+        Returns:
+            The names removed.
+        """
+        with self._lock():
+            leftovers = [*self._stages.iterdir(), *self.root.glob(".*.tmp")]
+            for path in leftovers:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        return sorted(path.name for path in leftovers)
+
+    # Inside -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            with file_lock(self.root / "registry.lock", timeout_s=self._lock_timeout_s):
+                yield
+        except LockTimeoutError as exc:
+            raise RegistryBusy(f"the model registry is busy: {exc}; try again") from exc
+
+    def _point(self, pointer: Pointer) -> Pointer:
+        write_durably(self._pointer, json.dumps(asdict(pointer), indent=2).encode())
+        return pointer
+
+    def _old_pointer(self, by: By) -> Pointer | None:
+        try:
+            return self.current()
+        except DamagedPointer:
+            if by == "operator":
+                return None
+            raise
+
+    def _damaged_pointer(self, why: str) -> DamagedPointer:
+        return DamagedPointer(
+            f"model pointer {self._pointer} is damaged: {why}; choose a version with "
+            f"`freshet models promote VERSION` (published: {', '.join(self.versions()[-5:]) or 'none'}), "
+            f"or delete the file to start without a model"
+        )
+
+    def _last_number(self) -> int:
+        versions = self.versions()
+        return _number(versions[-1]) if versions else 0
+
+    def _delete_bundle(self, version: str) -> None:
+        """Move aside first: a kill half-way must not leave a version with some of its files."""
+        doomed = self._stages / f"deleted-{version}"
+        (self._bundles / version).rename(doomed)
+        fsync_path(self._bundles)
+        shutil.rmtree(doomed)
+
+
+def _number(version: str) -> int:
+    return int(version[1:].split("-", maxsplit=1)[0])

@@ -1,0 +1,120 @@
+"""The first training's towers: loaded, fitted or trained from the catalogue, whichever the config asks for."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.content.encode import encode_text
+from models.content.features import FeatureStore
+from models.content.table import ItemContent
+from models.towers.hub import LOOK_S, MINILM
+from models.towers.pair import ReadImage, Towers
+from models.towers.patch_tower import PatchConfig, PatchTower
+from models.towers.patch_training import MIN_PAIRS, PatchReport, PatchTraining, train_patch_tower
+from models.towers.provided_tower import ProvidedTower
+from models.towers.text_tower import load_text_tower
+from models.towers.tfidf_tower import TfidfTextTower
+from models.towers.tower import ImageTower, TextTower, WeightsUnavailable
+from models.towers.vision_tower import VisionTower
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Which towers a catalogue gets.
+
+    Args:
+        text: Hub id or local folder of a `transformers` text model, "tfidf", or "provided".
+        image: "patch" (trained from the catalogue), hub id or local folder of a `transformers` vision model, or
+            "provided".
+        patch: Shape of the patch tower.
+        training: How the patch tower is trained.
+        look_s: Bound on asking the hub for weights, seconds.
+        seed: Of what is fitted here and has no seed of its own.
+    """
+
+    text: str = MINILM
+    image: str = PatchTower.kind
+    patch: PatchConfig = field(default_factory=PatchConfig)
+    training: PatchTraining = field(default_factory=PatchTraining)
+    look_s: float = LOOK_S
+    seed: int = 0
+
+
+def build_towers(
+    items: Sequence[ItemContent], config: TowerConfig, *, read_image: ReadImage, store: FeatureStore
+) -> tuple[Towers, tuple[str, ...]]:
+    """Load or train the towers of a catalogue.
+
+    A modality for which at least half of the items that have it bring a vector of their own takes those.
+
+    Args:
+        items: the catalogue.
+        config: which towers.
+        read_image: image reference to bytes.
+        store: where text vectors are kept, so that what is encoded for training is not encoded again.
+
+    Returns:
+        The towers, and lines for the user: what was taken in place of what was asked for, what training came to.
+
+    Raises:
+        TowerError: a local folder named in the config holds no readable model.
+    """
+    text, text_note = _text_tower(items, config)
+    image, image_note = _image_tower(items, config, text=text, read_image=read_image, store=store)
+    return Towers(text, image), tuple(note for note in (text_note, image_note) if note)
+
+
+def _text_tower(items: Sequence[ItemContent], config: TowerConfig) -> tuple[TextTower | ProvidedTower, str | None]:
+    given = [item.text_vector for item in items if item.text_vector is not None]
+    n_texts = sum(bool(item.sentences) or item.text_vector is not None for item in items)
+    if given and (config.text == ProvidedTower.kind or 2 * len(given) >= n_texts):
+        return ProvidedTower.like(given[0]), f"text tower: the vectors that {len(given)} items brought"
+    name = TfidfTextTower.kind if config.text == ProvidedTower.kind else config.text
+    return load_text_tower(name, corpus=[item.sentences for item in items], look_s=config.look_s, seed=config.seed)
+
+
+def _image_tower(
+    items: Sequence[ItemContent],
+    config: TowerConfig,
+    *,
+    text: TextTower | ProvidedTower,
+    read_image: ReadImage,
+    store: FeatureStore,
+) -> tuple[ImageTower | ProvidedTower, str | None]:
+    given = [item.image_vector for item in items if item.image_vector is not None]
+    n_images = sum(item.image is not None or item.image_vector is not None for item in items)
+    if given and (config.image == ProvidedTower.kind or 2 * len(given) >= n_images):
+        return ProvidedTower.like(given[0]), f"image tower: the vectors that {len(given)} items brought"
+    if config.image in {PatchTower.kind, ProvidedTower.kind}:
+        return _patch_tower(items, config, text=text, read_image=read_image, store=store)
+    try:
+        return VisionTower.load(config.image, look_s=config.look_s), None
+    except WeightsUnavailable as exc:
+        tower, note = _patch_tower(items, config, text=text, read_image=read_image, store=store)
+        return tower, f"image tower: trained here instead of {config.image} ({exc}); {note}"
+
+
+def _patch_tower(
+    items: Sequence[ItemContent],
+    config: TowerConfig,
+    *,
+    text: TextTower | ProvidedTower,
+    read_image: ReadImage,
+    store: FeatureStore,
+) -> tuple[PatchTower, str]:
+    both = [item for item in items if item.image and (item.sentences or item.text_vector)]
+    drawn = random.Random(config.training.seed).sample(both, min(len(both), config.training.max_pairs))
+    parts, mask = encode_text(drawn, text, store=store)
+    vectors = parts.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (n, d), mean of the real parts
+    images = [read_image(item.image or "") for item in drawn]
+    tower, report = train_patch_tower(images, vectors, config=config.patch, training=config.training)
+    return tower, _told(report)
+
+
+def _told(report: PatchReport) -> str:
+    if not report.n_trained:
+        return f"image tower: fewer than {MIN_PAIRS} pictured items with text, so it keeps its random weights"
+    return (
+        f"image tower: trained on {report.n_trained} pictures in {report.seconds:.0f} s; of {report.n_held_out} held "
+        f"out, {report.recall_at_10:.0%} find their text in 10 (chance {report.chance:.0%})"
+    )

@@ -1,0 +1,216 @@
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from consumers.catalog.catalog import Catalog
+from consumers.catalog.placement import Placement
+from consumers.catalog.role import CatalogRole
+from consumers.runner import Runner, RunnerSettings
+from models.content.features import FeatureStore
+from models.content.table import ContentTable
+from models.towers.pair import Towers
+from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower
+from models.towers.tfidf_tower import TfidfTextTower
+from monitoring.metrics import Metrics
+from stream.embedded.log import EmbeddedLog
+from stream.events import ItemEvent, ItemRemoval, ItemUpsert, decode_dead_letter, encode
+from stream.images import ImageStore
+from stream.log import Message, Record
+from stream.topics import DEAD_LETTER, ITEMS, topics
+from tests.consumers.catalog.test_placement import Shelf, Slot
+from tests.models.tower_fixtures import noisy_picture
+
+DEADLINE_S = 20.0
+
+
+def towers() -> Towers:
+    torch.manual_seed(0)
+    net = PatchNet(PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2))
+    return Towers(TfidfTextTower.fit([["red shoe"], ["blue shirt"]]), PatchTower(net))
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.005)
+
+
+class World:
+    """A log, a catalogue role on it, and a slot that remembers what it was given."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.log = EmbeddedLog(root / "log.sqlite", topics(2))
+        self.images = ImageStore(root / "images")
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.runners: list[Runner] = []
+        self.slot = Slot()
+        self.catalog, self.placement = self.new_process()
+
+    def new_process(self) -> tuple[Catalog, Placement]:
+        catalog = Catalog()
+        store = FeatureStore(self.root / "features")
+        self.placement = Placement(catalog, self.slot, store=store, images=self.images)
+        self.role = CatalogRole(catalog, self.placement, self.log, metrics=self.metrics)
+        return catalog, self.placement
+
+    def run(self) -> Runner:
+        settings = RunnerSettings(poll_s=0.02, backoff_s=0.01)
+        runner = Runner(self.log, [self.role], metrics=self.metrics, settings=settings)
+        self.runners.append(runner)
+        runner.start()
+        return runner
+
+    def swap_in(self) -> None:
+        def load(content: ContentTable) -> Shelf:
+            shelf = Shelf()
+            shelf.add_items(content)
+            return shelf
+
+        self.placement.swap_in(towers(), load=load, swap=self.slot.swap)
+
+    def publish(self, *events: ItemEvent | bytes | None, key: str = "k") -> None:
+        messages = [
+            Message(
+                key.encode() if isinstance(event, bytes | None) else event.item_id.encode(),
+                event if isinstance(event, bytes | None) else encode(event),
+            )
+            for event in events
+        ]
+        self.log.publish(ITEMS, messages).result(DEADLINE_S)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def close(self) -> None:
+        for runner in self.runners:
+            assert runner.stop(DEADLINE_S) == []
+        self.log.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def test_new_item_with_text_and_image_is_servable_soon_and_measured(world: World) -> None:
+    world.swap_in()
+    world.run()
+    image = world.images.put(noisy_picture(1))
+
+    world.publish(ItemUpsert(item_id="a", ts_ms=1, title="Red shoe", image=image))
+
+    wait_until(lambda: "a" in world.slot.text)
+    wait_until(lambda: world.value("freshet_item_to_servable_seconds_count") == 1.0)
+    assert world.value("freshet_item_to_servable_seconds_bucket", le="5.0") == 1.0
+    assert world.value("freshet_items") == 1.0
+    age_s = world.value("freshet_item_vector_age_seconds")
+    assert age_s is not None
+    assert 0.0 <= age_s < DEADLINE_S
+
+
+def test_removed_item_is_taken_out_and_can_come_again(world: World) -> None:
+    world.swap_in()
+    world.run()
+    world.publish(ItemUpsert(item_id="a", ts_ms=1, title="Red shoe"))
+    wait_until(lambda: "a" in world.slot.text)
+
+    world.publish(ItemRemoval(item_id="a", ts_ms=2))
+    wait_until(lambda: "a" not in world.slot.text)
+    world.publish(ItemUpsert(item_id="a", ts_ms=3, title="Red shoe"))
+
+    wait_until(lambda: "a" in world.slot.text)
+
+
+def test_bad_records_go_to_the_dead_letters_and_good_ones_are_kept(world: World) -> None:
+    world.run()
+
+    world.publish(b"\xff", b'{"type": "interaction"}', ItemUpsert(item_id="good", ts_ms=1))
+
+    wait_until(lambda: "good" in world.catalog and world.value("freshet_dead_letters_total", topic="items") == 2.0)
+    reader = world.log.reader(DEAD_LETTER, partitions=[0])
+    letters = [decode_dead_letter(r.value) for r in reader.poll(max_records=9, timeout_s=DEADLINE_S)]
+    reader.close()
+    assert [letter.value for letter in letters] == [b"\xff", b'{"type": "interaction"}']
+    assert all(letter.reason.startswith("event rejected: ") for letter in letters)
+
+
+def test_restart_rebuilds_the_catalogue_from_the_topic(world: World) -> None:
+    world.publish(
+        ItemUpsert(item_id="a", ts_ms=1),
+        ItemUpsert(item_id="b", ts_ms=1),
+        ItemRemoval(item_id="a", ts_ms=2),
+    )
+    first = world.run()
+    wait_until(lambda: world.catalog.n_items == 1)
+    assert first.stop(DEADLINE_S) == []
+
+    catalog, _ = world.new_process()
+    world.run()
+
+    wait_until(lambda: catalog.n_items == 1)
+    assert "b" in catalog
+
+
+def test_records_read_again_are_not_measured_as_new(world: World) -> None:
+    world.swap_in()
+    record = Record(ITEMS, 0, 0, b"a", encode(ItemUpsert(item_id="a", ts_ms=1)), ts_ms=1_000)
+    world.role.gained([0])
+
+    world.role.handle([record])
+
+    wait_until(lambda: "a" in world.slot.text)
+    world.role.close()
+    assert world.value("freshet_item_to_servable_seconds_count") == 0.0
+
+
+def test_tombstone_of_the_log_is_a_removal(world: World) -> None:
+    value = encode(ItemUpsert(item_id="a", ts_ms=1))
+    world.role.gained([0])
+
+    world.role.handle([Record(ITEMS, 0, 0, b"a", value, 1), Record(ITEMS, 0, 1, b"a", None, 2)])
+
+    assert "a" not in world.catalog
+    assert world.role.positions() == {0: 2}
+    world.role.close()
+
+
+def test_batch_read_twice_changes_nothing(world: World) -> None:
+    batch = [
+        Record(ITEMS, 0, 0, b"a", encode(ItemUpsert(item_id="a", ts_ms=1)), 1),
+        Record(ITEMS, 0, 1, b"a", encode(ItemUpsert(item_id="a", ts_ms=2, title="new")), 1),
+    ]
+    world.role.gained([0])
+    world.role.handle(batch)
+    version = world.catalog.changed_since(0).version
+
+    world.role.handle(batch)
+
+    assert world.catalog.changed_since(0).version == version
+    world.role.close()
+
+
+def test_failure_to_place_restarts_the_role_and_the_item_is_placed_then(world: World) -> None:
+    world.swap_in()
+    runner = world.run()
+    wait_until(lambda: runner.health()["catalog"].state == "running")
+    features = world.root / "features"
+    aside = world.root / "aside"
+    features.rename(aside)
+    features.write_text("no folder")  # the disk is in the way
+
+    world.publish(ItemUpsert(item_id="a", ts_ms=1, title="Red shoe"))
+    wait_until(lambda: runner.health()["catalog"].n_restarts >= 1)
+    assert "a" not in world.slot.text
+    features.unlink()
+    aside.rename(features)
+
+    wait_until(lambda: "a" in world.slot.text)

@@ -1,0 +1,210 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from consumers.learning.cycle import Plan
+from consumers.learning.cycle_settings import write_settings
+from consumers.learning.trainer import TrainerLoop, main
+from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop
+
+TOLD = threading.Event()  # set, so that no wait waits
+TOLD.set()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Bench:
+    """A trainer loop and what it reports; `step` never waits."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.clock = Clock()
+        self.reports = Reports()
+        shop.lenient().folders.work.mkdir(parents=True, exist_ok=True)
+        self.loop = TrainerLoop(shop.lenient(), self.reports.append, TOLD, clock=self.clock)
+
+    def plan(self, name: str) -> Plan:
+        return msgspec.json.decode((self.shop.root / "trainer" / name).read_bytes(), type=Plan)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path)
+    shop.add_items(0, N_ITEMS)
+    return shop
+
+
+@pytest.fixture
+def bench(shop: Shop) -> Bench:
+    """After the first training on 200 events."""
+    shop.add_events(200)
+    bench = Bench(shop)
+    assert bench.loop.step()
+    bench.reports.clear()
+    return bench
+
+
+def test_first_training_waits_for_its_number_of_events(shop: Shop) -> None:
+    bench = Bench(shop)
+    shop.add_events(199)
+
+    assert not bench.loop.step()
+    assert bench.reports == []
+
+    shop.add_events(1)
+
+    assert bench.loop.step()
+    assert (bench.reports[0].state, bench.reports[0].detail) == ("started", "first training")
+    assert bench.reports[0].n_events == 200
+    assert (bench.reports[-1].state, bench.reports[-1].cycle) == ("published", 1)
+    assert bench.plan("last.json") == Plan(number=1, parent=None, offsets={0: 200}, n_fresh=200)
+    assert not (shop.root / "trainer" / "plan.json").exists()
+
+
+def test_cycle_starts_on_enough_fresh_events(bench: Bench) -> None:
+    first = bench.shop.registry.versions()[0]
+    bench.shop.add_events(59)
+    assert not bench.loop.step()
+
+    bench.shop.add_events(1)
+
+    assert bench.loop.step()
+    assert (bench.reports[0].cycle, bench.reports[0].detail) == (2, f"continues {first}")
+    assert bench.plan("last.json") == Plan(number=2, parent=first, offsets={0: 260}, n_fresh=60)
+
+
+def test_cycle_starts_on_time_with_at_least_some_fresh_events(bench: Bench) -> None:
+    bench.shop.add_events(20)
+    bench.clock.now_s += 599.0
+    assert not bench.loop.step()
+
+    bench.clock.now_s += 1.0
+
+    assert bench.loop.step()
+    assert bench.reports[-1].cycle == 2
+
+
+def test_time_alone_never_starts_a_cycle(bench: Bench) -> None:
+    bench.shop.add_events(19)
+    bench.clock.now_s += 1e6
+
+    assert not bench.loop.step()
+
+
+def test_time_counts_from_the_end_of_the_last_cycle(bench: Bench) -> None:
+    bench.shop.add_events(60)
+    bench.clock.now_s += 599.0
+    assert bench.loop.step()
+    bench.shop.add_events(20)
+    bench.clock.now_s += 1.0
+
+    assert not bench.loop.step()
+
+
+def test_refused_cycle_is_not_run_again_on_the_same_events(bench: Bench) -> None:
+    bench.shop.registry.promote(bench.shop.registry.versions()[0], by="operator", reason="by hand")
+    bench.shop.add_events(60)
+    assert bench.loop.step()
+
+    assert not bench.loop.step()
+
+
+def test_failed_cycle_is_reported_and_tried_again(bench: Bench) -> None:
+    first = bench.shop.registry.versions()[0]
+    weights = bench.shop.registry.path(first) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"half a file")
+    bench.shop.add_events(60)
+
+    assert bench.loop.step()
+    weights.write_bytes(whole)
+    assert bench.loop.step()
+
+    assert [event.state for event in bench.reports if event.state != "progress"] == [
+        "started",
+        "failed",
+        "started",
+        "published",
+    ]
+    failed = bench.reports[1]
+    assert failed.cycle == 2
+    assert failed.detail.startswith("DamagedBundle: model bundle ")
+    assert "model.safetensors does not match its checksum" in failed.detail
+
+
+def test_damaged_pointer_is_reported_and_survived(bench: Bench) -> None:
+    pointer = bench.shop.root / "registry" / "current.json"
+    pointer.write_bytes(b"{")
+    bench.shop.add_events(60)
+
+    assert bench.loop.step()
+
+    assert [event.state for event in bench.reports] == ["failed"]
+    assert "freshet models promote VERSION" in bench.reports[0].detail
+
+
+def test_open_plan_of_a_killed_trainer_is_run_as_it_was_written(bench: Bench) -> None:
+    first = bench.shop.registry.versions()[0]
+    bench.shop.add_events(60)
+    plan = Plan(number=2, parent=first, offsets={0: 230}, n_fresh=30)
+    (bench.shop.root / "trainer" / "plan.json").write_bytes(msgspec.json.encode(plan))
+
+    assert bench.loop.step()
+
+    version = bench.reports[-1].version or ""
+    assert bench.shop.registry.manifest(version).data.offsets == {0: 230}
+    assert bench.plan("last.json") == plan
+
+
+def test_damaged_plan_is_made_again(bench: Bench) -> None:
+    bench.shop.add_events(60)
+    (bench.shop.root / "trainer" / "plan.json").write_bytes(b"{")
+
+    assert bench.loop.step()
+
+    assert bench.plan("last.json").offsets == {0: 260}
+
+
+def test_without_a_pointer_a_first_model_learns_from_everything_again(bench: Bench) -> None:
+    (bench.shop.root / "registry" / "current.json").unlink()
+
+    assert bench.loop.step()
+
+    assert bench.reports[0].detail == "first training"
+    assert bench.plan("last.json") == Plan(number=2, parent=None, offsets={0: 200}, n_fresh=200)
+
+
+def test_start_removes_what_a_killed_trainer_left_in_the_registry(shop: Shop) -> None:
+    stage = shop.registry.stage()
+    (stage / "model.safetensors").write_bytes(b"half a file")
+
+    TrainerLoop(shop.settings(), Reports().append, TOLD).run()
+
+    assert not stage.exists()
+
+
+def test_wrong_call_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err == "usage: python -m consumers.learning.trainer SETTINGS.json\n"
+
+
+def test_trainer_ends_when_its_standard_input_closes(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    write_settings(path, shop.settings())
+    command = [sys.executable, "-m", "consumers.learning.trainer", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.close()
+        code = child.wait(60.0)
+
+    assert code == 0

@@ -1,0 +1,226 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.learning.segments import BadManifest
+from consumers.learning.training_buffer import (
+    BufferSettings,
+    DiskFiles,
+    TrainingBuffer,
+    load_events,
+    load_items,
+    read_manifest,
+)
+from stream.events import ItemUpsert
+
+Row = tuple[Any, ...]
+SMALL = BufferSettings(flush_rows=10, merge_files=3, merge_rows=12)
+
+
+class Crash(Exception):
+    """The process died here."""
+
+
+class CrashingFiles(DiskFiles):
+    """Does `n_steps` steps of writing, then dies before the next."""
+
+    def __init__(self, n_steps: int) -> None:
+        self.left = n_steps
+
+    def write(self, path: Path, data: memoryview) -> None:
+        if not self.left:
+            path.write_bytes(bytes(data)[: len(data) // 2])  # torn
+        self._step()
+        super().write(path, data)
+
+    def rename(self, path: Path, target: Path) -> None:
+        self._step()
+        super().rename(path, target)
+
+    def remove(self, path: Path) -> None:
+        self._step()
+        super().remove(path)
+
+    def _step(self) -> None:
+        if not self.left:
+            raise Crash
+        self.left -= 1
+
+
+def event_rows(first: int, last: int, partition: int = 0) -> list[Row]:
+    return [(f"{partition}-{n}", "ada", f"item-{n}", n, "click", None, partition, n) for n in range(first, last)]
+
+
+def item_row(offset: int, item_id: str, title: str, *, is_removed: bool = False) -> Row:
+    return (item_id, offset, is_removed, title, "", None, '{"genre":"drama"}', b"\x00\x3c", None, 0, offset)
+
+
+def event_ids(root: Path) -> list[str]:
+    ids: list[str] = load_events(root)["event_id"].to_pylist()
+    return ids
+
+
+def feed(buffer: TrainingBuffer, last: int, batch: int) -> None:
+    """What the role does: from the manifest's offset on, a batch a flush."""
+    while (start := buffer.next_offset("events", 0)) < last:
+        end = min(start + batch, last)
+        buffer.append("events", event_rows(start, end), {0: end})
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+def test_rows_and_offsets_are_written_together(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    buffer.append("events", [*event_rows(0, 2), *event_rows(0, 1, partition=1)], {0: 3, 1: 1})
+    buffer.append("items", [item_row(0, "x", "X")], {0: 1})
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {
+        "version": 1,
+        "log_id": "log-1",
+        "segments": [
+            {
+                "file": "events-00000000.parquet",
+                "topic": "events",
+                "rows": 3,
+                "from": {"0": 0, "1": 0},
+                "to": {"0": 3, "1": 1},
+            },
+            {"file": "items-00000001.parquet", "topic": "items", "rows": 1, "from": {"0": 0}, "to": {"0": 1}},
+        ],
+        "next": {"events": {"0": 3, "1": 1}, "items": {"0": 1}},
+        "retired": [],
+    }
+    assert event_ids(tmp_path) == ["0-0", "0-1", "1-0"]
+
+
+def test_reopened_buffer_goes_on_where_it_stood(tmp_path: Path) -> None:
+    feed(TrainingBuffer(tmp_path, "log-1"), 4, batch=2)
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    assert buffer.next_offset("events", 0) == 4
+    assert (buffer.next_offset("events", 1), buffer.next_offset("items", 0)) == (0, 0)
+    feed(buffer, 6, batch=2)
+    assert event_ids(tmp_path) == [f"0-{n}" for n in range(6)]
+
+
+def test_records_without_rows_only_move_the_offsets(tmp_path: Path) -> None:
+    TrainingBuffer(tmp_path, "log-1").append("events", [], {0: 7})
+    assert TrainingBuffer(tmp_path, "log-1").next_offset("events", 0) == 7
+    assert files(tmp_path) == ["manifest.json"]
+
+
+def test_event_published_twice_is_loaded_once(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    buffer.append("events", event_rows(0, 3), {0: 3})
+    again = [(*event_rows(1, 2)[0][:-1], 3)]
+    buffer.append("events", [*again, *event_rows(4, 5)], {0: 5})
+    assert event_ids(tmp_path) == ["0-0", "0-1", "0-2", "0-4"]
+    assert load_events(tmp_path)["offset"].to_pylist() == [0, 1, 2, 4]
+
+
+def test_catalogue_is_the_last_upsert_of_what_was_not_removed(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    rows = [item_row(0, "x", "old"), item_row(1, "y", "Y"), item_row(2, "z", "Z")]
+    buffer.append("items", rows, {0: 3})
+    buffer.append("items", [item_row(3, "y", "", is_removed=True), item_row(4, "x", "new")], {0: 5})
+    items = load_items(tmp_path)
+    assert list(items) == ["x", "z"]
+    assert items["x"] == ItemUpsert(
+        item_id="x", ts_ms=4, title="new", attributes={"genre": "drama"}, text_vector=b"\x00\x3c"
+    )
+
+
+def test_buffer_nobody_wrote_is_empty(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path).segments == []
+    assert load_events(tmp_path).num_rows == 0
+    assert load_items(tmp_path) == {}
+
+
+@pytest.mark.parametrize("n_steps", range(5))
+def test_crash_after_any_step_loses_and_doubles_nothing(tmp_path: Path, n_steps: int) -> None:
+    """Steps 1 to 4 of a flush, and before the first; step 5 only reports."""
+    feed(TrainingBuffer(tmp_path, "log-1"), 4, batch=4)
+    crashing = TrainingBuffer(tmp_path, "log-1", files=CrashingFiles(n_steps))
+    if n_steps < 4:
+        with pytest.raises(Crash):
+            feed(crashing, 8, batch=4)
+    else:
+        feed(crashing, 8, batch=4)
+    restarted = TrainingBuffer(tmp_path, "log-1")
+    counted = {segment.file for segment in read_manifest(tmp_path).segments}
+    assert {name for name in files(tmp_path) if name != "manifest.json"} == counted
+    feed(restarted, 12, batch=4)
+    assert event_ids(tmp_path) == [f"0-{n}" for n in range(12)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crash_at_every_step_of_a_long_run_with_merges_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    for n_steps in range(40):
+        try:
+            disk = CrashingFiles(n_steps % 13)
+            buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL, files=disk, now_s=lambda: 0.0)
+            feed(buffer, 150, batch=rng.randint(1, 9))
+        except Crash:
+            continue
+    feed(TrainingBuffer(tmp_path, "log-1", settings=SMALL), 150, batch=7)
+    assert load_events(tmp_path)["offset"].to_pylist() == list(range(150))
+    assert sum(segment.rows for segment in read_manifest(tmp_path).segments) == 150
+
+
+def test_failed_flush_can_be_repeated_by_the_same_process(tmp_path: Path) -> None:
+    disk = CrashingFiles(3)
+    buffer = TrainingBuffer(tmp_path, "log-1", files=disk)
+    with pytest.raises(Crash):
+        feed(buffer, 3, batch=3)
+    assert buffer.next_offset("events", 0) == 0
+    disk.left = 100
+    feed(buffer, 3, batch=3)
+    assert event_ids(tmp_path) == ["0-0", "0-1", "0-2"]
+
+
+def test_small_segments_become_one_and_the_number_of_files_is_bounded(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL)
+    feed(buffer, 120, batch=4)
+    segments = read_manifest(tmp_path).of("events")
+    assert event_ids(tmp_path) == [f"0-{n}" for n in range(120)]
+    assert len(segments) <= 120 // SMALL.merge_rows + SMALL.merge_files
+    assert [segment.from_[0] for segment in segments[1:]] == [segment.to[0] for segment in segments[:-1]]
+
+
+def test_merged_files_stay_for_their_readers_then_go(tmp_path: Path) -> None:
+    now_s = [0.0]
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL, now_s=lambda: now_s[0])
+    feed(buffer, 4, batch=2)
+    old = read_manifest(tmp_path)
+    feed(buffer, 6, batch=2)
+    assert len(read_manifest(tmp_path).of("events")) == 1
+    assert load_events(tmp_path, old.of("events"))["offset"].to_pylist() == [0, 1, 2, 3]
+    now_s[0] = SMALL.retire_s
+    feed(buffer, 12, batch=2)
+    with pytest.raises(FileNotFoundError):
+        load_events(tmp_path, old.of("events"))
+    assert event_ids(tmp_path) == [f"0-{n}" for n in range(12)]
+
+
+def test_buffer_of_another_log_is_refused(tmp_path: Path) -> None:
+    feed(TrainingBuffer(tmp_path, "log-1"), 2, batch=2)
+    with pytest.raises(BadManifest, match=r"belongs to log 'log-1', the log here is 'log-2'; move the folder"):
+        TrainingBuffer(tmp_path, "log-2")
+    assert event_ids(tmp_path) == ["0-0", "0-1"]
+
+
+def test_damaged_manifest_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BadManifest, match=r"manifest\.json cannot be read: .*; move the folder away"):
+        TrainingBuffer(tmp_path, "log-1")
+
+
+def test_settings_outside_their_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="flush_rows=5 must be 1 to merge_rows=5 less one"):
+        BufferSettings(flush_rows=5, merge_rows=5)
+    with pytest.raises(ValueError, match="merge_files=1 must be at least 2"):
+        BufferSettings(merge_files=1)

@@ -1,0 +1,161 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from consumers.runner import Runner, RunnerSettings
+from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.user_sequences import UserSequences
+from monitoring.metrics import Metrics
+from stream.embedded.log import EmbeddedLog
+from stream.events import decode_dead_letter
+from stream.kinds import DEFAULT_KINDS
+from stream.log import Message
+from stream.partition import partition_of
+from tests.consumers.store_support import (
+    DEADLINE_S,
+    N_PARTITIONS,
+    click,
+    new_metrics,
+    open_log,
+    publish,
+    value,
+    wait_until,
+)
+
+
+def all_applied(sequences: UserSequences, log: EmbeddedLog) -> bool:
+    ends = log.ends("events")
+    return all(sequences.applied.wait(partition, end, DEADLINE_S) for partition, end in ends.items())
+
+
+@contextmanager
+def running(
+    log: EmbeddedLog, folder: Path, *, metrics: Metrics | None = None, snapshot_s: float = 60.0
+) -> Iterator[UserSequences]:
+    metrics = metrics or new_metrics()
+    sequences = UserSequences(N_PARTITIONS, length=4)
+    snapshots = Snapshots(folder / "snapshots", log.log_id)
+    role = SequencesRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, snapshot_s=snapshot_s)
+    runner = Runner(log, [role], metrics=metrics, settings=RunnerSettings(poll_s=0.05))
+    runner.start()
+    try:
+        yield sequences
+    finally:
+        assert runner.stop(DEADLINE_S) == []
+
+
+def test_published_events_reach_the_sequence(tmp_path: Path) -> None:
+    metrics = new_metrics()
+    with open_log(tmp_path) as log, running(log, tmp_path, metrics=metrics) as sequences:
+        publish(log, [click(1), click(2), click(1), click(3, kind="dislike"), click(4, user="bob")])
+        assert all_applied(sequences, log)
+        assert sequences.sequence("ada") == ["item-1", "item-2"]
+        assert sequences.sequence("bob") == ["item-4"]
+        wait_until(lambda: value(metrics, "users") == 2, "users counted")
+    assert value(metrics, "events_applied_total", {"result": "applied"}) == 3
+    assert value(metrics, "events_applied_total", {"result": "duplicate"}) == 1
+    assert (value(metrics, "event_to_state_seconds_count") or 0) >= 1
+
+
+def test_what_is_no_event_is_dead_lettered_and_the_rest_applied(tmp_path: Path) -> None:
+    metrics = new_metrics()
+    bad = [
+        b"\xff\xfe",
+        b"{}",
+        None,
+        b'{"type":"interaction","event_id":"e","user_id":"ada","item_id":"i","ts_ms":1,"kind":"poke"}',
+    ]
+    future = click(9, ts_ms=4_102_444_800_000)
+    with open_log(tmp_path) as log, running(log, tmp_path, metrics=metrics) as sequences:
+        log.publish("events", [Message(b"ada", raw) for raw in bad])
+        publish(log, [future, click(1)])
+        assert all_applied(sequences, log)
+        assert sequences.sequence("ada") == ["item-1"]
+        assert log.ends("dead-letter") == {0: 5}
+        reader = log.reader("dead-letter", partitions=[0])
+        letters = [decode_dead_letter(r.value) for r in reader.poll(max_records=9, timeout_s=DEADLINE_S)]
+        reader.close()
+    assert [letter.value for letter in letters[:4]] == bad
+    assert "kind 'poke' is not known" in letters[3].reason
+    assert "check the sender's clock" in letters[4].reason
+    assert value(metrics, "dead_letters_total", {"topic": "events"}) == 5
+    assert value(metrics, "events_applied_total", {"result": "rejected"}) == 5
+
+
+def test_restart_goes_on_from_the_snapshot(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        with running(log, tmp_path) as sequences:
+            publish(log, [click(n) for n in range(1, 4)])
+            assert all_applied(sequences, log)
+        publish(log, [click(n) for n in range(4, 7)])
+        with capture_logs() as logs, running(log, tmp_path) as sequences:
+            assert all_applied(sequences, log)
+            assert sequences.sequence("ada") == ["item-3", "item-4", "item-5", "item-6"]
+            assert sorted(sequences.seen("ada")) == [f"item-{n}" for n in range(1, 7)]
+    gained = {line["partition"]: line["next_offset"] for line in logs if line["event"] == "partition_gained"}
+    assert gained[partition_of(b"ada", N_PARTITIONS)] == 3
+
+
+def test_damaged_snapshot_is_set_aside_and_rebuilt_from_the_log(tmp_path: Path) -> None:
+    partition = partition_of(b"ada", N_PARTITIONS)
+    with open_log(tmp_path) as log:
+        with running(log, tmp_path) as sequences:
+            publish(log, [click(n) for n in range(1, 4)])
+            assert all_applied(sequences, log)
+        path = tmp_path / "snapshots" / f"events-{partition}.snapshot"
+        path.write_bytes(path.read_bytes()[:-40])
+        with capture_logs() as logs, running(log, tmp_path) as sequences:
+            assert all_applied(sequences, log)
+            assert sequences.sequence("ada") == ["item-1", "item-2", "item-3"]
+    reasons = [line["reason"] for line in logs if line["event"] == "snapshot_set_aside"]
+    assert len(reasons) == 1
+    assert "checksum is wrong" in reasons[0]
+    assert (path.parent / f"{path.name}.damaged").exists()
+
+
+def test_snapshots_are_written_by_interval(tmp_path: Path) -> None:
+    path = tmp_path / "snapshots" / f"events-{partition_of(b'ada', N_PARTITIONS)}.snapshot"
+    with open_log(tmp_path) as log, running(log, tmp_path, snapshot_s=0.02):
+        publish(log, [click(1)])
+        wait_until(path.exists, "a snapshot")
+
+
+def test_kill_without_close_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    """The role is abandoned after a snapshot and more events; a new one stands where it stood."""
+    events = [click(n % 40, user=f"user-{n % 7}", ts_ms=1_000 * (n * 13 % 60)) for n in range(200)]
+    with open_log(tmp_path) as log:
+        abandoned = UserSequences(N_PARTITIONS, length=4)
+        snapshots = Snapshots(tmp_path / "snapshots", log.log_id)
+        role = SequencesRole(abandoned, snapshots, log, kinds=DEFAULT_KINDS, metrics=new_metrics())
+        role.gained(range(N_PARTITIONS))
+        publish(log, events)
+        for partition in range(N_PARTITIONS):
+            reader = log.reader("events", partitions=[partition])
+            role.handle(reader.poll(max_records=30, timeout_s=DEADLINE_S))
+            snapshots.save(partition, abandoned.held()[partition])
+            role.handle(reader.poll(max_records=1_000, timeout_s=DEADLINE_S))
+            reader.close()
+        with running(log, tmp_path) as sequences:
+            assert all_applied(sequences, log)
+            for user in [f"user-{n}" for n in range(7)]:
+                assert sequences.history(user) == abandoned.history(user)
+                assert sorted(sequences.seen(user)) == sorted(abandoned.seen(user))
+            assert sequences.trending(99) == abandoned.trending(99)
+
+
+def test_partition_goes_to_a_second_owner_with_its_state(tmp_path: Path) -> None:
+    users = [f"user-{n}" for n in range(12)]
+    with open_log(tmp_path) as log, running(log, tmp_path) as first:
+        publish(log, [click(n, user=user) for n, user in enumerate(users)])
+        assert all_applied(first, log)
+        with running(log, tmp_path) as second:
+            wait_until(lambda: len(first.held()) == len(second.held()) == 1, "one partition each")
+            (moved,) = second.held()
+            assert moved not in first.held()
+            for n, user in enumerate(users):
+                owner = second if partition_of(user.encode(), N_PARTITIONS) == moved else first
+                assert owner.sequence(user) == [f"item-{n}"]
+        wait_until(lambda: len(first.held()) == N_PARTITIONS, "both partitions back")
+        assert [first.sequence(user) for user in users] == [[f"item-{n}"] for n in range(12)]

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoder.batches import SequenceData
+from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
+from models.encoder.config import TrainingConfig
+from models.encoder.training import EpochReport, Trainer, TrainingDiverged
+from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
+
+CONFIG = TrainingConfig(pretrain_epochs=2, finetune_epochs=3, batch_size=8, seed=5)
+
+
+def cyclic_data(n_users: int = 20, length: int = 13) -> SequenceData:
+    """Every user walks through the items in the same order, from a place of their own."""
+    users = np.repeat(np.arange(n_users), length)
+    nth = np.tile(np.arange(length), n_users)
+    return SequenceData.from_events(users, (users + nth) % N_ITEMS, 60_000 * nth)
+
+
+def new_trainer(config: TrainingConfig = CONFIG) -> Trainer:
+    return Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(), config)
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+def test_same_seed_gives_the_same_weights_bit_for_bit() -> None:
+    first, second = new_trainer(), new_trainer()
+
+    first.run()
+    second.run()
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+
+
+def test_training_does_not_disturb_the_random_numbers_of_its_caller() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+
+    trainer = new_trainer()
+    torch.manual_seed(1)
+    trainer.run()
+
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("epochs_before_the_kill", [1, 2, 3, 4])
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, epochs_before_the_kill: int) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    whole, killed, resumed = new_trainer(), new_trainer(), new_trainer()
+    whole.run()
+    reports: list[EpochReport] = []
+
+    def save_then_die(report: EpochReport) -> None:
+        reports.append(report)
+        save_checkpoint(path, killed)
+        if len(reports) == epochs_before_the_kill:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(save_then_die)
+    load_checkpoint(path, resumed)
+    resumed.run()
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+
+
+def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"half a file")
+
+    with pytest.raises(BadCheckpoint, match=r"checkpoint .*checkpoint\.safetensors cannot be used"):
+        load_checkpoint(path, new_trainer())
+
+
+def test_a_predictable_walk_is_learned() -> None:
+    trainer = new_trainer(TrainingConfig(pretrain_epochs=2, finetune_epochs=40, batch_size=8, finetune_lr=1e-2))
+    losses: list[float] = []
+
+    trainer.run(lambda report: losses.append(report.loss))
+
+    assert losses[-1] < 0.5
+    with torch.inference_mode():
+        items = trainer.model.encode_items(trainer.content)
+        states = trainer.model.encode_sequences(items.at(torch.tensor([[3, 4, 5, 6]])))
+        assert int((states[0, -1] @ items.directions().T).argmax()) == 7
+
+
+def test_loss_that_is_no_number_stops_the_run_and_says_what_to_do() -> None:
+    trainer = new_trainer()
+    with torch.no_grad():
+        trainer.model.sequence.positions[0, 0] = float("nan")
+
+    with pytest.raises(TrainingDiverged, match="loss is nan in pretrain; lower pretrain_lr"):
+        trainer.run()
+
+
+def test_training_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"max_mixup=1\.0 must lie in \[0, 1\)"):
+        TrainingConfig(max_mixup=1.0)
+    with pytest.raises(ValueError, match="epochs must not be negative: pretrain=-1"):
+        TrainingConfig(pretrain_epochs=-1)

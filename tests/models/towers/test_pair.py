@@ -1,0 +1,171 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.content.features import FeatureStore
+from models.content.table import ItemContent
+from models.towers.building import TowerConfig, build_towers
+from models.towers.hub import MINILM
+from models.towers.pair import Towers, load_towers, save_towers
+from models.towers.patch_tower import PatchConfig, PatchTower
+from models.towers.patch_training import PatchTraining
+from models.towers.provided_tower import ProvidedTower
+from models.towers.text_tower import TransformerTextTower
+from models.towers.tfidf_tower import TfidfTextTower
+from models.towers.tower import BadVector, DamagedTower, read_state, write_state
+from models.towers.vision_tower import VisionTower
+from tests.models.tower_fixtures import noisy_picture, write_tiny_bert, write_tiny_vit
+
+CONFIG = TowerConfig(
+    text="tfidf",
+    patch=PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2),
+    training=PatchTraining(n_epochs=1),
+)
+ITEMS = [ItemContent(str(n), (f"red shoe {n}", "blue shirt"), f"{n}.png") for n in range(80)]
+
+
+def read_image(ref: str) -> bytes:
+    return noisy_picture(int(ref.removesuffix(".png")))
+
+
+def built(tmp_path: Path, items: list[ItemContent] = ITEMS, config: TowerConfig = CONFIG) -> Towers:
+    towers, _ = build_towers(items, config, read_image=read_image, store=FeatureStore(tmp_path / "store"))
+    return towers
+
+
+def test_default_towers_are_trained_and_say_what_came_of_it(tmp_path: Path) -> None:
+    towers, notes = build_towers(ITEMS, CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
+
+    assert isinstance(towers.text, TfidfTextTower)
+    assert isinstance(towers.image, PatchTower)
+    assert len(notes) == 1
+    assert notes[0].startswith("image tower: trained on 72 pictures in ")
+    assert "of 8 held out" in notes[0]
+
+
+def test_catalogue_without_pictures_or_text_still_gets_towers(tmp_path: Path) -> None:
+    towers, notes = build_towers([], CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
+
+    assert towers.image.dim == 8
+    assert notes == ("image tower: fewer than 64 pictured items with text, so it keeps its random weights",)
+
+
+def test_weights_not_to_be_had_are_replaced_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = replace(CONFIG, text="nobody/text", image="nobody/image")
+
+    towers, notes = build_towers(ITEMS, config, read_image=read_image, store=FeatureStore(tmp_path))
+
+    assert isinstance(towers.text, TfidfTextTower)
+    assert isinstance(towers.image, PatchTower)
+    assert notes[0].startswith("text tower: TF-IDF instead of nobody/text")
+    assert notes[1].startswith("image tower: trained here instead of nobody/image")
+
+
+def test_vectors_most_items_bring_are_taken(tmp_path: Path) -> None:
+    vector = np.ones(3, dtype="<f2").tobytes()
+    some = [replace(item, text_vector=vector) if n < 40 else item for n, item in enumerate(ITEMS)]
+    few = [replace(item, text_vector=vector) if n < 39 else item for n, item in enumerate(ITEMS)]
+
+    assert isinstance(built(tmp_path, some).text, ProvidedTower)
+    assert isinstance(built(tmp_path, few).text, TfidfTextTower)
+    assert isinstance(built(tmp_path, few, replace(CONFIG, text="provided")).text, ProvidedTower)
+
+
+def test_check_names_a_vector_that_does_not_fit() -> None:
+    towers = Towers(ProvidedTower(3), ProvidedTower(2))
+    towers.check(ItemContent("a"))
+
+    with pytest.raises(BadVector, match="vector of 2 bytes, wants 4"):
+        towers.check(ItemContent("a", image_vector=b"\x00\x00"))
+
+
+def test_towers_are_loaded_again_with_equal_vectors(tmp_path: Path) -> None:
+    towers = built(tmp_path)
+    save_towers(tmp_path / "towers", towers)
+
+    again = load_towers(tmp_path / "towers")
+
+    assert again.revisions == towers.revisions
+    assert isinstance(again.text, TfidfTextTower)
+    assert isinstance(again.image, PatchTower)
+    assert isinstance(towers.image, PatchTower)
+    assert torch.equal(again.image.encode([noisy_picture(1)])[0], towers.image.encode([noisy_picture(1)])[0])
+
+
+def test_pretrained_towers_are_kept_by_name_and_checked_by_weights(tmp_path: Path) -> None:
+    bert, vit = write_tiny_bert(tmp_path / "bert"), write_tiny_vit(tmp_path / "vit")
+    towers = Towers(TransformerTextTower(str(bert), bert), VisionTower(str(vit), vit))
+    save_towers(tmp_path / "towers", towers)
+    assert load_towers(tmp_path / "towers").revisions == towers.revisions
+
+    write_tiny_bert(bert, seed=1)
+
+    with pytest.raises(DamagedTower, match="its weights now give transformer-"):
+        load_towers(tmp_path / "towers")
+
+
+def test_provided_towers_are_loaded_again(tmp_path: Path) -> None:
+    save_towers(tmp_path, Towers(ProvidedTower(3), ProvidedTower(2)))
+
+    again = load_towers(tmp_path)
+
+    assert (again.text.dim, again.image.dim) == (3, 2)
+
+
+def test_towers_at_hand_are_taken_where_the_revision_is_the_same(tmp_path: Path) -> None:
+    towers = built(tmp_path)
+    save_towers(tmp_path / "towers", towers)
+    other = Towers(towers.text, ProvidedTower(2))
+
+    again = load_towers(tmp_path / "towers", loaded=other)
+
+    assert again.text is towers.text
+    assert again.image.revision == towers.image.revision
+
+
+@pytest.mark.parametrize("file", ["text/tower.json", "text/tower.safetensors", "image/tower.safetensors"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "garbage"])
+def test_damaged_files_give_one_clear_error(tmp_path: Path, file: str, damage: str) -> None:
+    save_towers(tmp_path / "towers", built(tmp_path))
+    path = tmp_path / "towers" / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[:-10] if damage == "cut" else b"\xffgarbage")
+
+    with pytest.raises(DamagedTower, match=r"no whole tower in .*; restore the bundle or train anew"):
+        load_towers(tmp_path / "towers")
+
+
+def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+    towers = built(tmp_path)
+    save_towers(tmp_path / "towers", towers)
+    state = read_state(tmp_path / "towers" / "image")
+    write_state(
+        tmp_path / "towers" / "image",
+        replace(state, tensors={name: tensor + 1.0 for name, tensor in state.tensors.items()}),
+    )
+
+    with pytest.raises(DamagedTower, match="its weights now give patch-"):
+        load_towers(tmp_path / "towers")
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_unknown_kind_and_format_are_refused(tmp_path: Path, modality: str) -> None:
+    save_towers(tmp_path / "towers", built(tmp_path))
+    folder = tmp_path / "towers" / modality
+    write_state(folder, replace(read_state(folder), kind="oracle"))
+    with pytest.raises(DamagedTower, match=f"{modality} tower of unknown kind 'oracle'"):
+        load_towers(tmp_path / "towers")
+
+    (folder / "tower.json").write_text('{"format": 99}')
+    with pytest.raises(DamagedTower, match="is of tower format 99; this release reads 1"):
+        load_towers(tmp_path / "towers")
+
+
+def test_default_text_tower_is_minilm() -> None:
+    assert TowerConfig().text == MINILM == "sentence-transformers/all-MiniLM-L6-v2"

