@@ -6,6 +6,7 @@ the entry point calls :func:`configure_logging` once.
 
 import logging
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 import structlog
@@ -35,7 +36,7 @@ def configure_logging(level: str = "info", json: bool = False, *, stream: TextIO
             *_renderers(json, colors=out.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: _Lines(out),
         cache_logger_on_first_use=False,
     )
 
@@ -43,4 +44,16 @@ def configure_logging(level: str = "info", json: bool = False, *, stream: TextIO
 def _renderers(json: bool, *, colors: bool) -> list[structlog.typing.Processor]:
     if json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=colors)]
+    plain = structlog.dev.plain_traceback  # with rich installed the default also shows local values: users' content
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+class _Lines(structlog.PrintLogger):
+    """Prints lines. One that cannot be written is dropped: a full disk must not stop whoever reports it."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg

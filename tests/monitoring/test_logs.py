@@ -63,3 +63,30 @@ def test_an_exception_is_written_into_the_json_line() -> None:
 def test_an_unknown_level_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'loud' is not known; use one of debug, info, warning, error"):
         configure_logging("loud")
+
+
+class FullDisk(io.StringIO):
+    """Takes no line."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_dropped_and_does_not_stop_what_logs_it() -> None:
+    configure_logging("info", stream=FullDisk())
+
+    structlog.get_logger().error("role_failed", reason="the disk is full")
+
+
+def test_a_trace_shows_no_values_as_they_may_be_what_users_sent() -> None:
+    out = io.StringIO()
+    configure_logging("info", stream=out)
+    title = "".join(("a title ", "that a user sent"))
+
+    try:
+        raise RuntimeError("not placed")
+    except RuntimeError:
+        structlog.get_logger().exception("role_failed", n_titles=len([title]))
+
+    assert "RuntimeError: not placed" in out.getvalue()
+    assert title not in out.getvalue()
