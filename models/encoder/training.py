@@ -24,7 +24,7 @@ PHASES: tuple[Phase, ...] = ("pretrain", "finetune")
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; the last checkpoint is still good."""
+    """Loss or gradient stopped being a number; the weights and the last checkpoint are still good."""
 
 
 class Teacher(Protocol):
@@ -92,7 +92,7 @@ class Trainer:
         """Train what is left of both phases; `on_epoch` is called after each epoch, when `progress` counts it.
 
         Raises:
-            TrainingDiverged: The loss is not finite.
+            TrainingDiverged: The loss or its gradient is not finite.
         """
         for phase in PHASES[PHASES.index(self.progress.phase) :]:
             if self.progress.phase != phase:
@@ -158,11 +158,11 @@ class Trainer:
     def _step(self, phase: Phase, batch: Batch, generator: torch.Generator) -> float:
         loss = self._pretrain_loss(batch, generator) if phase == "pretrain" else self._finetune_loss(batch, generator)
         value = float(loss.detach())
-        if not np.isfinite(value):
-            raise TrainingDiverged(f"loss is {value} in {phase}; lower {phase}_lr or check the item features")
+        _check_finite("loss", value, phase)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        _check_finite("gradient", float(norm), phase)  # before the step: what is saved or published stays good
         self.optimizer.step()
         return value
 
@@ -196,6 +196,11 @@ class Trainer:
             pull = objectives.distillation(states, directions, known, temperature=temperature)
             loss = loss + self.config.distillation_weight * pull
         return loss
+
+
+def _check_finite(name: str, value: float, phase: Phase) -> None:
+    if not np.isfinite(value):
+        raise TrainingDiverged(f"{name} is {value} in {phase}; lower {phase}_lr or check the item features")
 
 
 @contextlib.contextmanager

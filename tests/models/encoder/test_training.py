@@ -100,6 +100,16 @@ def test_loss_that_is_no_number_stops_the_run_and_says_what_to_do() -> None:
         trainer.run()
 
 
+def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights() -> None:
+    trainer = new_trainer(TrainingConfig(pretrain_epochs=0, finetune_epochs=1, batch_size=1_000))  # a single step
+    trainer.model.sequence.positions.register_hook(lambda gradient: gradient * float("inf"))
+
+    with pytest.raises(TrainingDiverged, match="gradient is .* in finetune; lower finetune_lr"):
+        trainer.run()
+
+    assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
+
+
 def test_training_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"max_mixup=1\.0 must lie in \[0, 1\)"):
         TrainingConfig(max_mixup=1.0)
