@@ -147,7 +147,7 @@ def _train(learner: _Learner, pixels: Tensor, text: Tensor, *, training: PatchTr
     n_steps = training.n_epochs * -(-len(pixels) // training.batch_size)
     optimiser = torch.optim.AdamW(learner.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, training.learning_rate, total_steps=n_steps, pct_start=0.1, cycle_momentum=False
+        optimiser, training.learning_rate, total_steps=n_steps, pct_start=_rise(n_steps), cycle_momentum=False
     )
     learner.train()
     for _ in range(training.n_epochs):
@@ -159,6 +159,11 @@ def _train(learner: _Learner, pixels: Tensor, text: Tensor, *, training: PatchTr
             optimiser.step()
             schedule.step()
     learner.eval()
+
+
+def _rise(n_steps: int) -> float:
+    """Share of the steps over which the rate rises; of few steps more, as OneCycleLR cannot rise within one step."""
+    return max(0.1, 1.5 / n_steps) if n_steps > 1 else 0.1
 
 
 def _loss(learner: _Learner, pixels: Tensor, text: Tensor) -> Tensor:

@@ -140,6 +140,17 @@ def test_training_twice_gives_the_same_tower_and_leaves_the_global_seed_alone() 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("n_epochs", [1, 2, 10, 11])
+def test_smallest_catalogue_that_can_be_learned_from_is_learned_from(n_epochs: int) -> None:
+    images = [noisy_picture(seed) for seed in range(MIN_PAIRS)]
+
+    _, report = train_patch_tower(
+        images, torch.eye(MIN_PAIRS), config=SMALL, training=PatchTraining(n_epochs=n_epochs, batch_size=64)
+    )
+
+    assert report.n_trained == MIN_PAIRS - MIN_PAIRS // 10
+
+
 def test_too_few_pairs_leave_the_tower_untrained() -> None:
     images = [noisy_picture(0), None, b"broken", noisy_picture(1)]
 
