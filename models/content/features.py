@@ -100,14 +100,15 @@ class FeatureStore:
 
     def refresh(self, revision: str) -> None:
         """Take in the files that other processes added, forget those they merged away."""
-        known = self._files.setdefault(revision, {})
-        present = set((self._root / revision).glob("*.safetensors"))
-        for path in known.keys() - present:
-            known.pop(path, None)
-        for path in sorted(present - known.keys()):
+        files = self._files.setdefault(revision, {})
+        known = list(files)  # a copy, and taken first: another thread may add files meanwhile
+        present = list((self._root / revision).glob("*.safetensors"))
+        for path in set(known).difference(present):
+            files.pop(path, None)
+        for path in sorted(set(present).difference(known)):
             tensors = _load(path)
             if tensors is not None:
-                known[path] = {digest: row for row, digest in enumerate(_unpacked(tensors["hashes"]))}
+                files[path] = {digest: row for row, digest in enumerate(_unpacked(tensors["hashes"]))}
 
     def merge(self, revision: str) -> None:
         """Make one file of the small ones; where another process is at it, leave it to that one."""
@@ -116,6 +117,8 @@ class FeatureStore:
             with file_lock(folder / ".merge.lock", timeout_s=_LOCK_S):
                 self.refresh(revision)
                 paths = self._small(revision)
+                if len(paths) < 2:
+                    return  # another store merged them before this one got the lock
                 rows = {digest: None for path in paths for digest in self._files[revision][path]}
                 merged = self._read(revision, set(rows))
                 self._write(revision, folder, list(merged.row_of), (merged.parts, merged.mask))
@@ -126,7 +129,7 @@ class FeatureStore:
             return
 
     def _small(self, revision: str) -> list[Path]:
-        return [path for path, rows in self._files.get(revision, {}).items() if len(rows) < SMALL_ROWS]
+        return [path for path, rows in list(self._files.get(revision, {}).items()) if len(rows) < SMALL_ROWS]
 
     def _write(self, revision: str, folder: Path, hashes: Sequence[str], made: tuple[Tensor, Tensor]) -> None:
         path = folder / f"{uuid.uuid4().hex}.safetensors"

@@ -1,7 +1,8 @@
 import multiprocessing
 import os
+import threading
 import time
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 import torch
@@ -84,6 +85,43 @@ def test_merge_held_by_another_process_is_left_to_it(tmp_path: Path) -> None:
         store.merge("r1")
 
     assert len(list(tmp_path.glob("r1/*.safetensors"))) == 2
+
+
+def test_merge_finds_nothing_left_where_another_store_merged_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SMALL_ROWS", 2)
+    late, first = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    put(late, 1)
+    put(late, 2)
+
+    first.refresh("r1")
+    first.merge("r1")
+    late.merge("r1")
+
+    assert values(late, 1, 2) == [1.0, 2.0]
+
+
+def test_file_that_another_thread_adds_during_a_refresh_is_no_error(tmp_path: Path) -> None:
+    class InterruptedPath(PosixPath):
+        """While its hash is asked for, the first time, another thread writes."""
+
+        def __hash__(self) -> int:
+            if others:
+                other = others.pop()
+                other.start()
+                other.join()
+            return super().__hash__()
+
+    others: list[threading.Thread] = []
+    store = FeatureStore(tmp_path)
+    put(store, 1)
+    store._files["r1"] = {InterruptedPath(path): rows for path, rows in store._files["r1"].items()}
+    others.append(threading.Thread(target=put, args=(store, 2)))
+
+    store.refresh("r1")
+
+    assert values(store, 1, 2) == [1.0, 2.0]
 
 
 def test_half_written_files_are_ignored_and_cleaned_once_old(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     trainer = new_trainer(TrainingConfig(pretrain_epochs=0, finetune_epochs=1, batch_size=1_000))  # a single step
     trainer.model.sequence.positions.register_hook(lambda gradient: gradient * float("inf"))
 
-    with pytest.raises(TrainingDiverged, match="gradient is .* in finetune; lower finetune_lr"):
+    with pytest.raises(TrainingDiverged, match=r"gradient is .* in finetune; lower finetune_lr"):
         trainer.run()
 
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
