@@ -20,14 +20,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.admission import admit
 from consumers.watching.blocks import Arrival, BlockReader, is_sampled
 from consumers.watching.prequential import PROTOCOLS, SOURCES, Prequential
 from models.registry.bundle import Manifest
 from models.rivals.panel import RivalPanel, default_rivals
 from monitoring.metrics import Metrics
-from stream.events import BadEvent, decode_interaction
+from stream.events import BadEvent
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Record
+from stream.topics import EVENTS
 
 
 class Predictor(Protocol):
@@ -88,7 +90,7 @@ class WatcherRole:
     """The role: poll by poll, predict, then apply. Handling a record twice changes nothing the second time."""
 
     name = "watcher"
-    topic = "events"
+    topic = EVENTS
     group = "watcher"
 
     def __init__(
@@ -163,14 +165,14 @@ class WatcherRole:
             }
 
     def _arrivals(self, records: Sequence[Record]) -> list[Arrival]:
-        """Events of sampled users; what cannot be read the sequences role sends to the dead letters."""
+        """Events of sampled users; what is not admitted the sequences role sends to the dead letters."""
         arrivals = []
         for record in records:
             try:
-                event = decode_interaction(record.value)
+                event = admit(record, self._kinds)
             except BadEvent:
                 continue
-            if event.kind in self._kinds and is_sampled(event.user_id, self._settings.share):
+            if is_sampled(event.user_id, self._settings.share):
                 arrivals.append(Arrival(record.partition, event))
         return arrivals
 

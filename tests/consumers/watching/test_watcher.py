@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from consumers.admission import MAX_AHEAD_MS
 from consumers.runner import OffsetOwner, Runner, RunnerSettings
 from consumers.watching.blocks import is_sampled
 from consumers.watching.watcher import WatcherRole, WatcherSettings
@@ -139,6 +140,17 @@ def test_what_cannot_be_read_is_passed_over() -> None:
 
     assert bench.role.positions() == {0: 4}
     assert bench.role.report()["organic"]["model"]["filtered"]["n"] == 1
+
+
+def test_an_event_from_the_future_that_the_sequences_refuse_is_not_watched_either() -> None:
+    bench = Bench(FakeSlot(FakeModel("v1", trained_to=0)))
+    future = Interaction(event_id="e1", user_id="ada", item_id="i1", ts_ms=MAX_AHEAD_MS + 1)
+
+    bench.role.handle([record(0, "i5"), Record("events", 0, 1, b"ada", encode(future), 0)])
+
+    assert bench.role.positions() == {0: 2}
+    assert "model" in bench.role.report()["organic"]
+    assert bench.role.report()["organic"]["model"]["filtered"]["n"] == 0
 
 
 def test_only_sampled_users_are_watched() -> None:
