@@ -122,7 +122,10 @@ class Catalog:
         item = CatalogItem.of(event) if isinstance(event, ItemUpsert) else None
         with self._lock:
             known = self._entries.get(event.item_id)
-            if known is not None and (event.ts_ms < known.ts_ms or item == known.item):
+            if known is not None and event.ts_ms < known.ts_ms:
+                return False
+            if known is not None and item == known.item:
+                self._entries[event.item_id] = known._replace(ts_ms=event.ts_ms)  # a removal may be the newer one
                 return False
             self._n_items += (item is not None) - (known is not None and known.item is not None)
             self._version += 1

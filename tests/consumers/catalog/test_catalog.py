@@ -73,6 +73,15 @@ def test_removal_then_adding_again_works_and_late_upserts_do_not_undo_it() -> No
     assert catalog.n_items == 1
 
 
+def test_a_second_removal_counts_against_upserts_older_than_it() -> None:
+    catalog = Catalog()
+    catalog.apply(ItemRemoval(item_id="a", ts_ms=7))
+    catalog.apply(ItemRemoval(item_id="a", ts_ms=9))
+
+    assert not catalog.apply(upsert("a", 8))
+    assert "a" not in catalog
+
+
 def test_late_removal_changes_nothing() -> None:
     catalog = Catalog()
     catalog.apply(upsert("a", 5))
