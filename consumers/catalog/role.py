@@ -74,27 +74,31 @@ class CatalogRole:
     def handle(self, records: list[Record]) -> None:
         """Apply a batch; what is no item goes to the dead-letter topic before the position moves."""
         self._placer.check()
-        appended_ms: dict[str, int] = {}
-        removed: list[str] = []
-        for record in records:
-            event = self._decoded(record)
-            if event is not None and self._catalog.apply(event):
-                appended_ms.pop(event.item_id, None)
-                if isinstance(event, ItemUpsert):
-                    appended_ms[event.item_id] = record.ts_ms
-                else:
-                    removed.append(event.item_id)
-        if removed:
-            self._placement.remove([item_id for item_id in removed if item_id not in self._catalog])
-        self._placer.submit(appended_ms)
+        decoded = [(self._decoded(record), record.ts_ms) for record in records]
+        self._dead_letters.flush(_FLUSH_S)  # may fail: nothing is applied yet, so all of it comes again
+        self._apply([(event, ts_ms) for event, ts_ms in decoded if event is not None])
         self._metrics.items.set(self._catalog.n_items)
-        self._dead_letters.flush(_FLUSH_S)
         for record in records:
             self._positions[record.partition] = record.offset + 1
 
     def close(self) -> None:
         """Stop placing; what waits is placed after the next start."""
         self._placer.stop(_CLOSE_S)
+
+    def _apply(self, events: Sequence[tuple[ItemEvent, int]]) -> None:
+        """Take items in, each with the time its record was appended, and have what changed placed or taken out."""
+        appended_ms: dict[str, int] = {}
+        removed: list[str] = []
+        for event, ts_ms in events:
+            if self._catalog.apply(event):
+                appended_ms.pop(event.item_id, None)
+                if isinstance(event, ItemUpsert):
+                    appended_ms[event.item_id] = ts_ms
+                else:
+                    removed.append(event.item_id)
+        if removed:
+            self._placement.remove([item_id for item_id in removed if item_id not in self._catalog])
+        self._placer.submit(appended_ms)
 
     def _decoded(self, record: Record) -> ItemEvent | None:
         try:
@@ -112,7 +116,8 @@ class CatalogRole:
     def _note_placed(self, appended_ms: Sequence[int]) -> None:
         """Observe how long placing took; not of records from before this process, which are only read again."""
         now_ms = _now_ms()
-        self._newest_placed_ms = max(appended_ms, default=self._newest_placed_ms)
+        if appended_ms:
+            self._newest_placed_ms = max(*appended_ms, self._newest_placed_ms or 0)
         for ts_ms in appended_ms:
             if ts_ms >= self._started_ms:
                 self._metrics.item_to_servable_seconds.observe(max(0.0, (now_ms - ts_ms) / 1_000))

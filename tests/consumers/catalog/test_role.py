@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.events import ItemEvent, ItemRemoval, ItemUpsert, decode_dead_letter, encode
 from stream.images import ImageStore
-from stream.log import Message, Record
+from stream.log import Message, QueueFull, Record
 from stream.topics import DEAD_LETTER, ITEMS, topics
 from tests.consumers.catalog.test_placement import Shelf, Slot
 from tests.models.tower_fixtures import noisy_picture
@@ -181,6 +181,45 @@ def test_tombstone_of_the_log_is_a_removal(world: World) -> None:
     assert "a" not in world.catalog
     assert world.role.positions() == {0: 2}
     world.role.close()
+
+
+def test_items_beside_a_record_that_could_not_be_set_aside_are_placed_when_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.swap_in()
+    world.role.gained([0])
+    batch = [
+        Record(ITEMS, 0, 0, b"a", encode(ItemUpsert(item_id="a", ts_ms=1, title="Red shoe")), 1),
+        Record(ITEMS, 0, 1, b"b", b"no item", 1),
+    ]
+
+    with monkeypatch.context() as patch, pytest.raises(QueueFull):
+        patch.setattr(world.log, "publish", _refuse)
+        world.role.handle(batch)
+    world.role.handle(batch)
+
+    wait_until(lambda: "a" in world.slot.text)
+    world.role.close()
+
+
+def _refuse(topic: str, messages: Sequence[Message]) -> None:
+    raise QueueFull(f"no room for {len(messages)} messages to {topic}")
+
+
+def test_the_vector_age_is_that_of_the_newest_record_whatever_is_placed_after_it(world: World) -> None:
+    world.swap_in()
+    now_ms = time.time_ns() // 1_000_000
+    world.role.gained([0, 1])
+
+    for partition, ts_ms in ((0, now_ms), (1, 1_000)):
+        item = ItemUpsert(item_id=f"i{partition}", ts_ms=1, title="Red shoe")
+        world.role.handle([Record(ITEMS, partition, 0, b"k", encode(item), ts_ms)])
+        wait_until(lambda: len(world.slot.text) == partition + 1)  # noqa: B023
+    world.role.close()
+
+    age_s = world.value("freshet_item_vector_age_seconds")
+    assert age_s is not None
+    assert age_s < DEADLINE_S
 
 
 def test_batch_read_twice_changes_nothing(world: World) -> None:
