@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.registry.bundle import RegistryBusy, RegistryError, UnknownVersion
+from models.registry.bundle import NotCurrent, RegistryBusy, RegistryError, UnknownVersion
 from serving.batcher import BatcherClosed, BatchQueueFull
 from serving.field_errors import FieldError, field_errors
 from serving.pool import PoolFull
@@ -111,6 +111,8 @@ def registry_problem(exc: RegistryError) -> Problem:
     """What a client is told when the registry refuses."""
     if isinstance(exc, UnknownVersion):
         return Problem(404, str(exc), field="version")
+    if isinstance(exc, NotCurrent):
+        return Problem(409, str(exc), field="version")
     return Problem(503 if isinstance(exc, RegistryBusy) else 409, str(exc))
 
 

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Body
 
 from models.registry.bundle import Manifest
 from models.registry.pointer import Pointer
-from serving.errors import Problem
 from serving.openapi import problems
 from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn
 from serving.state import Running, Serving
@@ -76,9 +75,5 @@ async def rollback_from(version: PathId, serving: Running, body: Reason) -> Poin
 
 def _rollback_from(serving: Serving, version: str, reason: str) -> Pointer:
     registry = serving.parts.registry
-    registry.path(version)
-    pointer = registry.current()
-    if pointer is None or pointer.version != version:
-        now = pointer.version if pointer else "none"
-        raise Problem(409, f"{version} is not current ({now} is); nothing was changed", field="version")
-    return registry.rollback(by="operator", reason=reason)
+    registry.path(version)  # an unknown version is 404
+    return registry.rollback(by="operator", reason=reason, only_from=version)

@@ -34,6 +34,7 @@ class RegistryError(Exception):
     ├── DamagedPointer     current.json cannot be read, or names a bundle that is gone
     ├── DamagedBundle      a file is missing, changed, or of another format
     ├── PromotionPaused    an operator rolled back; the gate may not promote
+    ├── NotCurrent         a version was to be rolled back that is not current
     ├── NothingToRollBack  the pointer knows no previous version
     └── RegistryBusy       another process held the registry's lock past the deadline; retriable
     """
@@ -53,6 +54,10 @@ class DamagedBundle(RegistryError):
 
 class PromotionPaused(RegistryError):
     """An operator rolled back, so the gate may not promote."""
+
+
+class NotCurrent(RegistryError):
+    """A version was to be rolled back that is not current."""
 
 
 class NothingToRollBack(RegistryError):

@@ -28,6 +28,7 @@ from models.registry.bundle import (
     Bundle,
     DamagedPointer,
     Manifest,
+    NotCurrent,
     NothingToRollBack,
     PromotionPaused,
     RegistryBusy,
@@ -107,7 +108,14 @@ class Registry:
         Raises:
             DamagedBundle: one cannot be read; the message names its folder.
         """
-        return [self.manifest(version) for version in self.versions()]
+        found: list[Manifest] = []
+        for version in self.versions():
+            try:
+                found.append(self.manifest(version))
+            except RegistryError:
+                if (self._bundles / version).exists():
+                    raise  # else it was pruned since it was listed
+        return found
 
     def manifest(self, version: str) -> Manifest:
         """The manifest of a published version, files unchecked.
@@ -180,16 +188,25 @@ class Registry:
                 previous = old.previous if old.version == version else old.version
             return self._point(Pointer(version, previous, by, reason, self._now_ms()))
 
-    def rollback(self, *, by: By, reason: str) -> Pointer:
+    def rollback(self, *, by: By, reason: str, only_from: str | None = None) -> Pointer:
         """Return to the previous version. By hand it also pauses automatic promotion.
 
+        Args:
+            by: who asks.
+            reason: kept with the pointer.
+            only_from: the version to leave; where another is current by now, nothing changes.
+
         Raises:
+            NotCurrent: `only_from` is not the current version.
             NothingToRollBack: there is no previous version.
             UnknownVersion, DamagedBundle: the previous version is gone or damaged; nothing changes.
             DamagedPointer, RegistryBusy.
         """
         with self._lock():
             old = self.current()
+            if only_from is not None and (old is None or old.version != only_from):
+                now = old.version if old else "none"
+                raise NotCurrent(f"{only_from} is not current ({now} is); nothing was changed")
             if old is None or old.previous is None:
                 now = "no model is current" if old is None else f"{old.version} is current and knows no previous one"
                 raise NothingToRollBack(f"cannot roll back: {now}; choose one with `freshet models promote VERSION`")

@@ -12,6 +12,7 @@ from models.registry.bundle import (
     DamagedPointer,
     DataSpan,
     Manifest,
+    NotCurrent,
     NothingToRollBack,
     PromotionPaused,
     RegistryBusy,
@@ -125,6 +126,19 @@ def test_rollback_by_hand_pauses_the_gate_until_a_promotion_by_hand(tmp_path: Pa
 
     assert registry.promote(third, by="operator", reason="checked").paused is False
     assert registry.promote(second, by="gate", reason="better").version == second
+
+
+def test_rollback_asked_for_one_version_leaves_another_alone(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    first, second = publish(registry), publish(registry)
+    registry.promote(first, by="gate", reason="")
+    registry.promote(second, by="gate", reason="")
+
+    with pytest.raises(NotCurrent, match=rf"{first} is not current \({second} is\); nothing was changed"):
+        registry.rollback(by="operator", reason="late", only_from=first)
+
+    assert registry.current() == Pointer(second, first, "gate", "", 1_000)
+    assert registry.rollback(by="operator", reason="now", only_from=second).version == first
 
 
 def test_rollback_by_the_gate_does_not_pause(tmp_path: Path) -> None:
@@ -275,6 +289,19 @@ def test_pruning_never_removes_the_current_or_the_previous_version(tmp_path: Pat
 def test_pruning_everything_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep=0 must be at least 1"):
         registry_at(tmp_path).prune(keep=0)
+
+
+def test_version_that_is_pruned_while_they_are_listed_is_left_out(tmp_path: Path) -> None:
+    class PrunedMeanwhile(Registry):
+        def versions(self) -> list[str]:
+            listed = super().versions()
+            registry_at(tmp_path).prune(keep=2)
+            return listed
+
+    registry = PrunedMeanwhile(tmp_path / "registry")
+    _, second, third = publish(registry_at(tmp_path)), publish(registry_at(tmp_path)), publish(registry_at(tmp_path))
+
+    assert [manifest.version for manifest in registry.manifests()] == [second, third]
 
 
 def test_cleaning_removes_half_written_bundles_and_pointers_only(tmp_path: Path) -> None:
