@@ -29,9 +29,17 @@ def _refusal(scope: Scope) -> Problem | None:
     host, origin = headers.get(b"host", ""), headers.get(b"origin")
     if not is_loopback(host):
         return Problem(403, f"host {host[:80]!r} is not this machine; use localhost or 127.0.0.1", field="Host")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _place(origin) != host.lower():
         return Problem(403, f"a page of {origin[:80]!r} may not send requests here", field="Origin")
     return None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:
