@@ -4,6 +4,7 @@ Handlers put exposures into a bounded queue; one thread publishes them in batche
 drops exposures and counts them: feeds go on.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -52,13 +53,20 @@ class Exposures:
         if not self._thread.is_alive():
             return
         deadline = time.monotonic() + timeout_s
-        try:
+        with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout_s)
-        except queue.Full:
-            self._count("dropped", self._queue.qsize())
-            return
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._count("dropped", self._queue.qsize())
+        if self._thread.is_alive():
+            self._drop_the_rest()
+
+    def _drop_the_rest(self) -> None:
+        """Empty the queue under a thread that is held up, so that it ends after what it is at."""
+        n_dropped = 0
+        with contextlib.suppress(queue.Empty):
+            while True:
+                n_dropped += self._queue.get_nowait() is not None
+        self._queue.put(None)
+        self._count("dropped", n_dropped)
 
     def _run(self) -> None:
         is_open = True

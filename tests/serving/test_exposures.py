@@ -1,8 +1,11 @@
 """The exposure queue: never slows an answer, counts what it drops, empties itself at the end."""
 
+import threading
+from concurrent.futures import Future
+
 from serving.exposures import Exposures
 from stream.events import Exposure
-from stream.log import LogUnavailable
+from stream.log import LogUnavailable, Position
 from tests.serving.world import World, wait_until
 
 
@@ -42,6 +45,25 @@ def test_what_the_log_refuses_is_counted_as_dropped_and_later_ones_are_logged(wo
     exposures.close()
 
     assert world.value("freshet_exposures_total", result="logged") == 1.0
+
+
+def test_closing_while_the_log_hangs_counts_each_exposure_that_waits_once(world: World) -> None:
+    class HangingLog:
+        def publish(self, *_: object) -> Future[list[Position]]:
+            asked.set()
+            return Future()
+
+    asked = threading.Event()
+    exposures = Exposures(HangingLog(), world.metrics)  # type: ignore[arg-type]
+    exposures.start()
+    exposures.add(_exposure(1))
+    assert asked.wait(10)
+    exposures.add(_exposure(2))
+    exposures.add(_exposure(3))
+
+    exposures.close(timeout_s=0.01)
+
+    assert world.value("freshet_exposures_total", result="dropped") == 2.0
 
 
 def test_closing_what_never_started_does_nothing(world: World) -> None:
