@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fastapi import APIRouter
 
+from consumers.admission import MAX_AHEAD_MS
 from serving.errors import Problem
 from serving.field_errors import FieldError
 from serving.openapi import problems
@@ -48,7 +49,7 @@ def check(events: Sequence[EventIn], serving: Serving, *, now_ms: int) -> None:
     Raises:
         Problem: 422, naming every event that is wrong.
     """
-    latest_ms = now_ms + serving.parts.settings.max_event_lead_ms
+    latest_ms = now_ms + MAX_AHEAD_MS
     errors = [error for at, event in enumerate(events) for error in _errors(at, event, serving, latest_ms)]
     if errors:
         raise Problem.of_fields(errors)

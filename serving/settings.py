@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, fields
 
-DAY_MS = 24 * 60 * 60 * 1_000
-
 
 @dataclass(frozen=True)
 class ServingSettings:
@@ -11,7 +9,6 @@ class ServingSettings:
 
     Attributes:
         max_body_bytes: a larger request body is answered 413.
-        max_event_lead_ms: an event may lie at most so far ahead of this machine's clock.
         publish_timeout_s: how long ingest waits for the log to say "durable" before it answers 503.
         feed_timeout_ms: default of a feed's `timeout_ms`.
         max_batch: feeds answered by one call of the ranker.
@@ -23,7 +20,6 @@ class ServingSettings:
     """
 
     max_body_bytes: int = 16_000_000
-    max_event_lead_ms: int = DAY_MS
     publish_timeout_s: float = 5.0
     feed_timeout_ms: int = 1_000
     max_batch: int = 32
