@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES
+
 EVENTS = "events"  # key user_id: interactions
 ITEMS = "items"  # key item_id: upserts and removals
 EXPOSURES = "exposures"  # key user_id: what was shown
@@ -53,9 +55,9 @@ def topics(partitions: int = 4, *, retention_ms: int = RETENTION_MS) -> dict[str
         retention_ms: of `events` and `exposures`, counted from appending.
     """
     all_topics = [
-        Topic(EVENTS, partitions, retention_ms=retention_ms),
-        Topic(ITEMS, partitions, compacted=True),
-        Topic(EXPOSURES, partitions, retention_ms=retention_ms),
+        Topic(EVENTS, partitions, retention_ms=retention_ms, max_message_bytes=MAX_EVENT_BYTES),
+        Topic(ITEMS, partitions, compacted=True, max_message_bytes=MAX_ITEM_BYTES),
+        Topic(EXPOSURES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_ITEM_BYTES),
         Topic(
             DEAD_LETTER,
             partitions=1,

@@ -1,5 +1,6 @@
 import pytest
 
+from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES
 from stream.topics import Topic, topics
 
 
@@ -11,6 +12,12 @@ def test_topics_in_use_and_their_policies() -> None:
         "exposures": (8, False, 1_000),
         "dead-letter": (1, False, 7_776_000_000),
     }
+
+
+def test_what_the_log_takes_of_events_and_items_can_also_be_decoded() -> None:
+    found = topics()
+    assert found["events"].max_message_bytes <= MAX_EVENT_BYTES
+    assert found["items"].max_message_bytes <= MAX_ITEM_BYTES
 
 
 def test_a_dead_letter_has_room_for_the_largest_record_in_base64() -> None:
