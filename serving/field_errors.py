@@ -43,6 +43,9 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *, line: int | None = None
 
 
 def _field_error(error: Mapping[str, Any], line: int | None) -> FieldError:
+    if error["type"] == "json_invalid" and error["loc"]:
+        reason, place = error["ctx"]["error"], error["loc"][-1]
+        return FieldError("body", f"not JSON at character {place}: {reason}", line=line)
     path = _path(error["loc"])
     index = next((part for part in path if isinstance(part, int)), None)
     limits = error.get("ctx", {})
