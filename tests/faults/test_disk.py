@@ -1,6 +1,7 @@
 """A disk that is full or read-only: ingest says so and loses nothing, feeds go on, all comes back with the space."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import decode_interaction
 from stream.topics import EVENTS, topics
 from tests.faults.process import SMALL, ServiceProcess, run_freshet, wait_until
-from tests.faults.traffic import Event, event, expected_history, put_catalogue, wait_for_history
+from tests.faults.traffic import Event, event, expected_history, picture, put_catalogue, wait_for_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -151,6 +152,31 @@ def test_full_disk_refuses_events_and_comes_back_when_space_returns(disk: Path) 
         service.wait_until_ready()
         assert service.stop() == 0
     check_log(disk / "data", stream.acknowledged)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one process limit another")
+def test_disk_that_takes_no_byte_refuses_events_until_it_does(tmp_path: Path) -> None:
+    """As a file system that went read-only under a running service; here by a limit on the size of its files."""
+    with ServiceProcess(tmp_path / "data", NO_TRAINING) as service:
+        stream = Stream(service)
+        put_catalogue(service)
+        assert stream.is_accepted()
+        before = resource.prlimit(service.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+        check_refusal(stream.send())
+        image = {"image": ("image.png", picture(1))}
+        refused = service.request("PUT", "/v1/items/new", data={"title": "new"}, files=image)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "the picture cannot be stored: [Errno 27] File too large" in refused.json()["detail"]
+        assert service.request("GET", "/v1/feeds/user-1").status_code == httpx.codes.OK
+
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, before)
+        assert stream.is_accepted()
+        assert service.request("PUT", "/v1/items/new", data={"title": "new"}, files=image).status_code == 202
+        wait_for_history(service, expected_history(stream.acknowledged))
+        service.wait_until_ready()
+        assert service.stop() == 0
+    check_log(tmp_path / "data", stream.acknowledged)
 
 
 def test_service_does_not_start_on_a_read_only_folder_and_says_so(disk: Path, data_dir: Path) -> None:
