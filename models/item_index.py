@@ -1,8 +1,9 @@
 """The items a model can score: an append-only table that grows while others read it.
 
-A changed item gets a new row and its old one dies; a removed item's row dies. Readers take `table()` once and work on
-it; what is appended meanwhile lies beyond what they see, and who is alive is written anew for each table, so nobody
-waits for anybody and no reader sees half a change.
+A changed item gets a new row and its old one dies; a removed item's row dies. An item that is placed anew as it was
+keeps its row, so sending a whole catalogue again takes no memory. Readers take `table()` once and work on it; what is
+appended meanwhile lies beyond what they see, and who is alive is written anew for each table, so nobody waits for
+anybody and no reader sees half a change.
 """
 
 import threading
@@ -15,6 +16,7 @@ from torch import Tensor
 from models.encoder.m2se import ItemVectors
 
 FIRST_CAPACITY = 1024
+ROUNDING = 1e-5
 
 
 class ItemTable(NamedTuple):
@@ -67,13 +69,16 @@ class ItemIndex:
             return list(self._row_of)
 
     def append(self, item_ids: Sequence[str], vectors: ItemVectors) -> None:
-        """Add items, or replace those that exist.
+        """Add items, or replace those that exist and are not as they were.
 
         Args:
             item_ids: N ids, each once.
             vectors: text and image (N, D).
         """
         with self._lock:
+            is_new = ~self._is_unchanged(item_ids, vectors)
+            item_ids = [item_id for item_id, new_one in zip(item_ids, is_new.tolist(), strict=True) if new_one]
+            vectors = ItemVectors(vectors.text[is_new], vectors.image[is_new])
             table = self._room_for(len(item_ids))
             new = slice(table.n, table.n + len(item_ids))
             table.vectors.text[new] = vectors.text
@@ -94,6 +99,15 @@ class ItemIndex:
             alive[gone] = False
             self._table = self._table._replace(alive=alive)
 
+    def _is_unchanged(self, item_ids: Sequence[str], vectors: ItemVectors) -> Tensor:
+        """(N,) bool, items whose live row holds these vectors already, up to rounding."""
+        rows = torch.tensor([self._row_of.get(item_id, -1) for item_id in item_ids], dtype=torch.int64)
+        is_live = rows >= 0
+        there = self._table.vectors.at(rows[is_live])
+        is_unchanged = torch.zeros(len(item_ids), dtype=torch.bool)
+        is_unchanged[is_live] = _equal(there.text, vectors.text[is_live]) & _equal(there.image, vectors.image[is_live])
+        return is_unchanged
+
     def _room_for(self, n_new: int) -> ItemTable:
         old = self._table
         if old.n + n_new <= len(old.alive):
@@ -107,6 +121,11 @@ class ItemIndex:
         grown.directions[: old.n] = old.directions[: old.n]
         grown.alive[: old.n] = old.alive[: old.n]
         return grown._replace(item_ids=list(old.item_ids), n=old.n)
+
+
+def _equal(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) bool, rows (N, D) that are the same; a batch of another size rounds otherwise."""
+    return torch.isclose(first, second, rtol=ROUNDING, atol=ROUNDING).all(dim=1)
 
 
 def _empty(dim: int, capacity: int) -> ItemTable:

@@ -43,6 +43,18 @@ def test_replaced_item_lives_in_its_new_row_only() -> None:
     assert table.vectors.text[2].tolist() == [7.0, 0.0]
 
 
+def test_item_placed_anew_as_it_was_keeps_its_row_and_takes_no_memory() -> None:
+    index = index_of("a", "b")
+
+    for _ in range(5):
+        index.append(["b", "c", "a"], vectors(2.0, 3.0, 1.0))
+
+    table = index.table()
+    assert (table.n, table.item_ids) == (3, ["a", "b", "c"])
+    assert table.alive[:3].tolist() == [True, True, True]
+    assert (index.row("a"), index.row("b"), index.row("c")) == (0, 1, 2)
+
+
 def test_removed_item_is_dead_but_its_vectors_stay_readable() -> None:
     index = index_of("a", "b")
 
