@@ -161,7 +161,8 @@ class EmbeddedLog:
             now_ms: the time of appending that ages are counted from, milliseconds since 1970.
 
         Raises:
-            LogUnavailable: a deletion is not durable; what was deleted before it stays deleted.
+            LogUnavailable: the file cannot be read, or a deletion is not durable; what was deleted before it
+                stays deleted.
             LogClosed: after close().
         """
         if self._is_closed:

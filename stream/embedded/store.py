@@ -211,7 +211,7 @@ class LogFile:
         """
         rows: list[_Row] = []
         n_bytes = 0
-        try:
+        with self._reading():
             cursor = self._sql.execute(
                 f"SELECT offset, ts_ms, key, value FROM {table} WHERE offset >= ? ORDER BY offset LIMIT ?",
                 (start, max_rows),
@@ -220,34 +220,54 @@ class LogFile:
                 rows += more
                 n_bytes += sum(len(row[3]) for row in more if row[3] is not None)
             cursor.close()  # ends the snapshot
-        except sqlite3.Error as exc:
-            raise LogUnavailable(f"the log {self._path} cannot be read: {exc}; check the disk") from exc
         return rows
 
     def first_since(self, table: str, ts_ms: int) -> int | None:
-        """The first offset appended at ts_ms or later; None when all are older."""
-        row = self._sql.execute(
-            f"SELECT offset FROM {table} WHERE ts_ms >= ? ORDER BY offset LIMIT 1", (ts_ms,)
-        ).fetchone()
+        """The first offset appended at ts_ms or later; None when all are older.
+
+        Raises:
+            LogUnavailable: the file cannot be read.
+        """
+        with self._reading():
+            row = self._sql.execute(
+                f"SELECT offset FROM {table} WHERE ts_ms >= ? ORDER BY offset LIMIT 1", (ts_ms,)
+            ).fetchone()
         return None if row is None else int(row[0])
 
     def superseded(self, table: str, tombstones_before_ms: int) -> list[int]:
-        """Offsets that compaction removes, ascending: older values of a key, and tombstones of age."""
-        found = self._sql.execute(
-            f"SELECT offset FROM {table} WHERE key IS NOT NULL AND ("
-            f" offset NOT IN (SELECT max(offset) FROM {table} WHERE key IS NOT NULL GROUP BY key)"
-            " OR (value IS NULL AND ts_ms < ?)) ORDER BY offset",
-            (tombstones_before_ms,),
-        )
-        return [offset for (offset,) in found]
+        """Offsets that compaction removes, ascending: older values of a key, and tombstones of age.
+
+        Raises:
+            LogUnavailable: the file cannot be read.
+        """
+        with self._reading():
+            found = self._sql.execute(
+                f"SELECT offset FROM {table} WHERE key IS NOT NULL AND ("
+                f" offset NOT IN (SELECT max(offset) FROM {table} WHERE key IS NOT NULL GROUP BY key)"
+                " OR (value IS NULL AND ts_ms < ?)) ORDER BY offset",
+                (tombstones_before_ms,),
+            )
+            return [offset for (offset,) in found]
 
     def has_tombstones(self, table: str) -> bool:
-        """Whether any is left that has not come of age."""
-        return self._sql.execute(f"SELECT 1 FROM {table} WHERE value IS NULL LIMIT 1").fetchone() is not None
+        """Whether any is left that has not come of age.
+
+        Raises:
+            LogUnavailable: the file cannot be read.
+        """
+        with self._reading():
+            return self._sql.execute(f"SELECT 1 FROM {table} WHERE value IS NULL LIMIT 1").fetchone() is not None
 
     def close(self) -> None:
         """Close the connection."""
         self._sql.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise LogUnavailable(f"the log {self._path} cannot be read: {exc}; check the disk") from exc
 
 
 def table_name(topic_id: int, partition: int) -> str:

@@ -166,6 +166,15 @@ def test_a_full_log_recovers_by_itself_when_retention_makes_room(path: Path) -> 
         assert [record.value for record in read_all(log, "one")] == [b"after"]
 
 
+def test_maintenance_that_cannot_read_the_file_says_so_as_any_use_of_the_log_does(path: Path) -> None:
+    with closing(EmbeddedLog(path, ONE)) as log:
+        put(log, "one", b"1")
+        with closing(sqlite3.connect(path)) as sql:
+            sql.execute("DROP TABLE records_1_0")
+        with pytest.raises(LogUnavailable, match=r"cannot be read: no such table: records_1_0; check the disk"):
+            log.maintain(time.time_ns() // 1_000_000)
+
+
 def test_readers_can_commit_while_the_log_is_full(path: Path) -> None:
     with closing(EmbeddedLog(path, ONE, max_bytes=400_000)) as log, closing(log.reader("one", group="g")) as reader:
         reader.poll(max_records=1, timeout_s=0)
