@@ -93,10 +93,11 @@ class ModelFollower:
             try:
                 self.step()
                 self.problem = None
-            except EXPECTED as exc:
-                if self.problem != str(exc):
-                    structlog.get_logger().error("model_not_loaded", reason=str(exc))
-                self.problem = str(exc)
+            except Exception as exc:  # torch raises much; without this thread no model would ever follow
+                problem = str(exc) if isinstance(exc, EXPECTED) else f"{type(exc).__name__}: {exc}"
+                if self.problem != problem:
+                    structlog.get_logger().error("model_not_loaded", reason=problem)
+                self.problem = problem
             self.has_looked = True
 
 

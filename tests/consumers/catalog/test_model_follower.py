@@ -151,6 +151,26 @@ def test_damaged_pointer_leaves_the_current_model_answering(world: World) -> Non
     assert world.version == first
 
 
+def test_whatever_a_version_raises_the_thread_goes_on_and_follows_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.registry, "open", _out_of_memory)
+        world.follower.start()
+        wait_until(lambda: world.follower.problem is not None, "the problem is reported")
+
+    problem = world.follower.problem
+    wait_until(lambda: world.version is not None, "the model is loaded")
+
+    world.follower.stop()
+    assert problem == "RuntimeError: cannot allocate 1,024 bytes"
+
+
+def _out_of_memory(_: str) -> None:
+    raise RuntimeError("cannot allocate 1,024 bytes")
+
+
 def test_thread_reports_a_problem_once_and_takes_it_back_when_it_is_mended(world: World) -> None:
     first = world.publish()
     weights = world.registry.path(first) / "model.safetensors"
