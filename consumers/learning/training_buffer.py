@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 
 from consumers.learning.segments import (
     MANIFEST,
@@ -167,7 +168,10 @@ class TrainingBuffer:
                 segments.append(self._write_segment(topic, _table(topic, rows), (start, dict(to))))
             offsets = {**self._manifest.next, topic: {**before, **to}}
             self._replace(msgspec.structs.replace(self._manifest, segments=segments, next=offsets))
-            self._merge(topic)
+            try:
+                self._merge(topic)
+            except OSError as exc:  # the rows count already, and the next flush merges
+                structlog.get_logger().warning("training_buffer_not_merged", topic=topic, reason=str(exc))
 
     def _open(self, log_id: str) -> Manifest:
         manifest = read_manifest(self.root)
@@ -189,7 +193,11 @@ class TrainingBuffer:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         temporary = self.root / f"{name}.tmp"
-        self._files.write(temporary, memoryview(sink.getvalue()))
+        try:
+            self._files.write(temporary, memoryview(sink.getvalue()))
+        except OSError:
+            self._files.remove(temporary)  # half of it on a full disk would keep the next from fitting
+            raise
         self._files.rename(temporary, self.root / name)
         return Segment(file=name, topic=topic, rows=table.num_rows, from_=ends[0], to=ends[1])
 

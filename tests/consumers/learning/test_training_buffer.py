@@ -1,9 +1,11 @@
+import errno
 import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumers.learning.segments import BadManifest
 from consumers.learning.training_buffer import (
@@ -180,6 +182,42 @@ def test_failed_flush_can_be_repeated_by_the_same_process(tmp_path: Path) -> Non
     disk.left = 100
     feed(buffer, 3, batch=3)
     assert event_ids(tmp_path) == ["0-0", "0-1", "0-2"]
+
+
+class FullAfter(DiskFiles):
+    """The disk is full after `n_writes` files, half-way through the next."""
+
+    def __init__(self, n_writes: int) -> None:
+        self.left = n_writes
+
+    def write(self, path: Path, data: memoryview) -> None:
+        if not self.left:
+            path.write_bytes(bytes(data)[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        self.left -= 1
+        super().write(path, data)
+
+
+def test_rows_that_count_are_not_asked_for_again_when_the_merge_after_them_fails(tmp_path: Path) -> None:
+    feed(TrainingBuffer(tmp_path, "log-1", settings=SMALL), 4, batch=2)
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL, files=FullAfter(2))
+
+    with capture_logs() as logs:
+        buffer.append("events", event_rows(4, 6), {0: 6})
+
+    assert [entry["event"] for entry in logs] == ["training_buffer_not_merged"]
+    assert load_events(tmp_path)["offset"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    feed(TrainingBuffer(tmp_path, "log-1", settings=SMALL), 8, batch=2)
+    assert read_manifest(tmp_path).rows("events") == 8
+
+
+def test_a_segment_that_did_not_fit_gives_its_space_back(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", files=FullAfter(0))
+
+    with pytest.raises(OSError, match="No space left"):
+        buffer.append("events", event_rows(0, 2), {0: 2})
+
+    assert files(tmp_path) == []
 
 
 def test_small_segments_become_one_and_the_number_of_files_is_bounded(tmp_path: Path) -> None:
