@@ -1,5 +1,7 @@
 """`freshet dead-letters`: look at rejected records, or send their raw bytes to where they came from again."""
 
+from contextlib import closing
+
 from freshet.paths import Paths
 from freshet.settings import Settings
 from stream.dead_letters import replay
@@ -9,6 +11,7 @@ from stream.topics import DEAD_LETTER, topics
 
 TIMEOUT_S = 60.0
 SHOWN_BYTES = 120
+REPLAY_GROUP = "dead-letter-replay"  # whose committed offset says what was sent already
 
 
 def list_letters(settings: Settings) -> int:
@@ -26,10 +29,17 @@ def list_letters(settings: Settings) -> int:
 
 
 def replay_letters(settings: Settings) -> int:
-    """Publish every dead letter's bytes to its source topic again; what is still bad comes back as a new letter."""
+    """Publish to their source topic the bytes of all dead letters that came since the last time.
+
+    What is still bad comes back as a new letter; so the old ones stay behind, or each time would double them.
+    """
     log = _open(settings)
     try:
-        print(replay(log, timeout_s=TIMEOUT_S))
+        with closing(log.reader(DEAD_LETTER, group=REPLAY_GROUP)) as reader:
+            reader.poll(max_records=1, timeout_s=0.0)  # joins the group
+            done = replay(log, from_offset=reader.committed()[0], timeout_s=TIMEOUT_S)
+            reader.commit({0: done.next_offset})  # last: a crash above sends them again, and events count once
+        print(f"sent {done.n_replayed:,} dead letters to where they came from")
     finally:
         log.close()
     return 0

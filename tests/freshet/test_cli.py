@@ -191,6 +191,19 @@ def test_dead_letters_are_sent_again_to_where_they_came_from(run: Ran) -> None:
     assert sum(ends.values()) == 2
 
 
+def test_dead_letters_sent_again_are_not_sent_a_second_time(run: Ran) -> None:
+    reject_one()
+    run("dead-letters", "replay", "--data-dir", "data")
+
+    _, out, _ = run("dead-letters", "replay", "--data-dir", "data")
+
+    log = EmbeddedLog(Path("data/log.sqlite"), topics(4))
+    ends = log.ends("events")
+    log.close()
+    assert out == "sent 0 dead letters to where they came from\n"
+    assert sum(ends.values()) == 2
+
+
 def test_log_that_a_service_owns_is_left_alone(run: Ran) -> None:
     reject_one()
     log = EmbeddedLog(Path("data/log.sqlite"), topics(4))
