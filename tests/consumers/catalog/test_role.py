@@ -193,9 +193,10 @@ def test_items_beside_a_record_that_could_not_be_set_aside_are_placed_when_read_
         Record(ITEMS, 0, 1, b"b", b"no item", 1),
     ]
 
-    with monkeypatch.context() as patch, pytest.raises(QueueFull):
+    with monkeypatch.context() as patch:
         patch.setattr(world.log, "publish", _refuse)
-        world.role.handle(batch)
+        with pytest.raises(QueueFull):
+            world.role.handle(batch)
     world.role.handle(batch)
 
     wait_until(lambda: "a" in world.slot.text)
