@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from consumers.learning.cycle_events import CycleEvent
-from freshet.demo.probe import FeedProbe, FreshnessProbe, percentile_ms
+from freshet.demo.probe import FeedProbe, FreshnessProbe
 
 Summary = dict[str, Any]
 
@@ -33,8 +35,8 @@ def probes(feeds: FeedProbe, freshness: FreshnessProbe) -> Summary:
 
 
 def _percentile_ms(seconds: Sequence[float], q: float) -> float | None:
-    """A percentile; None without measurements, as JSON knows no NaN."""
-    return percentile_ms(seconds, q) if seconds else None
+    """A percentile in milliseconds; None without measurements, as JSON knows no NaN."""
+    return float(np.percentile(seconds, q) * 1_000) if seconds else None
 
 
 def cycle_rows(cycles: list[CycleEvent]) -> list[Summary]:
