@@ -108,6 +108,12 @@ class TrainingConfig:
         for name in ("max_mixup", "max_item_drop", "id_dropout", "warmup_share"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
+        for name in ("pretrain_lr", "finetune_lr", "clip_norm"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+        for name in ("weight_decay", "cmcl_weight", "distillation_weight"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
         if min(self.pretrain_epochs, self.finetune_epochs) < 0:

@@ -113,5 +113,11 @@ def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
 def test_training_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"max_mixup=1\.0 must lie in \[0, 1\)"):
         TrainingConfig(max_mixup=1.0)
+    with pytest.raises(ValueError, match=r"finetune_lr=0\.0 must be above 0"):
+        TrainingConfig(finetune_lr=0.0)
+    with pytest.raises(ValueError, match=r"clip_norm=nan must be above 0"):
+        TrainingConfig(clip_norm=float("nan"))
+    with pytest.raises(ValueError, match=r"distillation_weight=-1\.0 must not be negative"):
+        TrainingConfig(distillation_weight=-1.0)
     with pytest.raises(ValueError, match="epochs must not be negative: pretrain=-1"):
         TrainingConfig(pretrain_epochs=-1)
