@@ -98,9 +98,7 @@ def publish_and_read(path: Path, batches: Sequence[Sequence[Message]]) -> dict[s
     """Each stage alone: publish until durable, then poll and decode."""
     with closing(EmbeddedLog(path, topics(N_PARTITIONS))) as log:
         with timer() as published_s:
-            for batch in batches:
-                log.publish(EVENTS, batch)
-            log.flush(DEADLINE_S)
+            publish_all(log, batches)
         with closing(log.reader(EVENTS, group="benchmark")) as reader, timer() as read_s:
             n_read = 0
             while n_read < N_EVENTS:
