@@ -1,11 +1,11 @@
-"""Which records of `events` count: decided in one place, from the record alone, so every role agrees.
+"""Which records of `events` and `items` count: decided in one place, from the record alone, so every role agrees.
 
-Whatever is refused here goes to the dead-letter topic by the sequences role; the others skip it.
+Whatever is refused here goes to the dead-letter topic by the sequences or the catalog role; the others skip it.
 """
 
 from __future__ import annotations
 
-from stream.events import BadEvent, Interaction, decode_interaction
+from stream.events import BadEvent, Interaction, ItemEvent, ItemRemoval, decode_interaction, decode_item
 from stream.kinds import EventKinds
 from stream.log import Record
 
@@ -26,3 +26,17 @@ def admit(record: Record, kinds: EventKinds) -> Interaction:
             f"limit is {MAX_AHEAD_MS}; check the sender's clock and that the unit is milliseconds"
         )
     return event
+
+
+def admit_item(record: Record) -> ItemEvent:
+    """A record of `items` as an upsert or a removal; a tombstone of the log removes the item of its key.
+
+    Raises:
+        BadEvent: not valid; never retried.
+    """
+    if record.value is not None:
+        return decode_item(record.value)
+    try:
+        return ItemRemoval(item_id=(record.key or b"").decode(), ts_ms=record.ts_ms)
+    except UnicodeDecodeError as exc:
+        raise BadEvent(f"item rejected: {exc}; the key of a tombstone must be an item id in UTF-8") from exc

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
 
+from consumers.admission import admit_item
 from consumers.catalog.catalog import Catalog, CatalogItem
 from consumers.catalog.placement import Placement
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
 from stream.dead_letters import DeadLetters
-from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert, decode_item
+from stream.events import BadEvent, ItemEvent, ItemUpsert
 from stream.log import Log, Record
 from stream.topics import ITEMS
 
@@ -102,12 +103,10 @@ class CatalogRole:
 
     def _decoded(self, record: Record) -> ItemEvent | None:
         try:
-            if record.value is None:  # a tombstone of the log itself
-                return ItemRemoval(item_id=(record.key or b"").decode(), ts_ms=record.ts_ms)
-            event = decode_item(record.value)
+            event = admit_item(record)
             if isinstance(event, ItemUpsert):
                 self._placement.check(CatalogItem.of(event))
-        except (BadEvent, BadVector, UnicodeDecodeError) as exc:
+        except (BadEvent, BadVector) as exc:
             self._dead_letters.send(record, reason=str(exc))
             self._metrics.dead_letters_total.labels(topic=ITEMS).inc()
             return None

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from consumers.admission import admit
+from consumers.admission import admit, admit_item
 from consumers.learning.training_buffer import TrainingBuffer
 from monitoring.metrics import Metrics
-from stream.events import BadEvent, ItemRemoval, decode_item
+from stream.events import BadEvent, ItemRemoval
 from stream.kinds import EventKinds
 from stream.log import Record
 from stream.topics import EVENTS, ITEMS
@@ -114,7 +114,7 @@ def items_role(buffer: TrainingBuffer, *, metrics: Metrics) -> TrainingBufferRol
 
 
 def _item_row(record: Record) -> tuple[Any, ...]:
-    item = decode_item(record.value)
+    item = admit_item(record)
     place = (record.partition, record.offset)
     if isinstance(item, ItemRemoval):
         return (item.item_id, item.ts_ms, True, "", "", None, "{}", None, None, *place)

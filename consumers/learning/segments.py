@@ -148,18 +148,20 @@ def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Tab
 
 
 def load_items(root: Path, segments: Sequence[Segment] | None = None) -> dict[str, ItemUpsert]:
-    """The catalogue as the buffer knows it: the last upsert of each item that was not removed since.
+    """The catalogue as the buffer knows it: the newest upsert of each item that was not removed since.
+
+    Newest by event time, then by place on the log, as in `consumers.catalog.catalog`.
 
     Raises:
         FileNotFoundError: a segment was merged away long ago; read the manifest again.
     """
-    items: dict[str, ItemUpsert] = {}
+    newest: dict[str, dict[str, object]] = {}
+    newest_ms: dict[str, int] = {}
     for row in _read(root, ITEMS, segments).to_pylist():
-        if row["is_removed"]:
-            items.pop(row["item_id"], None)
-        else:
-            items[row["item_id"]] = _upsert(row)
-    return items
+        item_id, ts_ms = row["item_id"], row["ts_ms"]
+        if ts_ms >= newest_ms.get(item_id, ts_ms):
+            newest[item_id], newest_ms[item_id] = row, ts_ms
+    return {item_id: _upsert(row) for item_id, row in newest.items() if not row["is_removed"]}
 
 
 def _read(root: Path, topic: str, segments: Sequence[Segment] | None) -> pa.Table:

@@ -112,3 +112,16 @@ def test_both_topics_of_a_log_reach_the_buffer_over_restarts(tmp_path: Path) -> 
         "y2": ItemUpsert(item_id="y2", ts_ms=2),
     }
     assert value(metrics, "training_rows") == 30
+
+
+def test_a_tombstone_of_the_log_removes_the_item_as_in_the_catalogue(tmp_path: Path) -> None:
+    role = items_role(TrainingBuffer(tmp_path, "log-1"), metrics=new_metrics())
+    role.gained([0])
+    upsert = encode(ItemUpsert(item_id="mug", ts_ms=1))
+
+    role.handle([Record("items", 0, 0, b"mug", upsert, 1), Record("items", 0, 1, b"mug", None, 2)])
+    role.handle([Record("items", 0, 2, b"\xff", None, 3)])
+    role.close()
+
+    assert load_items(tmp_path) == {}
+    assert role.positions() == {0: 3}

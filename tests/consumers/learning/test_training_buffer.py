@@ -135,6 +135,17 @@ def test_catalogue_is_the_last_upsert_of_what_was_not_removed(tmp_path: Path) ->
     )
 
 
+def test_an_upsert_or_removal_that_came_late_changes_nothing_as_in_the_catalogue(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    late_upsert = item_row(1, "x", "old", is_removed=False)
+    late_removal = item_row(2, "y", "", is_removed=True)
+    rows = [item_row(5, "x", "new"), item_row(5, "y", "kept"), late_upsert, late_removal]
+
+    buffer.append("items", rows, {0: 4})
+
+    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "new", "y": "kept"}
+
+
 def test_buffer_nobody_wrote_is_empty(tmp_path: Path) -> None:
     assert read_manifest(tmp_path).segments == []
     assert load_events(tmp_path).num_rows == 0
