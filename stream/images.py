@@ -130,5 +130,16 @@ class ImageStore:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            _fsync_folder(path.parent)
+            _fsync_folder(self._root)  # of the two digits, which may be new
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _fsync_folder(path: Path) -> None:
+    """Force the names in a folder to the disk: without it a power cut may take a whole file's name away."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
