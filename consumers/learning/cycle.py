@@ -212,6 +212,9 @@ class Cycle:
         return model
 
     def _resume(self, trainer: Trainer) -> None:
+        for path in self.settings.folders.work.glob(f"{CHECKPOINT}*"):
+            if path != self._checkpoint:
+                path.unlink(missing_ok=True)  # of a plan that failed and was made anew
         if not self._checkpoint.exists():
             return
         try:

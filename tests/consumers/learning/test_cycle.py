@@ -253,6 +253,17 @@ def test_checkpoint_of_another_plan_is_never_resumed_from(shop: Shop, first: str
     assert list((shop.root / "trainer").iterdir()) == []
 
 
+def test_checkpoints_of_failed_plans_do_not_pile_up(shop: Shop, first: str) -> None:
+    with pytest.raises(Killed):
+        run(shop.lenient(), shop.plan(2, parent=first), KilledAfter("finetune epoch 1"))
+    shop.add_events(40)
+
+    with pytest.raises(Killed):
+        run(shop.lenient(), next_plan(shop, first), KilledAfter("finetune epoch 1"))
+
+    assert len(list((shop.root / "trainer").iterdir())) == 1
+
+
 def test_damaged_checkpoint_starts_the_cycle_over_and_says_so(shop: Shop, first: str) -> None:
     plan, reports = next_plan(shop, first), Reports()
     with pytest.raises(Killed):
