@@ -83,7 +83,7 @@ class SequenceData:
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of like length, right-padded with row 0.
+    """Windows of like length, right-padded with their own first event, so that padding brings no item into a batch.
 
     Args:
         rows: (B, L) int64, catalogue row at each position.
@@ -156,8 +156,8 @@ def _gather(data: SequenceData, starts: NDArray[np.int64], lengths: NDArray[np.i
     real = columns < lengths[:, None]  # (B, L)
     at = np.where(real, starts[:, None] + columns, starts[:, None])
     return Batch(
-        rows=torch.from_numpy(np.where(real, data.rows[at], 0)),
-        targets=torch.from_numpy(np.where(real, data.rows[at + 1], 0)),
+        rows=torch.from_numpy(data.rows[at]),
+        targets=torch.from_numpy(data.rows[at + 1]),
         is_target=torch.from_numpy(real & data.is_target[at + 1]),
         lengths=torch.from_numpy(lengths),
     )

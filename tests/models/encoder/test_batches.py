@@ -77,3 +77,11 @@ def test_events_that_are_no_targets_stay_as_context() -> None:
 def test_arrays_that_disagree_are_refused() -> None:
     with pytest.raises(ValueError, match="rows=2, ts_ms=1"):
         SequenceData(np.zeros(2, np.int64), np.zeros(1, np.int64), np.array([0, 2]), np.ones(2, np.bool_))
+
+
+def test_padding_brings_no_item_into_a_batch() -> None:
+    data = SequenceData.from_events(np.array([0, 0, 0, 1, 1]), np.array([7, 8, 9, 5, 6]), 60_000 * np.arange(5))
+
+    (batch,) = epoch_batches(data, window=9, batch_size=2, rng=np.random.default_rng(0))
+
+    assert sorted(zip(batch.rows.tolist(), batch.targets.tolist(), strict=True)) == [([5, 5], [6, 6]), ([7, 8], [8, 9])]
