@@ -90,7 +90,10 @@ class Service:
             metrics=self.metrics,
             kinds=self.kinds,
             settings=WatcherSettings(
-                share=settings.watch_share, has_rivals=has_rivals, length=settings.sequence_length
+                share=settings.watch_share,
+                has_rivals=has_rivals,
+                length=settings.sequence_length,
+                max_seen=settings.max_seen,
             ),
         )
         self._runner = self._build_runner()
