@@ -11,6 +11,7 @@ At least once: a reader that dies before its commit reads the same records again
       QueueFull           more waits for the disk than may; slow down and publish again
       UnknownTopic        no such topic or partition
       MessageTooLarge     key plus value are above the topic's limit
+      PartitionsChanged   a topic was made with another number of partitions than the settings ask for
       NotAssigned         a commit or seek of a partition this reader does not hold (any more)
 """
 

@@ -31,7 +31,7 @@ class Subscription:
 
 
 class EmbeddedReader:
-    """See `stream.log.Reader`. One thread polls; close() may come from another."""
+    """See `stream.log.Reader`. One thread uses it; only stop() may come from another."""
 
     def __init__(
         self, state: TopicState, file: LogFile, *, subscription: Subscription, submit: Callable[[Job], None]
@@ -73,7 +73,12 @@ class EmbeddedReader:
         if not news:
             return
         topic_id = state.topic_id
-        job = Change(lambda file: file.commit_offsets(topic_id, group_name, news), lambda: known.update(news))
+
+        def note() -> None:
+            with state.changed:
+                known.update(news)
+
+        job = Change(lambda file: file.commit_offsets(topic_id, group_name, news), note)
         self._submit(job)
         job.wait(COMMIT_TIMEOUT_S)
 

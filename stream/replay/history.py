@@ -21,7 +21,7 @@ _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # splitmix6
 
 
 class History:
-    """Interactions, about 24 bytes each besides the ids.
+    """Interactions, 28 bytes each besides the ids.
 
     >>> history = History("shop", seed=0)
     >>> history.add("ann", "mug", ts_ms=2_000, kind="click", row=2)
