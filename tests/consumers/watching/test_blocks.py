@@ -135,7 +135,7 @@ def one_by_one(arrivals: list[Arrival]) -> list[tuple[str, str, tuple[str, ...],
         if key not in before:
             before[key] = (tuple(store.sequence(event.user_id)), sorted(store.seen(event.user_id)))
         if apply_one(store, event, DEFAULT_KINDS):
-            found.append((event.user_id, event.event_id, *before[key]))
+            found.append((event.user_id, event.item_id, *before[key]))
     return found
 
 
@@ -165,9 +165,8 @@ def test_batches_of_any_size_agree_with_looking_before_each_event(
             found[block.user_id].append((target.item_id, block.sequence, sorted(block.seen)))
 
     expected: dict[str, list[tuple[str, tuple[str, ...], list[str]]]] = defaultdict(list)
-    items = {(a.event.user_id, a.event.event_id): a.event.item_id for a in reversed(arrivals)}
-    for user_id, event_id, sequence, seen in one_by_one(arrivals):
-        expected[user_id].append((items[user_id, event_id], sequence, seen))
+    for user_id, item_id, sequence, seen in one_by_one(arrivals):
+        expected[user_id].append((item_id, sequence, seen))
     assert found == expected
 
 
