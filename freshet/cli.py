@@ -23,13 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except KeyboardInterrupt:
         return 130
+    except BadSettings as exc:  # most common, and said at once: what follows imports nearly everything
+        return _failed(exc)
     except _expected() as exc:
-        print(f"freshet: {exc}", file=sys.stderr)
-        return 1
+        return _failed(exc)
+
+
+def _failed(exc: Exception) -> int:
+    print(f"freshet: {exc}", file=sys.stderr)
+    return 1
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """Errors that are the user's to mend; anything else is a bug and shows its trace."""
+    """Other errors that are the user's to mend; anything else is a bug and shows its trace."""
     from consumers.learning.segments import BadManifest
     from freshet.demo.story import DemoFailed
     from freshet.demo.tape import WrongTape
@@ -41,7 +47,6 @@ def _expected() -> tuple[type[Exception], ...]:
 
     return (
         BadManifest,
-        BadSettings,
         BadRowError,
         DatasetError,
         DemoFailed,
@@ -137,11 +142,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    settings = _places(options).settings
+
     from freshet.http_server import HttpServer
     from freshet.service import Service
     from monitoring.logs import configure_logging
 
-    settings = _places(options).settings
     configure_logging(settings.log_level, settings.log_json)
     service = Service(settings)
     try:
