@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
-START_S = 120.0  # importing torch on a busy machine
+START_S = 240.0  # importing torch on a busy machine
 DEADLINE_S = 120.0
 POLL_S = 0.02
 REQUEST_S = 30.0

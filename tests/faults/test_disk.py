@@ -16,7 +16,7 @@ from stream.topics import EVENTS, topics
 from tests.faults.process import SMALL, ServiceProcess, run_freshet, wait_until
 from tests.faults.traffic import Event, event, expected_history, picture, put_catalogue, wait_for_history
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 BATCH = 100
 MAX_BATCHES = 400  # of about 20 kB

@@ -20,7 +20,7 @@ from tests.faults.conftest import N_EVENTS
 from tests.faults.process import ServiceProcess, wait_until
 from tests.faults.traffic import event, expected_history, picture, put_catalogue, wait_for_history
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 JSON = {"Content-Type": "application/json"}
 NO_TRAINING = {"FIRST_EVENTS": "1000000"}

@@ -31,7 +31,7 @@ def live_and_die(service: ServiceProcess, senders: list[Sender], rng: random.Ran
         service.wait_until_serving()
         n_before = sum(len(sender.acknowledged) for sender in senders)
         wait_until(lambda: sum(len(sender.acknowledged) for sender in senders) > n_before, "an acknowledgement")
-        threading.Event().wait(rng.uniform(0.0, 3.0))
+        threading.Event().wait(rng.uniform(0.0, 2.0))
         if turn % KILLED_TRAINER == 0:
             service.kill_trainer()
             threading.Event().wait(rng.uniform(0.0, 1.0))

@@ -16,7 +16,7 @@ from models.encoder.config import TrainingConfig
 from tests.consumers.cycle_fixtures import N_ITEMS, Shop, are_equal
 from tests.faults.process import DEADLINE_S, ROOT, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 EPOCHS = TrainingConfig(pretrain_epochs=2, finetune_epochs=2, batch_size=16, finetune_lr=1e-3)
 

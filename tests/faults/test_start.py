@@ -19,7 +19,7 @@ from tests.faults.conftest import N_EVENTS
 from tests.faults.process import ROOT, SMALL, ServiceProcess, run_freshet, wait_until
 from tests.faults.traffic import event, expected_history, wait_for_history
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOADING = "the current version is being loaded"
 NO_CYCLES = {"CYCLE_EVENTS": "100000", "CYCLE_S": "100000"}
