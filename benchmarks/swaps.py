@@ -61,7 +61,7 @@ class Answer(NamedTuple):
 
     user_id: str
     version: str
-    items: tuple[tuple[str, float], ...]
+    items: tuple[tuple[str, float, bool], ...]
     seconds: float
 
 
@@ -174,7 +174,7 @@ class Readers:
         if reply.status != 200 or feed["degraded"] or feed["stale"] or feed["model_version"] is None:
             self.failures.append(f"{user_id}: {reply.status}: {feed}")
             return
-        items = tuple((item["item_id"], item["score"]) for item in feed["items"])
+        items = tuple((item["item_id"], item["score"], item["is_new"]) for item in feed["items"])
         self.answers.append(Answer(user_id, feed["model_version"], items, reply.ended - started))
 
 
@@ -245,12 +245,12 @@ class Scores:
         }
 
     def give(self, answer: Answer) -> bool:
-        """Whether these are the version's best items, with its scores."""
+        """Whether these are the version's best items, with its scores; a newcomer has its place without being one."""
         scores = self._by_user[answer.user_id]
         least = sorted(scores.values(), reverse=True)[:K][-1]
         return len(answer.items) == min(K, len(scores)) and all(
-            abs(scores.get(item_id, math.inf) - score) <= TOLERANCE and score >= least - TOLERANCE
-            for item_id, score in answer.items
+            abs(scores.get(item_id, math.inf) - score) <= TOLERANCE and (is_new or score >= least - TOLERANCE)
+            for item_id, score, is_new in answer.items
         )
 
 

@@ -21,6 +21,8 @@ from models.encoder.m2se import M2SE, ItemVectors
 from models.item_index import ItemIndex, ItemTable
 from models.registry.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
 
+NEWCOMER_K = 10  # answers of so many items keep a place for a newcomer
+
 
 class UnknownItem(KeyError):
     """The item is not in the model's index: never seen, removed, or not encoded yet."""
@@ -34,19 +36,27 @@ class FeedRequest:
         items: The user's items, oldest first; unknown ones are passed over, only the newest `window` count.
         exclude: Items that may not be recommended.
         k: Items wanted.
+        newcomers: Items that have just arrived. The best of them that owns no ID vector yet has the last place of an
+            answer of at least `NEWCOMER_K` items, since scores favour what was already clicked.
     """
 
     items: Sequence[str]
     exclude: Collection[str] = ()
     k: int = 10
+    newcomers: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class ScoredItem:
-    """An item and its score: the sum of both streams' cosines over the temperature, higher is better."""
+    """An item and its score: the sum of both streams' cosines over the temperature, higher is better.
+
+    Attributes:
+        is_newcomer: It has its place as a newcomer, not by its score.
+    """
 
     item_id: str
     score: float
+    is_newcomer: bool = False
 
 
 class Ranker:
@@ -127,8 +137,22 @@ class Ranker:
         for request, row, gone in zip(requests, scores, excluded, strict=True):
             row[gone] = -torch.inf
             best = _best(row, table, request.k)
-            answers.append([one for one in best if one.item_id not in request.exclude])  # placed anew meanwhile
+            best = [one for one in best if one.item_id not in request.exclude]  # placed anew meanwhile
+            answers.append(self._with_newcomer(best, row, table, request))
         return answers
+
+    def _with_newcomer(
+        self, best: list[ScoredItem], scores: Tensor, table: ItemTable, request: FeedRequest
+    ) -> list[ScoredItem]:
+        """Give the last place to the best newcomer, unless one stands there by its own score."""
+        newcomers = [item_id for item_id in request.newcomers if item_id not in self._id_row]
+        if len(best) < NEWCOMER_K or not {one.item_id for one in best}.isdisjoint(newcomers):
+            return best
+        rows = [row for row in self._rows(newcomers) if row < table.n and scores[row] > -torch.inf]
+        if not rows:
+            return best
+        row = max(rows, key=lambda row: float(scores[row]))
+        return [*best[:-1], ScoredItem(table.item_ids[row], float(scores[row]), is_newcomer=True)]
 
     @torch.inference_mode()
     def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:

@@ -5,7 +5,7 @@ from serving.pictures import image_url
 from serving.schemas import FeedItem
 
 
-def card(catalog: Catalog, item_id: str, score: float | None) -> FeedItem:
+def card(catalog: Catalog, item_id: str, score: float | None, *, is_new: bool = False) -> FeedItem:
     """One item of a feed. An item removed a moment ago shows its id as its title."""
     item = catalog.get(item_id)
     title = item.title if item is not None and item.title else item_id
@@ -14,4 +14,5 @@ def card(catalog: Catalog, item_id: str, score: float | None) -> FeedItem:
         title=title,
         image_url=image_url(item.image) if item is not None else None,
         score=score,
+        is_new=is_new,
     )

@@ -14,7 +14,7 @@ from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
 from serving.parts import Ranker, Slot
-from serving.popular import Popular
+from serving.popular import Newcomers, Popular
 from stream.log import Position
 
 NO_MODEL: Final = "no_model"
@@ -47,6 +47,7 @@ class Scored(NamedTuple):
 
     item_id: str
     score: float | None
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class FeedMaker:
         self._sequences = sequences
         self._catalog = catalog
         self._stand_in = Popular(sequences, catalog)
+        self._newcomers = Newcomers(catalog)
 
     def make(self, tasks: Sequence[FeedTask]) -> list[Feed]:
         """Feeds of a batch, in order. The slot is read once: all come from one version."""
@@ -118,7 +120,8 @@ class FeedMaker:
         places = [at for at, state in enumerate(states) if state.items]
         if not places:
             return {}
-        requests = [FeedRequest(states[at].items, states[at].exclude, states[at].task.k) for at in places]
+        newcomers = self._newcomers.ids()
+        requests = [FeedRequest(states[at].items, states[at].exclude, states[at].task.k, newcomers) for at in places]
         try:
             return dict(zip(places, ranker.recommend(requests), strict=True))
         except Exception as exc:  # whatever a model does, feeds go on, marked
@@ -130,7 +133,7 @@ class FeedMaker:
             return self._popular(state, UNKNOWN_USER)
         if not ranked:
             return self._popular(state, NO_CANDIDATES)
-        items = tuple(Scored(item.item_id, item.score) for item in ranked)
+        items = tuple(Scored(item.item_id, item.score, item.is_newcomer) for item in ranked)
         return _made(items, version, None, state)
 
     def _popular(self, state: _State, reason: Degraded) -> Feed:

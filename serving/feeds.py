@@ -96,7 +96,7 @@ def _out(task: FeedTask, feed: Feed, serving: Serving, now_ms: int, stale: bool)
     return FeedOut(
         feed_id=uuid.uuid4().hex,
         user_id=task.user_id,
-        items=[card(serving.parts.catalog, item.item_id, item.score) for item in feed.items],
+        items=[card(serving.parts.catalog, item.item_id, item.score, is_new=item.is_new) for item in feed.items],
         model_version=feed.version,
         degraded=feed.degraded,
         stale=stale,

@@ -1,4 +1,4 @@
-"""What stands in for the model: trending items, then the newest. Counted anew at most once a second."""
+"""What no model decides: trending items, and the newest. Counted anew at most once a second."""
 
 import time
 from collections.abc import Callable, Collection
@@ -7,6 +7,7 @@ from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
 
 N_CANDIDATES = 1_000
+N_NEWCOMERS = 20
 MAX_AGE_S = 1.0
 
 
@@ -38,3 +39,19 @@ class Popular:
             trending, newest = self._sequences.trending(N_CANDIDATES), self._catalog.newest(N_CANDIDATES)
             self._counted = (now_s, list(dict.fromkeys([*trending, *newest])))
         return self._counted[1]
+
+
+class Newcomers:
+    """The items that arrived last, which compete for one place in each feed. Any thread may ask."""
+
+    def __init__(self, catalog: Catalog, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._looked: tuple[float, list[str]] | None = None
+
+    def ids(self) -> list[str]:
+        """Newest first; up to a second old."""
+        now_s = self._clock()
+        if self._looked is None or now_s - self._looked[0] >= MAX_AGE_S:
+            self._looked = (now_s, self._catalog.newest(N_NEWCOMERS))
+        return self._looked[1]

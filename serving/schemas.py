@@ -145,6 +145,7 @@ class FeedItem(Out):
     title: str
     image_url: str | None
     score: float | None
+    is_new: bool = Field(False, description="it has the place kept for new items, not one by its score")
 
 
 class FeedOut(Out):

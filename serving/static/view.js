@@ -85,10 +85,11 @@ function score(item, best, worst) {
 function card(item, place, range, onChoose) {
   const picture = cover(item);
   picture.append(element("span", "rank", String(place + 1)));
+  if (item.is_new) picture.append(element("span", "new", "new"));
   const text = element("span", "card-text", element("span", "card-title", item.title), score(item, ...range));
   const button = element("button", "card", picture, text);
   button.type = "button";
-  const said = item.score === null ? "popular" : `score ${item.score.toFixed(2)}`;
+  const said = item.score === null ? "popular" : `score ${item.score.toFixed(2)}${item.is_new ? ", new" : ""}`;
   button.setAttribute("aria-label", `${place + 1}. ${item.title}, ${said}. Send a click.`);
   button.addEventListener("click", () => onChoose(item));
   const row = element("li", "", button);

@@ -270,3 +270,40 @@ def test_similar_of_an_unknown_or_removed_item_is_an_error() -> None:
 
 def test_before_the_first_item_there_is_nothing_to_recommend() -> None:
     assert small_ranker().recommend([FeedRequest(items=["item-3"])]) == [[]]
+
+
+def catalogue_with_newcomers() -> Ranker:
+    """Fifteen items own an ID; item-15 to item-19 do not."""
+    ranker = small_ranker([f"item-{n}" for n in range(15)])
+    ranker.add_items(small_content(20))
+    return ranker
+
+
+def test_last_place_of_ten_goes_to_the_newcomer_that_scores_best() -> None:
+    ranker = catalogue_with_newcomers()
+    everything = {one.item_id: one.score for one in ranker.recommend([FeedRequest(["item-3"], k=20)])[0]}
+    plain = [one.item_id for one in ranker.recommend([FeedRequest(["item-3"], k=10)])[0]]
+    newcomers = [item for item in ("item-15", "item-16", "item-17", "item-18", "item-19") if item not in plain]
+
+    answer = ranker.recommend([FeedRequest(["item-3"], k=10, newcomers=newcomers)])[0]
+
+    best = max(newcomers, key=lambda item: everything[item])
+    assert [one.item_id for one in answer] == [*plain[:9], best]
+    assert [one.is_newcomer for one in answer] == [False] * 9 + [True]
+    assert answer[-1].score == pytest.approx(everything[best])
+
+
+@pytest.mark.parametrize(
+    ("k", "exclude", "newcomers"),
+    [
+        (9, [], ["item-19"]),  # a short feed keeps no place
+        (10, [], ["item-3", "unknown"]),  # owns an ID, and is in no index
+        (10, ["item-19"], ["item-19"]),
+        (20, [], ["item-19"]),  # is there by its score already
+    ],
+)
+def test_feed_stays_as_it_is_without_a_newcomer_to_place(k: int, exclude: list[str], newcomers: list[str]) -> None:
+    ranker = catalogue_with_newcomers()
+    plain = ranker.recommend([FeedRequest(["item-3"], exclude, k)])
+
+    assert ranker.recommend([FeedRequest(["item-3"], exclude, k, newcomers)]) == plain
