@@ -7,8 +7,19 @@ from typing import Annotated, Literal
 from urllib.parse import unquote
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
 
+from consumers.admission import MAX_AHEAD_MS
+from models.registry.registry import wall_ms
 from serving.feed_maker import Degraded
 from stream import events
 
@@ -94,6 +105,15 @@ class ItemIn(Body):
     image: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\.(jpg|png|webp|gif)$")] | None = Field(
         None, description="reference of a stored picture, as an earlier answer gave it; absent: no picture"
     )
+
+    @field_validator("ts_ms")
+    @classmethod
+    def _is_not_ahead(cls, ts_ms: int | None) -> int | None:
+        """The newest word on an item counts: one from the future would outlive every later one."""
+        latest_ms = wall_ms() + MAX_AHEAD_MS
+        if ts_ms is not None and ts_ms > latest_ms:
+            raise ValueError(f"is too far ahead, latest now is {latest_ms}; is it in milliseconds?")
+        return ts_ms
 
 
 class ItemLine(ItemIn):

@@ -138,6 +138,7 @@ def test_a_picture_is_not_published_when_its_item_is_wrong(client: AppClient, wo
         ({"attributes": {"a": 1}}, "attributes.a"),
         ({"attributes": {str(number): "" for number in range(101)}}, "attributes"),
         ({"ts_ms": -1}, "ts_ms"),
+        ({"ts_ms": 4_102_444_800_000}, "ts_ms"),  # 2100: no later word on the item would ever count
         ({"image": "../../etc/passwd"}, "image"),
         ([], "body"),
     ],
