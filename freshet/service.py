@@ -119,11 +119,6 @@ class Service:
         self._trainer = TrainerProcess(path, self._note_cycle)
         self._trainer.start()
 
-    @property
-    def trainer_pid(self) -> int | None:
-        """Process id of the trainer; None while there is none."""
-        return self._trainer.pid if self._trainer else None
-
     def app(self) -> FastAPI:
         """The HTTP side, ready to be served."""
         return create_app(
