@@ -52,7 +52,7 @@ class _Lines(structlog.PrintLogger):
     """Prints lines. One that cannot be written is dropped: a full disk must not stop whoever reports it."""
 
     def msg(self, message: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: closed, or not to be encoded
             super().msg(message)
 
     log = debug = info = warn = warning = msg

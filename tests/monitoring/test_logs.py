@@ -78,6 +78,16 @@ def test_a_line_that_cannot_be_written_is_dropped_and_does_not_stop_what_logs_it
     structlog.get_logger().error("role_failed", reason="the disk is full")
 
 
+def test_a_line_for_a_stream_that_was_closed_or_cannot_encode_it_is_dropped_too() -> None:
+    closed = io.StringIO()
+    configure_logging("info", stream=closed)
+    closed.close()
+    structlog.get_logger().info("partition_gained")
+
+    configure_logging("info", stream=io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    structlog.get_logger().info("partition_gained", user="\ud800")
+
+
 def test_a_trace_shows_no_values_as_they_may_be_what_users_sent() -> None:
     out = io.StringIO()
     configure_logging("info", stream=out)
