@@ -115,6 +115,7 @@ class Demo:
             self.screen.step("The model goes on learning from what streams in")
             self._watch(player, freshness)
         feeds.stop()
+        self._drain()
         summary = self._summary() | probes(feeds, freshness) | {"feed_change": change, "new_item": new_item}
         self._show(summary)
         return summary
