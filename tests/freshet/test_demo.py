@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-RUN_TIMEOUT_S = 280
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
+RUN_TIMEOUT_S = 540  # a quiet machine needs 100
 
 
 def run_check(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
