@@ -39,13 +39,16 @@ def test_a_thousand_events_are_taken_at_once(client: AppClient) -> None:
 
 
 def test_events_without_id_and_time_get_their_own(client: AppClient, world: World) -> None:
+    sent_ms = time.time_ns() // 1_000_000
+
     answer = client.post("/v1/events", json={"events": [{"user_id": "ada", "item_id": item} for item in "ab"]})
 
+    answered_ms = time.time_ns() // 1_000_000
     first, second = answer.json()["event_ids"]
     assert first != second
     event = decode_interaction(world.records("events")[0].value)
     assert event.event_id == first
-    assert abs(event.ts_ms - NOW_MS) < 120_000
+    assert sent_ms <= event.ts_ms <= answered_ms
     assert event.kind == "click"
 
 
