@@ -7,20 +7,23 @@ DATA ?=
 FRESH ?=
 DATA_DIR ?= freshet-data
 PORT ?= 8000
+KAFKA_PORT ?= 9092
+LOG ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench kafka kafka-cluster kafka-stop clean
 
 help: ## list these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed-dev ## install Freshet and everything its tests need into .venv
 
-demo: $(VENV)/.installed ## see it work: make demo [DATA=folder] [FRESH=1] [PORT=8000]
-	$(BIN)/freshet demo --data-dir "$(DATA_DIR)" --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(FRESH),--fresh)
+demo: $(VENV)/.installed ## see it work: make demo [DATA=folder] [LOG=kafka://host:port] [FRESH=1] [PORT=8000]
+	$(BIN)/freshet demo --data-dir "$(DATA_DIR)" --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(LOG),--log "$(LOG)") $(if $(FRESH),--fresh)
 
 test: check ## run all checks and all tests
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not kafka"
+	$(BIN)/pytest -m "kafka and not slow"
 	$(BIN)/pytest -m slow
 
 check: $(VENV)/.installed-dev ## style, types and the direction of imports
@@ -36,6 +39,15 @@ format: $(VENV)/.installed-dev ## put the code into its format
 bench: $(VENV)/.installed-dev ## measure; results go to benchmarks/results
 	$(BIN)/python -m benchmarks
 
+kafka: $(VENV)/.installed-dev ## start a real Kafka broker on loopback; needs Java 17 and Maven [KAFKA_PORT=9092]
+	$(BIN)/python -m broker start --port $(KAFKA_PORT)
+
+kafka-cluster: $(VENV)/.installed-dev ## start three brokers that replicate
+	$(BIN)/python -m broker start --nodes 3 --port $(KAFKA_PORT)
+
+kafka-stop: ## stop what `make kafka` or `make kafka-cluster` started
+	$(BIN)/python -m broker stop
+
 clean: ## remove .venv and caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
 
@@ -50,5 +62,5 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,kafka]'
 	@touch $@

@@ -82,6 +82,11 @@ class Metrics:
         )
         self.users = self._gauge("users", "Users with a sequence in this process.")
         self.items = self._gauge("items", "Items in the catalogue of this process.")
+        self.outcomes_total = self._counter("outcomes_total", "Outcomes published: items shown that something followed.")
+        self.windows_late_total = self._counter(
+            "windows_late_total", "Exposures and events too late for their attribution window, by topic.", ("topic",)
+        )
+        self.window_users = self._gauge("window_users", "Users with an open attribution window in this process.")
         self.training_rows = self._gauge("training_rows", "Interactions in the training buffer.")
 
     def _declare_feeds(self) -> None:
