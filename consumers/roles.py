@@ -22,8 +22,8 @@ class Role(Protocol):
         ...
 
     @property
-    def group(self) -> str:
-        """The consumer group it reads in."""
+    def group(self) -> str | None:
+        """The consumer group it shares the partitions with; None reads every partition in every process."""
         ...
 
     def handle(self, records: list[Record]) -> None:

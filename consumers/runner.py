@@ -51,7 +51,7 @@ class RunnerSettings:
 
 @dataclass(frozen=True)
 class RoleHealth:
-    """How a role does. `state` is starting, running, restarting or stopped."""
+    """How a role does. `state` is starting, running, waiting (for the log), restarting or stopped."""
 
     state: str = "starting"
     is_healthy: bool = True
@@ -136,9 +136,7 @@ class _RoleLoop:
         self._show(replace(self.health, state="stopped"))
 
     def _read(self) -> None:
-        reader = self._log.reader(
-            self._role.topic, group=self._role.group, on_gained=self._gained.extend, on_lost=self._on_lost
-        )
+        reader = self._open_reader()
         try:
             while not self._stop.is_set():
                 self._step(reader)
@@ -149,6 +147,13 @@ class _RoleLoop:
             reader.close()
             self._is_closing = False
             self._gained.clear()
+
+    def _open_reader(self) -> Reader:
+        topic, group = self._role.topic, self._role.group
+        partitions = sorted(self._log.ends(topic)) if group is None else None
+        return self._log.reader(
+            topic, group=group, partitions=partitions, on_gained=self._gained.extend, on_lost=self._on_lost
+        )
 
     def _step(self, reader: Reader) -> None:
         """One round, in this order, so that a crash anywhere repeats records and never loses one."""
@@ -180,6 +185,8 @@ class _RoleLoop:
         return [record for record in records if record.partition not in gained]
 
     def _commit(self, reader: Reader) -> None:
+        if self._role.group is None:
+            return  # nobody to share with: an owner keeps its own offsets, the others read from the start
         offsets = None if self._owner is None else dict(self._owner.positions())
         if self._owner is not None and offsets in ({}, self._committed):
             return
@@ -240,17 +247,26 @@ class _RoleLoop:
         if state == "running" and now - self._reported_at < _LAG_EVERY_S:
             return
         self._reported_at = now
-        if self._owner is not None:
-            self._commit(reader)
-        lag = sum(reader.lag().values())
+        try:
+            if self._owner is not None:
+                self._commit(reader)
+            lag = sum(reader.lag().values())
+        except LogUnavailable as exc:  # nothing can be read either; what is in memory goes on answering
+            self._note_waiting(exc)
+            return
         self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag)
-        if state == "restarting":
+        if state in ("restarting", "waiting"):
             self._running_since = now
             structlog.get_logger().info("role_recovered", role=self._role.name)
         elif now - self._running_since >= self._settings.steady_s:
             self._restarts.clear()
         is_healthy = self._is_within_limit(now)
         self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag))
+
+    def _note_waiting(self, exc: LogUnavailable) -> None:
+        if self.health.state != "waiting":
+            structlog.get_logger().warning("log_unreachable", role=self._role.name, reason=str(exc))
+        self._show(replace(self.health, state="waiting", last_error=str(exc)))
 
     def _show(self, health: RoleHealth) -> None:
         with self._health_lock:

@@ -34,16 +34,13 @@ class CatalogRole:
         placement: what makes them servable.
         log: for dead letters.
         metrics: of this process.
-        group: reads every partition, so each process that serves has a group of its own.
     """
 
     name = "catalog"
     topic = ITEMS
+    group = None  # each process that scores knows every item
 
-    def __init__(
-        self, catalog: Catalog, placement: Placement, log: Log, *, metrics: Metrics, group: str = "catalog"
-    ) -> None:
-        self.group = group
+    def __init__(self, catalog: Catalog, placement: Placement, log: Log, *, metrics: Metrics) -> None:
         self._catalog, self._placement, self._metrics = catalog, placement, metrics
         self._dead_letters = DeadLetters(log)
         self._positions: dict[int, int] = {}

@@ -36,7 +36,7 @@ class TrainingBufferRole:
         """Hold nothing yet; `events_role` and `items_role` choose topic and rows."""
         self.name = f"training-buffer-{topic}"
         self.topic = topic
-        self.group = self.name
+        self.group = None  # one process at a time fills a buffer, and its manifest knows the offsets
         self._buffer, self._to_row = buffer, to_row
         self._metrics, self._clock = metrics, clock
         self._held: set[int] = set()
