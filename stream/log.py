@@ -11,7 +11,7 @@ At least once: a reader that dies before its commit reads the same records again
       QueueFull           more waits for the disk than may; slow down and publish again
       UnknownTopic        no such topic or partition
       MessageTooLarge     key plus value are above the topic's limit
-      PartitionsChanged   a topic was made with another number of partitions than the settings ask for
+      TopicDiffers        a topic exists with other partitions or settings than are asked for
       NotAssigned         a commit or seek of a partition this reader does not hold (any more)
 """
 
@@ -33,7 +33,7 @@ class LogClosed(LogError):
 
 
 class LogUnavailable(LogError):
-    """The messages are not durable; retriable."""
+    """The messages are not durable, or nobody answers; retriable."""
 
 
 class LogBusy(LogError):
@@ -52,8 +52,8 @@ class MessageTooLarge(LogError):
     """A message above its topic's limit."""
 
 
-class PartitionsChanged(LogError, ValueError):
-    """The settings ask for another number of partitions than a topic was made with."""
+class TopicDiffers(LogError, ValueError):
+    """A topic exists with other partitions or settings than are asked for."""
 
 
 class NotAssigned(LogError):

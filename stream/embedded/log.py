@@ -77,7 +77,7 @@ class EmbeddedLog:
         Raises:
             LogBusy: another process has it open; the message names its id.
             LogUnavailable: cannot be opened or created.
-            PartitionsChanged: a topic was made with another number of partitions.
+            TopicDiffers: a topic was made with another number of partitions.
         """
         limits = limits or EmbeddedLimits()
         self._path = Path(path)

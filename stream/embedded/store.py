@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
-from stream.log import LogError, LogUnavailable, PartitionsChanged, Record
+from stream.log import LogError, LogUnavailable, TopicDiffers, Record
 from stream.topics import Topic
 
 SCHEMA_VERSION = 1
@@ -131,13 +131,13 @@ class LogFile:
             Its number in this file.
 
         Raises:
-            PartitionsChanged: it was made with another number; keys would change their partition.
+            TopicDiffers: it was made with another number; keys would change their partition.
         """
         self._sql.execute("INSERT OR IGNORE INTO topics (name) VALUES (?)", (topic.name,))
         topic_id = int(self._sql.execute("SELECT id FROM topics WHERE name = ?", (topic.name,)).fetchone()[0])
         found = self._sql.execute("SELECT count(*) FROM partitions WHERE topic_id = ?", (topic_id,)).fetchone()[0]
         if found not in {0, topic.partitions}:
-            raise PartitionsChanged(
+            raise TopicDiffers(
                 f"topic {topic.name!r} has {found} partitions in {self._path} and partitions={topic.partitions} "
                 f"in the settings; keys would change places: set {found}, or use a new data folder"
             )

@@ -1,0 +1,131 @@
+"""Messages on their way to the brokers: a bounded queue before kafka-python's producer, whose own has no bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from itertools import count
+from threading import Condition
+from typing import Any
+
+from kafka import KafkaProducer
+
+from stream.log import LogClosed, LogUnavailable, Message, Position, QueueFull
+
+
+class Delivery:
+    """Counts what was given to the producer and is neither durable nor failed yet."""
+
+    def __init__(self, producer: KafkaProducer, *, max_messages: int, full_wait_s: float) -> None:
+        self._producer = producer
+        self._max_messages = max_messages
+        self._full_wait_s = full_wait_s
+        self._changed = Condition()
+        self._n_waiting = 0
+        self._n_given = 0  # publishes, ever
+        self._n_done = 0
+        self._is_closed = False
+
+    def send(self, name: str, messages: Sequence[Message], partitions: Sequence[int]) -> Future[list[Position]]:
+        """Give messages to the producer, in order.
+
+        Args:
+            name: of the topic, on the brokers.
+            messages: at least one.
+            partitions: of each message.
+
+        Raises:
+            QueueFull: no room within the wait.
+            LogClosed: closed.
+        """
+        self._take_room(len(messages))
+        publish = _Publish(self, len(messages))
+        try:
+            for (key, value), partition in zip(messages, partitions, strict=True):
+                publish.sent.append(self._producer.send(name, value, key, partition=partition))
+        except Exception as exc:  # the producer's own, of many kinds: what was sent before it may be written
+            publish.fail(exc)
+            return publish.future
+        for sent in publish.sent:
+            sent.add_both(publish.land)
+        return publish.future
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all that was sent so far is durable or failed.
+
+        Raises:
+            LogUnavailable: not within timeout_s.
+        """
+        with self._changed:
+            target = self._n_given
+            if not self._changed.wait_for(lambda: self._n_done >= target, timeout_s):
+                raise LogUnavailable(
+                    f"{target - self._n_done} writes are not durable after timeout_s={timeout_s}; "
+                    "the brokers are slow or gone, wait longer"
+                )
+
+    def close(self) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def done(self, n_messages: int) -> None:
+        """So many messages are durable or failed."""
+        with self._changed:
+            self._n_waiting -= n_messages
+            self._n_done += 1
+            self._changed.notify_all()
+
+    def _take_room(self, n_messages: int) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_closed or self._has_room(n_messages), self._full_wait_s):
+                raise QueueFull(
+                    f"{self._n_waiting} messages wait for the brokers, the limit is {self._max_messages}; "
+                    "slow down and publish again"
+                )
+            if self._is_closed:
+                raise LogClosed("the log was closed; open it again to publish")
+            self._n_waiting += n_messages
+            self._n_given += 1
+
+    def _has_room(self, n_messages: int) -> bool:
+        return not self._n_waiting or self._n_waiting + n_messages <= self._max_messages
+
+
+class _Publish:
+    """One publish: done when the last of its messages is."""
+
+    def __init__(self, delivery: Delivery, n_messages: int) -> None:
+        self.future: Future[list[Position]] = Future()
+        self.future.set_running_or_notify_cancel()  # what is on its way cannot be called back
+        self.sent: list[Any] = []
+        self._delivery = delivery
+        self._n_messages = n_messages
+        self._landed = count(1)  # its next() is atomic: messages land on the producer's thread and on ours
+
+    def land(self, _: object) -> None:
+        """One more message is durable or failed."""
+        if next(self._landed) == self._n_messages:
+            self._finish()
+
+    def fail(self, exc: Exception) -> None:
+        """The rest was not sent."""
+        self._delivery.done(self._n_messages)
+        self.future.set_exception(_unavailable(exc))
+
+    def _finish(self) -> None:
+        self._delivery.done(self._n_messages)
+        error = next((sent.exception for sent in self.sent if sent.exception is not None), None)
+        if error is None:
+            self.future.set_result([Position(sent.value.partition, sent.value.offset) for sent in self.sent])
+        else:
+            self.future.set_exception(_unavailable(error))
+
+
+def _unavailable(exc: BaseException) -> LogUnavailable:
+    unavailable = LogUnavailable(
+        f"not acknowledged by the brokers: {type(exc).__name__}: {exc}; some of it may be written, publish it again"
+    )
+    unavailable.__cause__ = exc
+    return unavailable

@@ -1,0 +1,179 @@
+"""The log on Apache Kafka: topics, partitions, offsets and groups are the brokers' own.
+
+    publish -> bounded queue -> idempotent producer -> brokers -> readers, each with a connection of its own
+
+`stream.log` says what it promises. Any number of processes may have it open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from importlib.util import find_spec
+from itertools import count
+from threading import Lock
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
+
+from stream.kafka.connect import answering, connected
+from stream.kafka.delivery import Delivery
+from stream.kafka.reader import ASSIGNORS, KafkaReader, Subscription
+from stream.kafka.settings import KafkaSettings
+from stream.kafka.topics import OVERHEAD_BYTES, Found, ensure_topics
+from stream.log import LogClosed, Message, MessageTooLarge, OnPartitions, Position, UnknownTopic
+from stream.partition import partition_of
+from stream.topics import EVENTS, MAX_MESSAGE_BYTES, Topic
+
+CLOSE_TIMEOUT_S = 30.0
+
+
+def missing_checksum() -> str | None:
+    """What to warn of at the start when CRC32C is computed in Python; None when its C extension is there."""
+    if find_spec("crc32c") is not None:
+        return None
+    return (
+        "the package crc32c is not installed: reading from Kafka is five times slower, writing half as fast; "
+        "install kafka-python[crc32c]"
+    )
+
+
+class KafkaLog:
+    """See `stream.log.Log`."""
+
+    def __init__(
+        self, settings: KafkaSettings, topics: Mapping[str, Topic], *, max_queue: int = 10_000, full_wait_s: float = 1.0
+    ) -> None:
+        """Connect, and create the topics that are missing.
+
+        Args:
+            settings: where, and as whom.
+            topics: by name; those that exist must have the same partitions and settings.
+            max_queue: messages that may wait for the brokers; one publish alone may be larger.
+            full_wait_s: how long publish() waits for room before QueueFull.
+
+        Raises:
+            LogUnavailable: no broker answers, or a topic cannot be created.
+            TopicDiffers: a topic exists with other partitions or settings.
+        """
+        self._settings = settings
+        self._topics = dict(topics)
+        self._unkeyed = {name: count() for name in topics}
+        largest = max((topic.max_message_bytes for topic in topics.values()), default=MAX_MESSAGE_BYTES)
+        self._admin = connected(KafkaAdminClient, settings.client())
+        try:
+            with answering("looking at the topics"):
+                found = ensure_topics(self._admin, topics, prefix=settings.prefix)
+                self.log_id = _log_id(self._admin.describe_cluster()["cluster_id"], found)
+            producer = settings.producer(max_request_bytes=max(largest, MAX_MESSAGE_BYTES) + OVERHEAD_BYTES)
+            self._producer = connected(KafkaProducer, producer)
+        except BaseException:
+            self._admin.close()
+            raise
+        self._delivery = Delivery(self._producer, max_messages=max_queue, full_wait_s=full_wait_s)
+        self._readers: list[KafkaReader] = []
+        self._opening = Lock()  # guards _readers and _is_closed
+        self._is_closed = False
+
+    def publish(self, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
+        """See `stream.log.Log.publish`."""
+        settings = self._topic(topic)
+        limit = settings.max_message_bytes
+        partitions = []
+        for key, value in messages:
+            size = (len(key) if key else 0) + (len(value) if value else 0)
+            if size > limit:
+                raise MessageTooLarge(f"message of {size} bytes for topic {topic!r}; the limit is {limit}: send less")
+            if key is None:
+                if value is None:
+                    raise ValueError(f"message for topic {topic!r} with neither key nor value; Kafka takes no such one")
+                partitions.append(next(self._unkeyed[topic]) % settings.partitions)
+            else:
+                partitions.append(partition_of(key, settings.partitions))
+        if messages:
+            return self._delivery.send(self._settings.prefix + topic, messages, partitions)
+        nothing: Future[list[Position]] = Future()
+        nothing.set_result([])
+        return nothing
+
+    def flush(self, timeout_s: float) -> None:
+        """See `stream.log.Log.flush`."""
+        self._delivery.flush(timeout_s)
+
+    def reader(
+        self,
+        topic: str,
+        *,
+        group: str | None = None,
+        partitions: Sequence[int] | None = None,
+        on_gained: OnPartitions | None = None,
+        on_lost: OnPartitions | None = None,
+    ) -> KafkaReader:
+        """See `stream.log.Log.reader`.
+
+        Raises:
+            LogUnavailable: no broker answers.
+        """
+        settings = self._topic(topic)
+        if (group is None) == (partitions is None):
+            raise ValueError(f"reader of {topic!r}: group={group!r}, partitions={partitions!r}; give one")
+        unknown = [p for p in partitions or () if not 0 <= p < settings.partitions]
+        if unknown:
+            raise UnknownTopic(f"topic {topic!r} has partitions 0 to {settings.partitions - 1}, not {unknown}")
+        subscription = Subscription(group, tuple(partitions or ()), on_gained, on_lost)
+        with self._opening:
+            if self._is_closed:
+                raise LogClosed("the log was closed; open it again to read")
+            config = {**self._settings.consumer(group), "partition_assignment_strategy": ASSIGNORS}
+            consumer = connected(KafkaConsumer, config)
+            reader = KafkaReader(topic, consumer, settings=self._settings, subscription=subscription)
+            self._readers = [known for known in self._readers if not known.is_closed]
+            self._readers.append(reader)
+        return reader
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """See `stream.log.Log.ends`.
+
+        Raises:
+            LogUnavailable: the brokers do not say.
+        """
+        n_partitions = self._topic(topic).partitions
+        name = self._settings.prefix + topic
+        wanted = {TopicPartition(name, p): OffsetSpec.LATEST for p in range(n_partitions)}
+        timeout_ms = int(self._settings.request_timeout_s * 1_000)
+        with answering(f"looking for the ends of {topic!r}"):
+            found = self._admin.list_partition_offsets(wanted, timeout_ms=timeout_ms)
+        return {partition.partition: at.offset for partition, at in sorted(found.items())}
+
+    def close(self) -> None:
+        """See `stream.log.Log.close`.
+
+        Raises:
+            LogUnavailable: what was accepted could not be written in time, and is given up.
+        """
+        with self._opening:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._delivery.close()
+        try:
+            self._delivery.flush(CLOSE_TIMEOUT_S)
+        finally:
+            for reader in self._readers:
+                reader.stop()
+            self._producer.close(timeout=0)
+            self._admin.close()
+
+    def _topic(self, name: str) -> Topic:
+        try:
+            return self._topics[name]
+        except KeyError:
+            raise UnknownTopic(f"topic {name!r} is not one of {', '.join(self._topics)}") from None
+
+
+def _log_id(cluster_id: str, found: Mapping[str, Found]) -> str:
+    """Of the cluster and of the topic that positions are named in: one that was deleted and made again is another."""
+    named = EVENTS if EVENTS in found else min(found, default="")
+    topic_id = found[named].topic_id if named else ""
+    return hashlib.blake2b(f"{cluster_id}/{topic_id}".encode(), digest_size=16).hexdigest()
