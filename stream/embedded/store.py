@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
-from stream.log import LogError, LogUnavailable, TopicDiffers, Record
+from stream.log import LogError, LogUnavailable, Record, TopicDiffers
 from stream.topics import Topic
 
 SCHEMA_VERSION = 1
