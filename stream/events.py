@@ -9,6 +9,7 @@ ignored and new fields have defaults, so that old and new processes can read one
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -25,9 +26,12 @@ MAX_FEED_ITEMS = 1_000
 MAX_TS_MS = 4_102_444_800_000  # 2100-01-01: what lies behind it is a wrong unit, not an event
 MAX_EVENT_BYTES = 65_536
 MAX_ITEM_BYTES = 1_000_000
+MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
+MAX_TRENDING_ITEMS = 1_000
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 TsMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TS_MS)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KIND_LENGTH)]
 AttributeText = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_LENGTH)]
 Attributes = Annotated[dict[AttributeText, AttributeText], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
@@ -85,6 +89,45 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     propensities: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_FEED_ITEMS)] | None = None
 
 
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):
+    """What followed one shown item within the window; final. `outcome_id` is the same however often it is sent."""
+
+    outcome_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_OUTCOME_ID_LENGTH)]  # "feed_id:item_id"
+    feed_id: Id
+    item_id: Id
+    user_id: Id
+    rank: Count  # in the feed; 0 is top
+    shown_ms: TsMs
+    ts_ms: TsMs  # of the first event, by (ts_ms, event_id)
+    event_id: Id  # of the first event
+    kinds: dict[str, Count]  # events within the window, by kind
+    experiment: str | None = None
+    arm: str | None = None
+    model_version: str | None = None
+    propensity: float | None = None
+
+
+class ArmCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What one arm of an experiment showed in one hour, and what followed; both are "none" outside experiments."""
+
+    experiment: str
+    arm: str
+    hour: Count  # of showing: hours since 1970
+    n_feeds: Count = 0
+    n_items: Count = 0
+    n_outcomes: Count = 0
+    kinds: dict[str, Count] = {}  # events within the windows, by kind
+
+
+class PartitionCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="partition_counts"):
+    """What one partition of `events` counts now; replaces what was said of it before."""
+
+    partition: Count
+    hour: Count  # newest of its events, in hours since 1970
+    trending: Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)]  # most first
+    arms: tuple[ArmCount, ...] = ()
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="dead_letter"):
     """A rejected record: its raw bytes, where it came from and why it was rejected."""
 
@@ -98,14 +141,21 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 ItemEvent = ItemUpsert | ItemRemoval
-Event = Interaction | ItemUpsert | ItemRemoval | Exposure | DeadLetter
+Event = Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | DeadLetter
 _T = TypeVar("_T")
 
 _encoder = msgspec.json.Encoder()
 _interactions = msgspec.json.Decoder(Interaction)
 _items: msgspec.json.Decoder[ItemEvent] = msgspec.json.Decoder(ItemEvent)
 _exposures = msgspec.json.Decoder(Exposure)
+_outcomes = msgspec.json.Decoder(Outcome)
+_partition_counts = msgspec.json.Decoder(PartitionCounts)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
+
+
+def event_hash(event_id: str) -> int:
+    """The 64-bit hash an event is known by, the same in every process; never 0."""
+    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
 
 
 def encode(event: Event) -> bytes:
@@ -145,6 +195,24 @@ def decode_exposure(raw: bytes | None) -> Exposure:
         BadEvent: not valid; goes to the dead-letter topic, never retried.
     """
     return _decode(_exposures, raw, MAX_ITEM_BYTES)
+
+
+def decode_outcome(raw: bytes | None) -> Outcome:
+    """Bytes from the `outcomes` topic to what followed a shown item.
+
+    Raises:
+        BadEvent: not valid; goes to the dead-letter topic, never retried.
+    """
+    return _decode(_outcomes, raw, MAX_EVENT_BYTES)
+
+
+def decode_partition_counts(raw: bytes | None) -> PartitionCounts:
+    """Bytes from the `counts` topic to what a partition counts.
+
+    Raises:
+        BadEvent: not valid; the next record of the partition replaces it.
+    """
+    return _decode(_partition_counts, raw, MAX_ITEM_BYTES)
 
 
 def decode_dead_letter(raw: bytes | None) -> DeadLetter:

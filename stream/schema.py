@@ -10,10 +10,26 @@ from typing import Any
 
 import msgspec
 
-from stream.events import DeadLetter, Exposure, Interaction, ItemRemoval, ItemUpsert
+from stream.events import (
+    DeadLetter,
+    Exposure,
+    Interaction,
+    ItemRemoval,
+    ItemUpsert,
+    Outcome,
+    PartitionCounts,
+)
 
 FOLDER = Path(__file__).parent / "schemas"
-TYPES: tuple[type[msgspec.Struct], ...] = (Interaction, ItemUpsert, ItemRemoval, Exposure, DeadLetter)
+TYPES: tuple[type[msgspec.Struct], ...] = (
+    Interaction,
+    ItemUpsert,
+    ItemRemoval,
+    Exposure,
+    Outcome,
+    PartitionCounts,
+    DeadLetter,
+)
 
 
 def schemas() -> dict[str, bytes]:

@@ -9,6 +9,9 @@ from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES
 EVENTS = "events"  # key user_id: interactions
 ITEMS = "items"  # key item_id: upserts and removals
 EXPOSURES = "exposures"  # key user_id: what was shown
+OUTCOMES = "outcomes"  # key user_id: what followed a shown item
+COUNTS = "counts"  # key partition of `events`: what it counts now
+CONTROL = "control"  # key name: what roles of all processes must agree on
 DEAD_LETTER = "dead-letter"  # key source topic: rejected bytes
 
 DAY_MS = 24 * 60 * 60 * 1_000
@@ -48,16 +51,19 @@ class Topic:
 def topics(partitions: int = 4, *, retention_ms: int = RETENTION_MS) -> dict[str, Topic]:
     """The topics in use, by name.
 
-    `events` and `exposures` share partition count and key, so that a join stays inside a partition.
+    `events`, `exposures` and `outcomes` share partition count and key, so that a join stays inside a partition.
 
     Args:
-        partitions: of every topic but `dead-letter`.
-        retention_ms: of `events` and `exposures`, counted from appending.
+        partitions: of every topic but `counts`, `control` and `dead-letter`, which have one.
+        retention_ms: of `events`, `exposures` and `outcomes`, counted from appending.
     """
     all_topics = [
         Topic(EVENTS, partitions, retention_ms=retention_ms, max_message_bytes=MAX_EVENT_BYTES),
         Topic(ITEMS, partitions, compacted=True, max_message_bytes=MAX_ITEM_BYTES),
         Topic(EXPOSURES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_ITEM_BYTES),
+        Topic(OUTCOMES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_EVENT_BYTES),
+        Topic(COUNTS, partitions=1, compacted=True, max_message_bytes=MAX_ITEM_BYTES),
+        Topic(CONTROL, partitions=1, compacted=True),
         Topic(
             DEAD_LETTER,
             partitions=1,

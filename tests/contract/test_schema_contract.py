@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from stream.events import (
+    ArmCount,
     BadEvent,
     DeadLetter,
     Event,
@@ -14,6 +15,8 @@ from stream.events import (
     Interaction,
     ItemRemoval,
     ItemUpsert,
+    Outcome,
+    PartitionCounts,
     decode_interaction,
     decode_item,
     encode,
@@ -53,6 +56,48 @@ SAMPLES: dict[str, list[Event]] = {
             experiment="x",
             arm="b",
             propensities=(),
+        ),
+    ],
+    "outcome": [
+        Outcome(
+            outcome_id="f-1:film-7",
+            feed_id="f-1",
+            item_id="film-7",
+            user_id="anna",
+            rank=0,
+            shown_ms=3,
+            ts_ms=4,
+            event_id="e-1",
+            kinds={"click": 1, "like": 2},
+        ),
+        Outcome(
+            outcome_id="f-2:film-8",
+            feed_id="f-2",
+            item_id="film-8",
+            user_id="anna",
+            rank=9,
+            shown_ms=3,
+            ts_ms=4,
+            event_id="e-2",
+            kinds={},
+            experiment="x",
+            arm="b",
+            model_version="v1",
+            propensity=0.25,
+        ),
+    ],
+    "partition_counts": [
+        PartitionCounts(partition=0, hour=0, trending=()),
+        PartitionCounts(
+            partition=3,
+            hour=472_222,
+            trending=(("film-7", 12), ("☕", 1)),
+            arms=(
+                ArmCount(experiment="none", arm="none", hour=472_222),
+                ArmCount(
+                    experiment="x", arm="b", hour=472_221, n_feeds=1, n_items=10, n_outcomes=2, kinds={"click": 3}
+                ),
+            ),
         ),
     ],
     "dead_letter": [

@@ -10,6 +10,9 @@ def test_topics_in_use_and_their_policies() -> None:
         "events": (8, False, 1_000),
         "items": (8, True, None),
         "exposures": (8, False, 1_000),
+        "outcomes": (8, False, 1_000),
+        "counts": (1, True, None),
+        "control": (1, True, None),
         "dead-letter": (1, False, 7_776_000_000),
     }
 
