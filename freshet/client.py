@@ -1,6 +1,7 @@
 """A small client of the HTTP API, for the demo and `freshet replay`; retries what is safe to retry, with an end."""
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from stream.replay.rows import ItemRow
 TIMEOUT_S = 30.0
 MAX_TRIES = 5
 FIRST_RETRY_S = 0.2
+KEY_VARIABLE = "FRESHET_API_KEY"  # the key of this client; FRESHET_API_KEYS are those a service knows
 
 Answer = dict[str, Any]
 
@@ -28,10 +30,13 @@ class Client:
 
     Args:
         url: Address of the root page.
+        key: Of the API, for services that want one; default is what FRESHET_API_KEY holds.
     """
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    def __init__(self, url: str, key: str | None = None) -> None:
+        sent = key or os.environ.get(KEY_VARIABLE)
+        headers = {"X-API-Key": sent} if sent else {}
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers)
 
     def __enter__(self) -> "Client":
         return self
@@ -95,6 +100,8 @@ class Client:
                 if response.is_success:
                     return self._answer(response)
                 problem = response.text[:300]
+                if response.status_code == httpx.codes.UNAUTHORIZED:
+                    problem += f"; set {KEY_VARIABLE} to a key of the service"
                 if response.status_code == httpx.codes.NOT_FOUND:
                     raise NotFound(problem)
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:

@@ -1,9 +1,11 @@
 // The few calls the page makes. Every refusal of the API is a problem whose `detail` says what to do.
 
+import { send } from "./key.js";
+
 async function ask(path, options) {
-  const answer = await fetch(path, options);
+  const answer = await send(path, options);
   const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail || `the server answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body.detail || `the server answered ${answer.status}`), { status: answer.status });
   return body;
 }
 

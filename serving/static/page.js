@@ -87,8 +87,8 @@ async function updateStatus() {
     showStatus(at, status, rates);
     connection("live", "live");
     if (!user && nStatuses++ % USERS_EVERY === 0) await updateUsers();
-  } catch {
-    connection("lost", "no answer");
+  } catch (error) {
+    connection("lost", error.status === 401 ? "no key" : "no answer");
   }
 }
 

@@ -1,5 +1,7 @@
 // From answers to elements. Text is only ever set as text, so an item's title can hold anything.
 
+import { showPicture } from "./pictures.js";
+
 const DEGRADED = {
   no_model: "no model yet: popular items",
   unknown_user: "nothing known of this user yet: popular items",
@@ -39,8 +41,8 @@ function cover(item) {
     image.decoding = "async";
     image.addEventListener("error", () => image.remove());
     image.addEventListener("load", () => box.style.setProperty("--shape", shape(image)));
-    image.src = item.image_url;
     box.append(image);
+    showPicture(image, item.image_url);
   }
   return box;
 }

@@ -1,8 +1,9 @@
 """The app behind a real uvicorn on a free loopback port."""
 
+import dataclasses
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import uvicorn
@@ -12,12 +13,13 @@ from tests.serving.world import DEADLINE_S, World, wait_until
 
 
 @contextmanager
-def serve(world: World) -> Iterator[str]:
-    """Serve the world's app; yields its address."""
+def serve(world: World, keys: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve the world's app, behind keys if there are any; yields its address."""
     # asyncio turns Nagle's delay off only where the protocol is named; without it each answer waits 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(world.parts()), log_level="error", ws="none")
+    parts = dataclasses.replace(world.parts(), keys=keys or {})
+    config = uvicorn.Config(create_app(parts), log_level="error", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

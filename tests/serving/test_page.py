@@ -28,7 +28,7 @@ def test_the_page_may_load_nothing_from_elsewhere_and_run_no_inline_script(clien
     assert not re.search(r"<script(?![^>]*src=)|\son[a-z]+=|\sstyle=", page.text)
 
 
-@pytest.mark.parametrize("name", ["index.html", "page.css", "page.js", "view.js", "api.js"])
+@pytest.mark.parametrize("name", ["index.html", "page.css", "page.js", "view.js", "api.js", "key.js", "pictures.js"])
 def test_no_file_of_the_page_names_another_host(name: str) -> None:
     assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", (STATIC / name).read_text())
 
