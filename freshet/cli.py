@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from freshet.settings import BadSettings, InForce, Settings, load_settings
+from freshet.settings import SECRETS, BadSettings, InForce, Settings, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_places(demo)
     demo.set_defaults(run=_demo)
 
-    serve = _command(commands, "serve", "run the service on your own stream")
+    serve = _command(commands, "serve", "run the service on your own stream, or some of its roles")
+    serve.add_argument("--roles", metavar="ROLE,...", help="feeds, learning, watching (default: all)")
     _add_places(serve)
     serve.set_defaults(run=_serve)
 
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     letters = _command(commands, "dead-letters", "show rejected records, or send them again (service stopped)")
     letters.add_argument("action", choices=("list", "replay"))
     letters.add_argument("--data-dir", type=Path, help="folder the service keeps everything in")
+    _add_log(letters)
     letters.set_defaults(run=_dead_letters)
     return parser
 
@@ -112,10 +114,17 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  #
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder everything is kept in")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    _add_log(parser)
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log", metavar="URL", help="`embedded` (default), or kafka://host:port[,host:port][/prefix]")
 
 
 def _places(options: argparse.Namespace) -> InForce:
-    return load_settings({"data_dir": options.data_dir, "port": getattr(options, "port", None)})
+    roles = getattr(options, "roles", None)
+    given = {"data_dir": options.data_dir, "port": getattr(options, "port", None), "log": getattr(options, "log", None)}
+    return load_settings(given | {"roles": roles.split(",") if roles else None})
 
 
 def _kept(options: argparse.Namespace) -> Settings:
@@ -129,9 +138,8 @@ def _kept(options: argparse.Namespace) -> Settings:
 def _demo(options: argparse.Namespace) -> int:
     from freshet.demo.run import DemoOptions, run_demo
 
-    settings = load_settings({"data_dir": options.data_dir, "port": options.port})
     return run_demo(
-        settings,
+        _places(options),
         DemoOptions(
             data=Path(options.data) if options.data else None,
             is_check=options.check,
@@ -155,6 +163,7 @@ def _serve(options: argparse.Namespace) -> int:
         service.start()
         service.start_trainer()
         server.start()
+        service.announce(server.url)
         print(f"freshet serves {server.url}, everything is kept in {settings.data_dir}", flush=True)
         _until_asked_to_stop()
         server.stop()
@@ -173,6 +182,7 @@ def _until_asked_to_stop() -> None:
 def _config(options: argparse.Namespace) -> int:
     settings, sources = load_settings()
     values = settings.model_dump(mode="json")
+    values |= {name: "(set)" for name in SECRETS if values[name]}
     if options.json:
         rows = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
         print(json.dumps(rows, indent=2))

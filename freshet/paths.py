@@ -25,6 +25,11 @@ class Paths:
         return self.root / "snapshots"
 
     @property
+    def windows(self) -> Path:
+        """Open attribution windows by partition."""
+        return self.root / "windows"
+
+    @property
     def work(self) -> Path:
         """The trainer's own."""
         return self.root / "trainer"

@@ -10,10 +10,21 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from serving.keys import MIN_LENGTH, KeyRole
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
+from stream.windows.attribution import AttributionSettings
 
 PREFIX = "FRESHET_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -42,14 +53,38 @@ def _default_kinds() -> list[Kind]:
     ]
 
 
+RoleName = Literal["feeds", "learning", "watching"]
+ROLES: tuple[RoleName, ...] = ("feeds", "learning", "watching")
+EMBEDDED = "embedded"
+SECRETS = ("api_keys", "kafka_sasl_password")  # never printed
+
+
 class Settings(BaseSettings):
     """What is in force. A name here is the name in the file; descriptions are printed by `freshet config`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     data_dir: Path = Field(Path("freshet-data"), description="Folder that everything is kept in.")
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback only, as there are no keys yet.")
+    roles: list[RoleName] = Field(list(ROLES), min_length=1, description="What this process does.")
+    api_keys: dict[str, KeyRole] = Field(
+        default_factory=dict, description="Keys of the API (X-API-Key), each with its role; none: loopback only."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with keys.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(None, description="Where other replicas reach this one; default host and port.")
+
+    log: str = Field("embedded", description="`embedded`, or kafka://host:port[,host:port][/prefix].")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How brokers are talked to."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How this process says who it is."
+    )
+    kafka_sasl_username: str | None = Field(None, description="User at the brokers.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password at the brokers.")
+    kafka_ssl_cafile: Path | None = Field(None, description="Authorities that brokers' certificates are checked by.")
+    kafka_ssl_certfile: Path | None = Field(None, description="This process's certificate.")
+    kafka_ssl_keyfile: Path | None = Field(None, description="Its key.")
 
     partitions: int = Field(4, ge=1, le=1_024, description="Partitions of each topic; fixed once the log exists.")
     retention_days: float = Field(30.0, gt=0, description="Days that events and exposures stay on the log.")
@@ -65,6 +100,11 @@ class Settings(BaseSettings):
         description="Hub id or folder of a transformers text model, or `tfidf`.",
     )
     image_tower: str = Field("patch", description="`patch` (trained here), or a transformers vision model.")
+
+    attribution_window_s: float = Field(
+        1_800.0, gt=0, description="Seconds after a feed in which what follows counts as its outcome."
+    )
+    lateness_s: float = Field(120.0, ge=0, description="How late an event or exposure may come to be joined, seconds.")
 
     segment_rows: int = Field(20_000, ge=1, lt=500_000, description="Events that make a training segment.")
     segment_s: float = Field(10.0, gt=0, description="Longest wait of an event for its segment, seconds.")
@@ -89,16 +129,26 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_json: bool = Field(False, description="Log JSON lines.")
 
+    @field_validator("api_keys")
+    @classmethod
+    def _are_long(cls, keys: dict[str, KeyRole]) -> dict[str, KeyRole]:
+        if any(len(key) < MIN_LENGTH for key in keys):
+            raise ValueError(f"a key has fewer than {MIN_LENGTH} characters; make longer ones")
+        return keys
+
     @field_validator("host")
     @classmethod
-    def _is_loopback(cls, host: str) -> str:
-        try:
-            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            is_loopback = False
-        if not is_loopback:
-            raise ValueError("must be a loopback address: there are no keys yet, so nobody else may be let in")
+    def _is_safe(cls, host: str, info: ValidationInfo) -> str:
+        if not (info.data.get("api_keys") or _is_loopback(host)):
+            raise ValueError("must be a loopback address without api_keys, so that nobody else is let in; set some")
         return host
+
+    @field_validator("log")
+    @classmethod
+    def _is_log(cls, log: str) -> str:
+        if log != EMBEDDED and not log.startswith("kafka://"):
+            raise ValueError(f"must be `{EMBEDDED}` or kafka://host:port[,host:port][/prefix]")
+        return log
 
     @field_validator("data_dir")
     @classmethod
@@ -115,12 +165,32 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"retention_days={self.retention_days} must be at least twice snapshot_s={self.snapshot_s} seconds"
             )
+        if self.log == EMBEDDED and set(self.roles) != set(ROLES):
+            raise ValueError(f"roles={self.roles} with the embedded log: one process has it, and does all of {ROLES}")
         self.event_kinds()
         return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the log is a file of this process."""
+        return self.log == EMBEDDED
+
+    def attribution(self) -> AttributionSettings:
+        """The window in which an exposure is joined to what follows."""
+        return AttributionSettings(
+            window_ms=int(self.attribution_window_s * 1_000), lateness_ms=int(self.lateness_s * 1_000)
+        )
 
     def event_kinds(self) -> EventKinds:
         """The closed set of kinds."""
         return EventKinds([EventKind(**kind.model_dump()) for kind in self.kinds])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class InForce(NamedTuple):
@@ -181,5 +251,6 @@ def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - py
     source = sources.get(str(error["loc"][0]), "settings") if error["loc"] else "all together"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {place!r} in {source}; see `freshet config`"
-    value = f"={error['input']!r}" if error["loc"] else ""
+    is_shown = error["loc"] and error["loc"][0] not in SECRETS
+    value = f"={error['input']!r}" if is_shown else ""
     return f"{place}{value} ({source}): {error['msg'].removeprefix('Value error, ')}"

@@ -1,12 +1,28 @@
 """The app factory: the parts in, an ASGI app out. Who serves it (uvicorn) and where is decided above."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from serving import bulk, docs_page, errors, feeds, health, ingest, items, models, page, pictures, status, users
+from monitoring.metrics import Metrics
+from serving import (
+    bulk,
+    docs_page,
+    errors,
+    feeds,
+    health,
+    ingest,
+    items,
+    models,
+    page,
+    pictures,
+    replicas,
+    status,
+    users,
+)
+from serving.keys import Keys
 from serving.local_only import LocalOnly
 from serving.middleware import BodyLimit, EncodedPaths, RequestMetrics
 from serving.openapi import FreshetApp
@@ -22,6 +38,7 @@ ROUTERS = (
     items.router,
     models.router,
     status.router,
+    replicas.router,
     health.router,
     page.router,
 )
@@ -42,15 +59,29 @@ def create_app(parts: ServingParts) -> FastAPI:
         redoc_url=None,
     )
     app.kinds = parts.kinds.names
+    app.has_keys = bool(parts.keys)
+    app.state.health = health.Health(parts.metrics, parts.not_ready)
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     docs_page.install(app)
     app.mount("/static", page.static_files(), name="static")
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes)
+    if parts.keys:
+        app.add_middleware(Keys, keys=parts.keys)
     app.add_middleware(RequestMetrics, metrics=parts.metrics)
     app.add_middleware(EncodedPaths)
-    app.add_middleware(LocalOnly)  # added last, so first to see a request
+    if not parts.keys:
+        app.add_middleware(LocalOnly)  # added last, so first to see a request
+    return app
+
+
+def create_monitor(metrics: Metrics, not_ready: Callable[[], Mapping[str, str]]) -> FastAPI:
+    """Health and metrics alone, for a process that makes no feeds."""
+    app = FastAPI(title="Freshet", version=_version(), docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.health = health.Health(metrics, not_ready)
+    errors.install(app)
+    app.include_router(health.router)
     return app
 
 

@@ -28,6 +28,7 @@ RETRY_AFTER_S = 1
 MAX_ERRORS_SHOWN = 20
 TITLES = {
     400: "The request cannot be read",
+    401: "Who is asking is not known",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",

@@ -13,7 +13,7 @@ import structlog
 from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
 from models.ranker import FeedRequest, ScoredItem
-from serving.parts import Ranker, Slot
+from serving.parts import Ranker, Slot, Trending
 from serving.popular import Newcomers, Popular
 from stream.log import Position
 
@@ -22,7 +22,8 @@ UNKNOWN_USER: Final = "unknown_user"
 NO_CANDIDATES: Final = "no_candidates"  # the model knows none of the user's items, or nothing is left to show
 DEADLINE: Final = "deadline"
 MODEL_FAILED: Final = "model_failed"
-Degraded = Literal["no_model", "unknown_user", "no_candidates", "deadline", "model_failed"]
+ELSEWHERE: Final = "elsewhere"  # another replica holds the user, and it is not known or did not answer
+Degraded = Literal["no_model", "unknown_user", "no_candidates", "deadline", "model_failed", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ class _State(NamedTuple):
 class FeedMaker:
     """Makes feeds from the sequences, the catalogue and the ranker of the slot."""
 
-    def __init__(self, slot: Slot, sequences: UserSequences, catalog: Catalog) -> None:
+    def __init__(self, slot: Slot, sequences: UserSequences, catalog: Catalog, counts: Trending | None = None) -> None:
         self._slot = slot
         self._sequences = sequences
         self._catalog = catalog
-        self._stand_in = Popular(sequences, catalog)
+        self._stand_in = Popular(sequences, catalog, counts)
         self._newcomers = Newcomers(catalog)
 
     def make(self, tasks: Sequence[FeedTask]) -> list[Feed]:
@@ -130,11 +131,14 @@ class FeedMaker:
 
     def _feed(self, state: _State, version: str, ranked: Sequence[ScoredItem] | None) -> Feed:
         if ranked is None:
-            return self._popular(state, UNKNOWN_USER)
+            return self._popular(state, UNKNOWN_USER if self._is_here(state) else ELSEWHERE)
         if not ranked:
             return self._popular(state, NO_CANDIDATES)
         items = tuple(Scored(item.item_id, item.score, item.is_newcomer) for item in ranked)
         return _made(items, version, None, state)
+
+    def _is_here(self, state: _State) -> bool:
+        return state.position is None or state.position.partition in self._sequences.held()
 
     def _popular(self, state: _State, reason: Degraded) -> Feed:
         items = self._stand_in.top(state.task.k, state.exclude)

@@ -4,7 +4,8 @@ import asyncio
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
 
 from serving.cards import card
 from serving.errors import Problem
@@ -32,17 +33,24 @@ TimeoutMs = Annotated[
 @router.get("/v1/feeds/{user_id}", response_model=FeedOut, responses=REFUSALS)
 async def user_feed(
     user_id: PathId,
+    request: Request,
     serving: Running,
     k: K = 20,
     after: After = None,
     exclude_seen: bool = True,
     timeout_ms: TimeoutMs = None,
-) -> FeedOut:
+) -> FeedOut | Response:
     """What to show a user now. Always answers; `degraded` and `stale` say when it is less than it could be."""
     timeout_s = (timeout_ms or serving.parts.settings.feed_timeout_ms) / 1_000
+    partition = serving.parts.sequences.partition_of(user_id)
+    is_here = partition in serving.parts.sequences.held()
+    if not is_here:
+        answer = await serving.forwarder.forward(request, partition, timeout_s=2 * timeout_s)
+        if answer is not None:
+            return answer
     is_stale = after is not None and not await _reached(after, serving, timeout_s)
     task = FeedTask(user_id, k, exclude_seen)
-    return await _answer(task, serving, timeout_s, stale=is_stale)
+    return await _answer(task, serving, timeout_s, stale=is_stale or not is_here)
 
 
 @router.post("/v1/feeds", response_model=FeedOut, responses=REFUSALS)

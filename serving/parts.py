@@ -13,6 +13,7 @@ from models.ranker import FeedRequest, ScoredItem
 from models.registry.registry import Registry
 from monitoring.metrics import Metrics
 from serving.settings import ServingSettings
+from stream.events import Replica
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Log
@@ -47,12 +48,35 @@ class Slot(Protocol):
         ...
 
 
+class Trending(Protocol):
+    """What is popular among all users, wherever they are served (consumers.windows.counts_role.CountsRole)."""
+
+    def trending(self, k: int) -> Sequence[str]:
+        """The k items with most events in the last day of the stream; empty when nobody counts."""
+        ...
+
+
+class Directory(Protocol):
+    """Who serves which users (consumers.replicas.ReplicaDirectory)."""
+
+    def url_of(self, partition: int) -> str | None:
+        """Where another replica serves this partition of `events`; None when nobody does."""
+        ...
+
+    def listed(self) -> Sequence[Replica]:
+        """Replicas heard of lately."""
+        ...
+
+
 @dataclass(frozen=True)
 class ServingParts:
     """Everything `create_app` needs.
 
     Attributes:
         not_ready: what is not ready, as name -> reason; empty when all is well. Called by `/readyz`.
+        counts: what is popular among all users; None where this process has all of them.
+        replicas: who serves the users that this process does not; None where there are no others.
+        keys: API key -> role (serving.keys); none: only this machine is let in.
     """
 
     log: Log
@@ -64,4 +88,7 @@ class ServingParts:
     metrics: Metrics
     not_ready: Callable[[], Mapping[str, str]]
     kinds: EventKinds = DEFAULT_KINDS
+    counts: Trending | None = None
+    replicas: Directory | None = None
     settings: ServingSettings = field(default_factory=ServingSettings)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
+from serving.parts import Trending
 
 N_CANDIDATES = 1_000
 N_NEWCOMERS = 20
@@ -15,10 +16,16 @@ class Popular:
     """Popular items. Any thread may ask; two that ask at once may both count, which does no harm."""
 
     def __init__(
-        self, sequences: UserSequences, catalog: Catalog, *, clock: Callable[[], float] = time.monotonic
+        self,
+        sequences: UserSequences,
+        catalog: Catalog,
+        counts: Trending | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sequences = sequences
         self._catalog = catalog
+        self._counts = counts
         self._clock = clock
         self._counted: tuple[float, list[str]] | None = None
 
@@ -36,7 +43,9 @@ class Popular:
     def _candidates(self) -> list[str]:
         now_s = self._clock()
         if self._counted is None or now_s - self._counted[0] >= MAX_AGE_S or not self._counted[1]:
-            trending, newest = self._sequences.trending(N_CANDIDATES), self._catalog.newest(N_CANDIDATES)
+            everywhere = self._counts.trending(N_CANDIDATES) if self._counts is not None else ()
+            trending = everywhere or self._sequences.trending(N_CANDIDATES)  # of the users here, if nobody counts all
+            newest = self._catalog.newest(N_CANDIDATES)
             self._counted = (now_s, list(dict.fromkeys([*trending, *newest])))
         return self._counted[1]
 

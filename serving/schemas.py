@@ -280,6 +280,23 @@ class StatusOut(Out):
     prequential: PrequentialOut
 
 
+class ReplicaOut(Out):
+    """One replica, as it last said."""
+
+    name: str
+    url: str
+    partitions: list[int]
+    ts_ms: int
+
+
+class ReplicasOut(Out):
+    """Who serves which users."""
+
+    n_partitions: int
+    held: list[int] = Field(description="partitions of the replica that answers")
+    replicas: list[ReplicaOut]
+
+
 class HealthOut(Out):
     """`ok`, or what is not ready and why."""
 

@@ -11,6 +11,7 @@ from serving.batcher import Batcher
 from serving.errors import Problem
 from serving.exposures import Exposures
 from serving.feed_maker import Feed, FeedMaker, FeedTask
+from serving.forwarding import Forwarder
 from serving.parts import ServingParts
 from serving.pool import Pool
 from serving.rates import EventRate
@@ -30,7 +31,8 @@ class Serving:
     def __init__(self, parts: ServingParts) -> None:
         settings = parts.settings
         self.parts = parts
-        self.maker = FeedMaker(parts.slot, parts.sequences, parts.catalog)
+        self.maker = FeedMaker(parts.slot, parts.sequences, parts.catalog, parts.counts)
+        self.forwarder = Forwarder(parts.replicas)
         self.pool = Pool("serving", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)
         self._publishing = Pool("publish", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)
         self.exposures = Exposures(parts.log, parts.metrics, max_waiting=settings.max_waiting_exposures)
@@ -51,6 +53,7 @@ class Serving:
     async def close(self) -> None:
         """Answer what is at work, publish the exposures that wait, end the threads."""
         await self.batcher.close()
+        await self.forwarder.close()
         await asyncio.to_thread(self.exposures.close)
         await asyncio.to_thread(self.pool.close)
         await asyncio.to_thread(self._publishing.close)

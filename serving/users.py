@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
 
 from consumers.sequences.store import HistoryEntry
 from serving.cards import card
@@ -13,6 +14,7 @@ from serving.state import Running, Serving
 router = APIRouter(tags=["users"])
 MAX_USERS = 500
 MAX_HISTORY = 500
+FORWARD_TIMEOUT_S = 2.0
 
 
 @router.get("/v1/users", response_model=UsersOut, responses=problems(400, 413, 422, 503))
@@ -24,9 +26,14 @@ async def users(serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_USERS
 
 @router.get("/v1/users/{user_id}/history", response_model=HistoryOut, responses=problems(400, 413, 422, 503))
 async def history(
-    user_id: PathId, serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 50
-) -> HistoryOut:
+    user_id: PathId, request: Request, serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 50
+) -> HistoryOut | Response:
     """A user's sequence, newest first; empty for a user without one."""
+    partition = serving.parts.sequences.partition_of(user_id)
+    if partition not in serving.parts.sequences.held():
+        answer = await serving.forwarder.forward(request, partition, timeout_s=FORWARD_TIMEOUT_S)
+        if answer is not None:
+            return answer
     entries = await serving.pool.run(serving.parts.sequences.history, user_id)
     newest_first = list(entries)[::-1][:limit]
     return HistoryOut(user_id=user_id, items=[_item(entry, serving) for entry in newest_first])

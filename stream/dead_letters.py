@@ -9,8 +9,9 @@ dead_letters.flush(timeout_s)      # before the commit: a rejected record is nev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from typing import NamedTuple
 
 from stream.events import BadEvent, DeadLetter, decode_dead_letter, encode
@@ -18,6 +19,7 @@ from stream.log import Log, LogUnavailable, Message, Position, Record
 from stream.topics import DEAD_LETTER
 
 MAX_REASON_LENGTH = 2_000
+_POLL_S = 0.5
 _REPLAY_BATCH = 500
 
 Select = Callable[[DeadLetter], bool]
@@ -81,22 +83,37 @@ def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, time
         LogUnavailable: a batch is not durable; replay again.
         UnknownTopic: a source topic is not one of this log; leave it out with select.
     """
-    end = log.ends(DEAD_LETTER)[0]
-    reader = log.reader(DEAD_LETTER, partitions=[0])
     n_replayed = n_read = 0
-    next_offset = from_offset
-    reader.seek(0, from_offset)
-    try:
-        while next_offset < end:
-            records = [r for r in reader.poll(max_records=_REPLAY_BATCH, timeout_s=0) if r.offset < end]
-            if not records:
-                break
-            n_replayed += _replay_batch(log, records, select, timeout_s)
-            n_read += len(records)
-            next_offset = records[-1].offset + 1
-    finally:
-        reader.close()
-    return Replayed(n_replayed, n_read - n_replayed, max(next_offset, end))
+    end = log.ends(DEAD_LETTER)[0]
+    for records in dead_letters(log, from_offset=from_offset, timeout_s=timeout_s):
+        n_replayed += _replay_batch(log, records, select, timeout_s)
+        n_read += len(records)
+    return Replayed(n_replayed, n_read - n_replayed, max(from_offset, end))
+
+
+def dead_letters(log: Log, *, from_offset: int = 0, timeout_s: float) -> Iterator[list[Record]]:
+    """Batches of everything that is on the topic now.
+
+    Args:
+        log: holds the `dead-letter` topic.
+        from_offset: in the one partition of that topic.
+        timeout_s: for all of it.
+
+    Raises:
+        LogUnavailable: the log did not give it in time.
+    """
+    end = log.ends(DEAD_LETTER)[0]
+    deadline_s = time.monotonic() + timeout_s
+    at = from_offset
+    with closing(log.reader(DEAD_LETTER, partitions=[0])) as reader:
+        reader.seek(0, from_offset)
+        while at < end and any(reader.lag().values()):
+            if time.monotonic() > deadline_s:
+                raise LogUnavailable(f"dead letters from offset {at} on were not read in {timeout_s} s; try again")
+            records = [r for r in reader.poll(max_records=_REPLAY_BATCH, timeout_s=_POLL_S) if r.offset < end]
+            if records:
+                at = records[-1].offset + 1
+                yield records
 
 
 def _replay_batch(log: Log, records: Sequence[Record], select: Select | None, timeout_s: float) -> int:

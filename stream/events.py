@@ -23,6 +23,7 @@ MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTE_LENGTH = 1_000
 MAX_VECTOR_BYTES = 65_536  # 32,768 float16 numbers
 MAX_FEED_ITEMS = 1_000
+MAX_URL_LENGTH = 2_000
 MAX_TS_MS = 4_102_444_800_000  # 2100-01-01: what lies behind it is a wrong unit, not an event
 MAX_EVENT_BYTES = 65_536
 MAX_ITEM_BYTES = 1_000_000
@@ -128,6 +129,15 @@ class PartitionCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
     arms: tuple[ArmCount, ...] = ()
 
 
+class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):
+    """A process that serves feeds says which partitions of `events` it holds; replaces what it said before."""
+
+    name: Id
+    url: Annotated[str, msgspec.Meta(max_length=MAX_URL_LENGTH)]
+    partitions: tuple[Count, ...]
+    ts_ms: TsMs
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="dead_letter"):
     """A rejected record: its raw bytes, where it came from and why it was rejected."""
 
@@ -141,7 +151,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 ItemEvent = ItemUpsert | ItemRemoval
-Event = Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | DeadLetter
+Event = Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | Replica | DeadLetter
 _T = TypeVar("_T")
 
 _encoder = msgspec.json.Encoder()
@@ -150,6 +160,7 @@ _items: msgspec.json.Decoder[ItemEvent] = msgspec.json.Decoder(ItemEvent)
 _exposures = msgspec.json.Decoder(Exposure)
 _outcomes = msgspec.json.Decoder(Outcome)
 _partition_counts = msgspec.json.Decoder(PartitionCounts)
+_replicas = msgspec.json.Decoder(Replica)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
 
@@ -213,6 +224,15 @@ def decode_partition_counts(raw: bytes | None) -> PartitionCounts:
         BadEvent: not valid; the next record of the partition replaces it.
     """
     return _decode(_partition_counts, raw, MAX_ITEM_BYTES)
+
+
+def decode_replica(raw: bytes | None) -> Replica:
+    """Bytes from the `control` topic, under the key of a replica, to what it holds.
+
+    Raises:
+        BadEvent: not valid; of a version that is not understood here.
+    """
+    return _decode(_replicas, raw, MAX_EVENT_BYTES)
 
 
 def decode_dead_letter(raw: bytes | None) -> DeadLetter:

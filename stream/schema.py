@@ -18,6 +18,7 @@ from stream.events import (
     ItemUpsert,
     Outcome,
     PartitionCounts,
+    Replica,
 )
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -28,6 +29,7 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     Exposure,
     Outcome,
     PartitionCounts,
+    Replica,
     DeadLetter,
 )
 

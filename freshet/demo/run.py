@@ -1,6 +1,7 @@
 """Starts the demo: chooses what is played, prepares the folder, runs the story."""
 
 import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from freshet.demo.story import Demo, DemoFailed
 from freshet.settings import InForce
 from monitoring.logs import configure_logging
 
-MARKER = "freshet-demo"  # a folder without it is never deleted
+MARKER = "freshet-demo"  # holds the demo's name; a folder without it is never deleted
+KAFKA = "kafka://"
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,30 @@ def run_demo(in_force: InForce, options: DemoOptions) -> int:
     script = synthetic_script() if options.data is None else data_script(options.data)
     given = {name: value for name, value in script.overrides.items() if in_force.sources[name] == "default"}
     settings = in_force.settings.model_copy(update=given)
-    _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)
+    name = _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)
+    settings = settings.model_copy(update={"log": _own_log(settings.log, name)})
     configure_logging("error")
     return Demo(settings, script, is_check=options.is_check, summary=options.summary).run()
 
 
-def _prepare_folder(folder: Path, *, is_fresh: bool) -> None:
+def _prepare_folder(folder: Path, *, is_fresh: bool) -> str:
+    """Make the folder a demo's own.
+
+    Returns:
+        The name of this demo, the same as long as the folder is kept.
+    """
     marker = folder / MARKER
     if folder.exists() and any(folder.iterdir()) and not marker.exists():
         raise DemoFailed(f"{folder} was not made by the demo; name another folder with --data-dir")
     if is_fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text("made by `freshet demo`; `freshet demo --fresh` deletes this folder\n", encoding="utf-8")
+    if not marker.exists():
+        marker.write_text(f"demo-{uuid.uuid4().hex[:8]}\n", encoding="utf-8")
+    return marker.read_text(encoding="utf-8").strip()
+
+
+def _own_log(log: str, name: str) -> str:
+    """The log with a prefix of this demo's own, unless one was given: brokers keep what earlier demos wrote."""
+    place = log.removeprefix(KAFKA).rstrip("/")
+    return log if not log.startswith(KAFKA) or "/" in place else f"{KAFKA}{place}/{name}."

@@ -137,10 +137,14 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ),
         (
             'host = "0.0.0.0"',
-            "host='0.0.0.0' (freshet.toml): must be a loopback address: there are no keys yet, "
-            "so nobody else may be let in",
+            "host='0.0.0.0' (freshet.toml): must be a loopback address without api_keys, so that nobody else is let in; set some",
         ),
-        ('host = "example.org"', "host='example.org' (freshet.toml): must be a loopback address"),
+        ('host = "example.org"', "host='example.org' (freshet.toml): must be a loopback address without api_keys"),
+        ('log = "redis://a"', "log='redis://a' (freshet.toml): must be `embedded` or kafka://host:port"),
+        ('roles = ["feeds"]', "settings (all together): roles=['feeds'] with the embedded log: one process has it"),
+        ('roles = ["cooking"]', "roles.0='cooking' (freshet.toml): Input should be 'feeds', 'learning' or 'watching'"),
+        ("roles = []", "roles=[] (freshet.toml): List should have at least 1 item"),
+        ('api_keys = { short = "read" }', "api_keys (freshet.toml): a key has fewer than 16 characters"),
         ('data_dir = "freshet.toml"', "data_dir='freshet.toml' (freshet.toml): is a file; name a folder"),
         (
             "retention_days = 0.001\nsnapshot_s = 60.0",

@@ -1,0 +1,84 @@
+"""One active learner among several processes: here several `Learning`s on one folder."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consumers.learning.segments import BadManifest
+from freshet.learning import Learning
+from freshet.settings import Settings
+from monitoring.metrics import Metrics
+from stream.embedded.log import EmbeddedLog
+from stream.events import Interaction, encode
+from stream.log import Message
+from stream.topics import EVENTS, topics
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
+    with closing(EmbeddedLog(tmp_path / "log.sqlite", topics())) as log:
+        yield log
+
+
+@contextmanager
+def learning(folder: Path, log: EmbeddedLog) -> Iterator[Learning]:
+    settings = Settings(data_dir=folder / "data", segment_rows=1)
+    one = Learning(settings, log, Metrics(CollectorRegistry()), on_cycle=lambda _: None)
+    one.start()
+    try:
+        yield one
+    finally:
+        assert one.stop() == []
+
+
+def wait_until(claim: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not claim():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.01)
+
+
+def publish(log: EmbeddedLog, event_id: str) -> None:
+    event = Interaction(event_id=event_id, user_id="u", item_id="i", ts_ms=1)
+    log.publish(EVENTS, [Message(b"u", encode(event))]).result(DEADLINE_S)
+
+
+def test_the_first_is_active_and_the_second_stands_by(tmp_path: Path, log: EmbeddedLog) -> None:
+    with learning(tmp_path, log) as first, learning(tmp_path, log) as second:
+        assert (first.is_active, second.is_active) == (True, False)
+        assert second.not_ready() == {}
+
+
+def test_who_stands_by_takes_over_and_goes_on_where_the_other_stopped(tmp_path: Path, log: EmbeddedLog) -> None:
+    with learning(tmp_path, log) as first:
+        publish(log, "e1")
+        assert first.buffer is not None
+        buffer = first.buffer
+        wait_until(lambda: buffer.manifest.rows(EVENTS) == 1)
+        with learning(tmp_path, log) as second:
+            assert first.stop() == []
+            wait_until(lambda: second.is_active)
+            publish(log, "e2")
+            assert second.buffer is not None
+            taken = second.buffer
+            wait_until(lambda: taken.manifest.rows(EVENTS) == 2)
+
+
+def test_a_folder_of_another_log_is_refused_at_the_start(tmp_path: Path, log: EmbeddedLog) -> None:
+    with learning(tmp_path, log) as first:
+        publish(log, "e1")
+        assert first.buffer is not None
+        buffer = first.buffer
+        wait_until(lambda: buffer.manifest.rows(EVENTS) == 1)
+    with (
+        closing(EmbeddedLog(tmp_path / "other.sqlite", topics())) as other,
+        pytest.raises(BadManifest, match="bring its log back"),
+        learning(tmp_path, other),
+    ):
+        pass
