@@ -137,7 +137,7 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ),
         (
             'host = "0.0.0.0"',
-            "host='0.0.0.0' (freshet.toml): must be a loopback address without api_keys, so that nobody else is let in; set some",
+            "host='0.0.0.0' (freshet.toml): must be a loopback address without api_keys, so that nobody else is let in",
         ),
         ('host = "example.org"', "host='example.org' (freshet.toml): must be a loopback address without api_keys"),
         ('log = "redis://a"', "log='redis://a' (freshet.toml): must be `embedded` or kafka://host:port"),
