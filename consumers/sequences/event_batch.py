@@ -38,11 +38,6 @@ class Batch:
     kinds: NDArray[np.uint8]
 
 
-def event_hash(event_id: str) -> int:
-    """The 64-bit hash an event is known by, the same in every process; never 0."""
-    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
-
-
 def prepare(events: Sequence[Interaction], kinds: EventKinds) -> Batch:
     """Events as columns; needs no store and so no lock.
 
@@ -53,6 +48,7 @@ def prepare(events: Sequence[Interaction], kinds: EventKinds) -> Batch:
     enters = np.array([kind.enters_sequence for kind in kinds])
     entering = np.flatnonzero(enters[numbers])
     taken = events if len(entering) == len(events) else [events[i] for i in entering.tolist()]
+    # event_hash() of all at once
     digests = b"".join([blake2b(event.event_id.encode(), digest_size=8).digest() for event in taken])
     return Batch(
         entering=entering,

@@ -1,7 +1,7 @@
 """One partition's state in one file, together with the offset it stands at.
 
 The file is written beside the running store: blocks of rows are copied under the partition's lock and written
-outside it, then under one last lock the rows that changed meanwhile, the names, the counts and the offset. So the
+outside it, then under one last lock the rows that changed meanwhile, the names and the offset. So the
 file is one moment of the state, and nobody waits longer than for the copy of a block.
 
     magic | frame ... | frame "end" | 16 bytes BLAKE2b of all before
@@ -23,11 +23,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.sequences.popularity import counted
 from consumers.sequences.store import SequenceStore
 from models.durable import fsync_file, fsync_path
-from stream.trending import TrendingCounts, TrendingState
+from stream.windows.trending import TrendingCounts
 
-FORMAT = 1
+FORMAT = 2
+READABLE_FORMATS = (1, 2)  # 1 had trending counts, which are now counted from the rows
 _MAGIC = b"FRESHSEQ"
 _DIGEST_BYTES = 16
 _READ_BYTES = 1 << 22
@@ -70,7 +72,6 @@ class _Meta(msgspec.Struct, frozen=True):
     length: int
     max_seen: int
     next_offset: int
-    trending: TrendingState
 
 
 def snapshot(state: PartitionState, path: Path, log_id: str) -> int:
@@ -128,7 +129,7 @@ def _write(state: PartitionState, file: BinaryIO, log_id: str) -> int:
             changed = _copy_rows(store, store.end_tracking())
             users, items = list(store.users), list(store.item_ids)
             limits = (store.rings.length, store.overflow.max_items)
-            meta = _Meta(FORMAT, log_id, *limits, state.next_offset, state.trending.to_dict())
+            meta = _Meta(FORMAT, log_id, *limits, state.next_offset)
     out.write_all("rows", changed)
     for name, value in (("users", users), ("items", items), ("meta", meta)):
         out.write(name, np.frombuffer(msgspec.json.encode(value), np.uint8))
@@ -158,7 +159,7 @@ def _read(file: BinaryIO, origin: Origin) -> PartitionState:
     store.users.update({user: row for row, user in enumerate(_strings(names["users"]))})
     store.item_ids.extend(_strings(names["items"]))
     store.items.update({item: number for number, item in enumerate(store.item_ids)})
-    return PartitionState(store, TrendingCounts.from_dict(meta.trending), meta.next_offset)
+    return PartitionState(store, counted(store), meta.next_offset)
 
 
 def _group_size(store: SequenceStore) -> int:
@@ -176,9 +177,10 @@ def _load_rows(store: SequenceStore, group: Arrays) -> None:
 
 
 def _check(meta: _Meta, origin: Origin) -> None:
-    found = (meta.version, meta.log_id, meta.length, meta.max_seen)
-    expected = (FORMAT, *origin)
-    for name, value, wanted in zip(("format", *Origin._fields), found, expected, strict=True):
+    if meta.version not in READABLE_FORMATS:
+        raise ValueError(f"it is of format={meta.version}, readable are {READABLE_FORMATS}")
+    found = (meta.log_id, meta.length, meta.max_seen)
+    for name, value, wanted in zip(Origin._fields, found, origin, strict=True):
         if value != wanted:
             raise ValueError(f"it is of {name}={value!r}, {wanted!r} is in force")
 

@@ -2,7 +2,8 @@
 
 By user, the newest `length` distinct events by (event time, 64-bit hash of event_id). A duplicate changes
 nothing, a late event goes to its place, an event older than a full ring changes nothing but what was seen. So the
-same events give the same sequences in whatever order, batches and repetitions they come.
+same events give the same sequences in whatever order, batches and repetitions they come. What full rings let go is
+told, so that counts over all rings can follow.
 
 `apply` takes a batch in waves of distinct users; `apply_one` is the same thing for one event, plainly: the oracle
 of the tests.
@@ -17,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.sequences.event_batch import Batch, event_hash, prepare
+from consumers.sequences.event_batch import Batch, prepare
 from consumers.sequences.rings import Bools, Columns, Entry, Int64s, Rings
 from consumers.sequences.seen import SeenOverflow
-from stream.events import Interaction
+from stream.events import Interaction, event_hash
 from stream.kinds import EventKinds
 
 IGNORED, APPLIED, DUPLICATE, STALE = range(4)  # what became of an event; ignored: its kind enters no sequence
@@ -35,6 +36,18 @@ class HistoryEntry(NamedTuple):
     item_id: str
     ts_ms: int
     kind: int
+
+
+class Applied(NamedTuple):
+    """What became of a batch.
+
+    Attributes:
+        results: (n_events,) uint8, one of IGNORED, APPLIED, DUPLICATE, STALE for each event of the original batch.
+        fallen: events that left full rings to make room.
+    """
+
+    results: Results
+    fallen: list[Columns]
 
 
 class SequenceStore:
@@ -123,21 +136,18 @@ def apply(store: SequenceStore, events: Sequence[Interaction], kinds: EventKinds
     Raises:
         UnknownKind: a kind outside the set; nothing was applied.
     """
-    return np.equal(apply_batch(store, prepare(events, kinds)), APPLIED)
+    return np.equal(apply_batch(store, prepare(events, kinds)).results, APPLIED)
 
 
-def apply_batch(store: SequenceStore, batch: Batch) -> Results:
-    """Apply a prepared batch.
-
-    Returns:
-        (n_events,) uint8, one of IGNORED, APPLIED, DUPLICATE, STALE for each event of the original batch.
-    """
+def apply_batch(store: SequenceStore, batch: Batch) -> Applied:
+    """Apply a prepared batch."""
     results = np.full(batch.n_events, IGNORED, np.uint8)
+    fallen: list[Columns] = []
     if len(batch.entering):
         rows, items = store.rows_of(batch.user_ids), store.numbers_of(batch.item_ids)
         events = Columns(rows, batch.times, batch.hashes, items, batch.kinds)
-        results[batch.entering] = _apply_columns(store, events)
-    return results
+        results[batch.entering] = _apply_columns(store, events, fallen)
+    return Applied(results, fallen)
 
 
 def apply_one(store: SequenceStore, event: Interaction, kinds: EventKinds) -> bool:
@@ -156,13 +166,13 @@ def apply_one(store: SequenceStore, event: Interaction, kinds: EventKinds) -> bo
         return False
     newest = sorted([*entries, entry])
     if len(newest) > store.rings.length:
-        store.overflow.add(_columns([row], newest[:1]))
+        store.overflow.add(_columns([(row, newest[0])]))
     newest = newest[-store.rings.length :]
     store.rings.write(row, newest)
     return entry in newest
 
 
-def _apply_columns(store: SequenceStore, events: Columns) -> Results:
+def _apply_columns(store: SequenceStore, events: Columns, fallen: list[Columns]) -> Results:
     """Waves of distinct users while they are large; then what is left, user by user."""
     results = np.full(len(events.rows), IGNORED, np.uint8)
     order = np.argsort(events.rows, kind="stable")  # by user, then by arrival
@@ -170,16 +180,16 @@ def _apply_columns(store: SequenceStore, events: Columns) -> Results:
     ends = np.append(starts[1:], len(order))
     while len(starts) >= _MIN_WAVE:
         wave = order[starts]
-        results[wave] = _apply_wave(store, events.take(wave))
+        results[wave] = _apply_wave(store, events.take(wave), fallen)
         more = starts + 1 < ends
         starts, ends = starts[more] + 1, ends[more]
     if len(starts):
         left = np.concatenate([order[a:b] for a, b in zip(starts, ends, strict=True)])
-        results[left] = _apply_users(store, events.take(left), (ends - starts).tolist())
+        results[left] = _apply_users(store, events.take(left), (ends - starts).tolist(), fallen)
     return results
 
 
-def _apply_wave(store: SequenceStore, events: Columns) -> Results:
+def _apply_wave(store: SequenceStore, events: Columns, fallen: list[Columns]) -> Results:
     """Events of distinct users at once."""
     rings = store.rings
     new = ~rings.holds(events.rows, events.hashes)
@@ -187,25 +197,31 @@ def _apply_wave(store: SequenceStore, events: Columns) -> Results:
     stale = new & rings.is_before_oldest(events)
     late = new & ~after & ~stale
     store.overflow.add(events.take(stale))
-    store.overflow.add(rings.append(events.take(after)))
+    fallen.append(rings.append(events.take(after)))
+    store.overflow.add(fallen[-1])
     if late.any():
-        store.overflow.add(rings.insert(events.take(late)))
+        fallen.append(rings.insert(events.take(late)))
+        store.overflow.add(fallen[-1])
     return np.select([~new, stale], [DUPLICATE, STALE], APPLIED).astype(np.uint8)
 
 
-def _apply_users(store: SequenceStore, events: Columns, sizes: Sequence[int]) -> list[int]:
+def _apply_users(store: SequenceStore, events: Columns, sizes: Sequence[int], fallen: list[Columns]) -> list[int]:
     """Events grouped by user, in order of arrival in a group; each user's ring is read and written once."""
     results: list[int] = []
-    fallen: list[Entry] = []
-    fallen_rows: list[int] = []
+    gone: list[tuple[int, Entry]] = []
+    stale: list[tuple[int, Entry]] = []
     for row, group in _groups(events, sizes):
         entries = store.rings.entries(row)
-        n_fallen = len(fallen)
-        results += _insert_all(entries, group, store.rings.length, fallen)
-        fallen_rows += [row] * (len(fallen) - n_fallen)
+        out: list[Entry] = []
+        results_of_user = _insert_all(entries, group, store.rings.length, out)
         store.rings.write(row, entries)
-    if fallen:
-        store.overflow.add(_columns(fallen_rows, fallen))
+        gone += [(row, entry) for entry in out]
+        stale += [(row, entry) for entry, result in zip(group, results_of_user, strict=True) if result == STALE]
+        results += results_of_user
+    if gone:
+        fallen.append(_columns(gone))
+    if gone or stale:
+        store.overflow.add(_columns(gone + stale))
     return results
 
 
@@ -218,14 +234,13 @@ def _groups(events: Columns, sizes: Sequence[int]) -> Iterator[tuple[int, list[E
 
 
 def _insert_all(entries: list[Entry], new: list[Entry], length: int, fallen: list[Entry]) -> list[int]:
-    """Insert into `entries` in place; what has no room goes to `fallen`."""
+    """Insert into `entries` in place; what makes room for others goes to `fallen`."""
     known = {entry.event_hash for entry in entries}
     results = []
     for entry in new:
         if entry.event_hash in known:
             results.append(DUPLICATE)
         elif len(entries) == length and entry < entries[0]:
-            fallen.append(entry)
             results.append(STALE)
         else:
             known.add(entry.event_hash)
@@ -237,8 +252,9 @@ def _insert_all(entries: list[Entry], new: list[Entry], length: int, fallen: lis
     return results
 
 
-def _columns(rows: Sequence[int], entries: Sequence[Entry]) -> Columns:
-    times, hashes, items, kinds = zip(*entries, strict=True)
+def _columns(entries: Sequence[tuple[int, Entry]]) -> Columns:
+    rows, values = zip(*entries, strict=True)
+    times, hashes, items, kinds = zip(*values, strict=True)
     return Columns(
         np.array(rows, np.int64),
         np.array(times, np.int64),

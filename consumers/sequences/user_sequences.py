@@ -6,7 +6,6 @@ any number read; a reader sees a user's row as it stood at one offset.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from consumers.sequences.event_batch import prepare
+from consumers.sequences.popularity import fallen_hours
 from consumers.sequences.positions import AppliedPositions
 from consumers.sequences.snapshots import PartitionState
 from consumers.sequences.store import APPLIED, HistoryEntry, Results, SequenceStore, apply_batch
@@ -21,7 +21,7 @@ from stream.events import Interaction
 from stream.kinds import EventKinds
 from stream.log import Position
 from stream.partition import partition_of
-from stream.trending import N_HOURS, TrendingCounts, TrendingState
+from stream.windows.trending import TrendingCounts, hours_of
 
 _CHUNK_EVENTS = 500  # about 1 ms under the lock
 
@@ -57,7 +57,7 @@ class UserSequences:
         self.length, self.max_seen = length, max_seen
         self.applied = AppliedPositions()
         self._states: dict[int, PartitionState] = {}
-        self._counts = TrendingCounts()  # of all partitions held; each has its own for its snapshot
+        self._counts = TrendingCounts()  # of all partitions held; each has its own
 
     @property
     def n_users(self) -> int:
@@ -103,7 +103,7 @@ class UserSequences:
         return sorted(came_last, key=lambda user_id: (-newest_ms[user_id], user_id))[:limit]
 
     def trending(self, k: int) -> list[str]:
-        """The k items with most events in the last day of the stream.
+        """The k items with most events in the last day of the stream, of those in the users' sequences.
 
         Ranks all items of that day, milliseconds for thousands of them: not for every feed.
         """
@@ -121,13 +121,13 @@ class UserSequences:
         """Serve this partition from now on, from `state` or from nothing."""
         state = state or self.empty_state()
         self._states[partition] = state
-        self._counts = _merged([held.trending.to_dict() for held in self._held()])
+        self._counts = _merged([held.trending for held in self._held()])
         self.applied.advance(partition, state.next_offset)
 
     def drop(self, partition: int) -> None:
         """Serve this partition no longer."""
         self._states.pop(partition, None)
-        self._counts = _merged([held.trending.to_dict() for held in self._held()])
+        self._counts = _merged([held.trending for held in self._held()])
         self.applied.forget(partition)
 
     def apply(self, partition: int, events: Sequence[Interaction], kinds: EventKinds, *, next_offset: int) -> Results:
@@ -158,10 +158,15 @@ class UserSequences:
     def _apply_chunk(self, state: PartitionState, events: Sequence[Interaction], kinds: EventKinds) -> Results:
         batch = prepare(events, kinds)
         with state.lock:
-            results = apply_batch(state.store, batch)
-            applied = [(events[i].item_id, events[i].ts_ms) for i in np.flatnonzero(results == APPLIED).tolist()]
-            state.trending.add_all(applied)
-            self._counts.add_all(applied)
+            results, fallen = apply_batch(state.store, batch)
+            entered = hours_of(
+                (events[i].item_id, events[i].ts_ms) for i in np.flatnonzero(results == APPLIED).tolist()
+            )
+            state.trending.add_hours(entered)
+            left = fallen_hours(state.store, fallen, state.trending.oldest_ms)
+            state.trending.remove_hours(left)
+            self._counts.add_hours(entered)
+            self._counts.remove_hours(left)
         return results
 
     def _held(self) -> list[PartitionState]:
@@ -172,14 +177,9 @@ class UserSequences:
         return self.empty_state() if state is None else state
 
 
-def _merged(states: Sequence[TrendingState]) -> TrendingCounts:
-    """Counts of several partitions as if of one; the newest of them says what the last day is."""
-    newest_hour = max((state["newest_hour"] for state in states), default=0)
-    buckets: dict[str, Counter[str]] = {}
-    for state in states:
-        for hour, counts in state["buckets"].items():
-            if int(hour) > newest_hour - N_HOURS:
-                buckets.setdefault(hour, Counter()).update(counts)
-    return TrendingCounts.from_dict(
-        {"newest_hour": newest_hour, "buckets": {hour: dict(counts) for hour, counts in buckets.items()}}
-    )
+def _merged(partitions: Sequence[TrendingCounts]) -> TrendingCounts:
+    """Counts of several partitions as if of one."""
+    counts = TrendingCounts()
+    for partition in partitions:
+        counts.merge(partition)
+    return counts

@@ -13,6 +13,16 @@ from collections.abc import Iterable, Mapping
 HOUR_MS = 60 * 60 * 1_000
 N_HOURS = 24
 
+HourCounts = dict[int, Counter[str]]  # hour since 1970, item, events
+
+
+def hours_of(events: Iterable[tuple[str, int]]) -> HourCounts:
+    """Events, each an item id and its time, counted by hour and item."""
+    item_ids: defaultdict[int, list[str]] = defaultdict(list)
+    for item_id, ts_ms in events:
+        item_ids[ts_ms // HOUR_MS].append(item_id)
+    return {hour: Counter(of_hour) for hour, of_hour in item_ids.items()}
+
 
 class TrendingCounts:
     """Integer counts in buckets of event-time hours. Stream time is the newest hour added.
@@ -43,36 +53,37 @@ class TrendingCounts:
             item_id: what it was about.
             ts_ms: event time, milliseconds since 1970.
         """
-        self.add_counts(ts_ms // HOUR_MS, {item_id: 1})
+        self.add_hours({ts_ms // HOUR_MS: Counter([item_id])})
 
     def add_all(self, events: Iterable[tuple[str, int]]) -> None:
         """Count many events, each an item id and its time: the same as one after the other, and quicker."""
-        for hour, item_ids in _by_hour(events).items():
-            self.add_counts(hour, Counter(item_ids))
-
-    def add_counts(self, hour: int, counts: Mapping[str, int]) -> None:
-        """Count events of one hour, given by item."""
-        if hour <= self.newest_hour - N_HOURS:
-            return
-        if hour > self.newest_hour:
-            self.newest_hour = hour
-            self._expire()
-        self._buckets.setdefault(hour, Counter()).update(counts)
-        self._totals.update(counts)
+        self.add_hours(hours_of(events))
 
     def remove_all(self, events: Iterable[tuple[str, int]]) -> None:
         """Take out events that fell from a ring, each an item id and its time, as they were added."""
-        for hour, item_ids in _by_hour(events).items():
-            bucket = self._buckets.get(hour)
-            if bucket is not None:
-                removed = Counter(item_ids)
-                _subtract(bucket, removed)
-                _subtract(self._totals, removed)
+        self.remove_hours(hours_of(events))
+
+    def add_hours(self, hours: HourCounts) -> None:
+        """Count events that entered rings, given by hour and item."""
+        newest_hour = max(hours, default=0)
+        if newest_hour > self.newest_hour:
+            self.newest_hour = newest_hour
+            self._expire()
+        for hour, counts in hours.items():
+            if hour > self.newest_hour - N_HOURS:
+                self._buckets.setdefault(hour, Counter()).update(counts)
+                self._totals.update(counts)
+
+    def remove_hours(self, hours: HourCounts) -> None:
+        """Take out events that fell from rings; what no longer counts is left alone."""
+        for hour, counts in hours.items():
+            if hour in self._buckets:
+                _subtract(self._buckets[hour], counts)
+                _subtract(self._totals, counts)
 
     def merge(self, other: TrendingCounts) -> None:
         """Add the counts of other users; the newer of both says what the last day is."""
-        for hour in sorted(other._buckets, reverse=True):
-            self.add_counts(hour, other._buckets[hour])
+        self.add_hours(other._buckets)
 
     def top(self, k: int) -> list[str]:
         """The k items with most events, most first; ties by id. Fewer when fewer were seen."""
@@ -83,20 +94,13 @@ class TrendingCounts:
         counts = list(self._totals.items())  # one step: a reader may ask while the role adds
         return heapq.nsmallest(k, counts, key=lambda pair: (-pair[1], pair[0]))
 
-    def by_hour(self) -> dict[int, dict[str, int]]:
-        """All counts: hour since 1970, item, events."""
-        return {hour: dict(bucket) for hour, bucket in sorted(self._buckets.items()) if bucket}
+    def hours(self) -> HourCounts:
+        """All counts, by hour and item."""
+        return {hour: Counter(bucket) for hour, bucket in sorted(self._buckets.items()) if bucket}
 
     def _expire(self) -> None:
         for hour in [hour for hour in self._buckets if hour <= self.newest_hour - N_HOURS]:
             _subtract(self._totals, self._buckets.pop(hour))
-
-
-def _by_hour(events: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
-    by_hour: defaultdict[int, list[str]] = defaultdict(list)
-    for item_id, ts_ms in events:
-        by_hour[ts_ms // HOUR_MS].append(item_id)
-    return by_hour
 
 
 def _subtract(counts: Counter[str], removed: Mapping[str, int]) -> None:

@@ -15,17 +15,25 @@ from stream.events import (
     Interaction,
     ItemRemoval,
     ItemUpsert,
+    Outcome,
+    PartitionCounts,
     decode_dead_letter,
     decode_exposure,
     decode_interaction,
     decode_item,
+    decode_outcome,
+    decode_partition_counts,
     encode,
+    event_hash,
 )
+from stream.schema import TYPES
 
 DECODERS: dict[Callable[[bytes | None], object], tuple[type, ...]] = {
     decode_interaction: (Interaction,),
     decode_item: (ItemUpsert, ItemRemoval),
     decode_exposure: (Exposure,),
+    decode_outcome: (Outcome,),
+    decode_partition_counts: (PartitionCounts,),
     decode_dead_letter: (DeadLetter,),
 }
 VALID = {"type": "interaction", "event_id": "e-1", "user_id": "anna", "item_id": "i-1", "ts_ms": 1_700_000_000_000}
@@ -52,6 +60,10 @@ def test_an_event_comes_back_as_it_was() -> None:
         b'"ts_ms":1700000000000,"kind":"like","feed_id":"f-3"}'
     )
     assert decode_interaction(encode(event)) == event
+
+
+def test_event_hash_is_the_same_in_every_process() -> None:
+    assert event_hash("ml-1m-1") == 13487872689582278490
 
 
 def test_what_is_left_out_has_its_default() -> None:
@@ -142,7 +154,7 @@ def test_any_bytes_are_an_event_or_a_bad_event(decode: Callable[[bytes], object]
 @given(
     fields=st.dictionaries(
         st.sampled_from(["type", "event_id", "user_id", "item_id", "ts_ms", "item_ids", "attributes", "value", "key"]),
-        json_values | st.sampled_from(["interaction", "item_upsert", "item_removal", "exposure", "dead_letter"]),
+        json_values | st.sampled_from([str(record.__struct_config__.tag) for record in TYPES]),
     )
 )
 def test_any_json_object_is_an_event_or_a_bad_event(decode: Callable[[bytes], object], fields: dict[str, Any]) -> None:

@@ -1,5 +1,8 @@
+import json
 import random
+import struct
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from threading import Event, Thread
 
@@ -35,7 +38,7 @@ def one_partition() -> UserSequences:
 def contents(state: PartitionState) -> dict[str, object]:
     store = state.store
     users = {user: (store.history(user), sorted(store.seen(user))) for user in store.users}
-    return {"users": users, "trending": state.trending.to_dict(), "next_offset": state.next_offset}
+    return {"users": users, "trending": state.trending.hours(), "next_offset": state.next_offset}
 
 
 def saved(tmp_path: Path) -> tuple[UserSequences, Path]:
@@ -103,6 +106,31 @@ def test_snapshot_taken_while_events_are_applied_is_one_moment(tmp_path: Path) -
         expected.apply(0, events, DEFAULT_KINDS, next_offset=12_000)
         assert contents(caught_up.held()[0]) == contents(expected.held()[0])
     writer.join(20)
+
+
+def test_snapshot_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """It had trending counts beside the rows; they are counted from the rows now."""
+    sequences, path = saved(tmp_path)
+    new, old = b'{"version":2,', b'{"version":1,"trending":{"newest_hour":0,"buckets":{}},'
+    body = path.read_bytes()[:-16]
+    at = body.index(new)
+    (header_bytes,) = struct.unpack("<I", body[body.rindex(b'{"name":"meta"') - 4 : body.rindex(b'{"name":"meta"')])
+    meta = body[at : body.index(b"}", at) + 1].replace(new, old)
+    header = json.dumps({"name": "meta", "dtype": "|u1", "shape": [len(meta)]}).encode()
+    end = body[body.rindex(b'{"name":"end"') - 4 :]
+    start = body.rindex(b'{"name":"meta"') - 4
+    assert header_bytes == at - start - 4
+    body = body[:start] + struct.pack("<I", len(header)) + header + meta + end
+    path.write_bytes(body + blake2b(body, digest_size=16).digest())
+    assert contents(restore(path, ORIGIN)) == contents(sequences.held()[0])
+
+
+def test_snapshot_of_a_format_to_come_is_refused(tmp_path: Path) -> None:
+    _, path = saved(tmp_path)
+    body = path.read_bytes()[:-16].replace(b'{"version":2,', b'{"version":3,')
+    path.write_bytes(body + blake2b(body, digest_size=16).digest())
+    with pytest.raises(DamagedSnapshot, match=r"it is of format=3, readable are \(1, 2\)"):
+        restore(path, ORIGIN)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.sequences.event_batch import event_hash, prepare
+from consumers.sequences.event_batch import prepare
 from consumers.sequences.store import (
     APPLIED,
     DUPLICATE,
@@ -18,7 +18,7 @@ from consumers.sequences.store import (
     apply_batch,
     apply_one,
 )
-from stream.events import Interaction
+from stream.events import Interaction, event_hash
 from stream.kinds import DEFAULT_KINDS, UnknownKind
 
 LENGTH, MAX_SEEN = 4, 3
@@ -126,11 +126,15 @@ def test_batch_says_what_became_of_each_event() -> None:
         click("old", "u", "x", 1),
         click("no", "u", "x", 9_000, "dislike"),
     ]
-    assert apply_batch(store, prepare(events, DEFAULT_KINDS)).tolist() == [APPLIED, DUPLICATE, STALE, IGNORED]
+    assert apply_batch(store, prepare(events, DEFAULT_KINDS)).results.tolist() == [APPLIED, DUPLICATE, STALE, IGNORED]
 
 
-def test_event_hash_is_the_same_in_every_process() -> None:
-    assert event_hash("ml-1m-1") == 13487872689582278490
+def test_batch_tells_what_full_rings_let_go_and_not_what_was_too_old() -> None:
+    store = small_store()
+    apply(store, [click(f"e{n}", "u", f"item-{n}", 1_000 * n) for n in range(2, 6)], DEFAULT_KINDS)
+    events = [click("old", "u", "x", 1), click("e6", "u", "y", 6_000), click("e6", "u", "y", 6_000)]
+    fallen = apply_batch(store, prepare(events, DEFAULT_KINDS)).fallen
+    assert [(e.ts_ms, store.item_ids[e.item]) for columns in fallen for e in columns.entries()] == [(2_000, "item-2")]
 
 
 def test_length_and_max_seen_outside_their_range_are_refused() -> None:

@@ -4,7 +4,7 @@ from threading import Event
 from consumers.sequences.user_sequences import UserSequences
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
-from stream.trending import HOUR_MS
+from stream.windows.trending import HOUR_MS
 
 
 def click(event_id: str, user: str, item: str, ts_ms: int) -> Interaction:
@@ -79,6 +79,18 @@ def test_trending_follows_the_newest_partition() -> None:
     assert sequences.trending(5) == ["old"]
     sequences.apply(1, [click("b", "v", "new", 24 * HOUR_MS)], DEFAULT_KINDS, next_offset=1)
     assert sequences.trending(5) == ["new"]
+
+
+def test_trending_counts_an_event_as_long_as_it_is_in_its_users_ring() -> None:
+    sequences = UserSequences(1, length=2)
+    sequences.hold(0)
+    first = [click("a", "u", "x", 1_000), click("b", "v", "x", 1_000), click("c", "u", "y", 2_000)]
+    sequences.apply(0, first, DEFAULT_KINDS, next_offset=3)
+    assert sequences.trending(5) == ["x", "y"]
+    too_old = [click("d", "u", "z", 500)] * 2
+    sequences.apply(0, [click("e", "u", "y", 3_000), *too_old], DEFAULT_KINDS, next_offset=6)
+    assert sequences.held()[0].trending.most(5) == [("y", 2), ("x", 1)]
+    assert sequences.trending(5) == ["y", "x"]
 
 
 def test_trending_counts_come_and_go_with_their_partition() -> None:
