@@ -34,7 +34,7 @@ from consumers.sequences.user_sequences import UserSequences
 from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, decode_interaction, encode
 from stream.kinds import DEFAULT_KINDS
-from stream.log import Message, QueueFull
+from stream.log import Log, Message, QueueFull
 from stream.topics import EVENTS, topics
 
 N_EVENTS = 300_000
@@ -77,11 +77,11 @@ def measure(folder: Path) -> dict[str, object]:
     return {"command": "python -m benchmarks.log", "machine": machine(), "figures": figures}
 
 
-def make_messages() -> list[Message]:
-    """Events of exactly 200 bytes, users and items drawn by a power law."""
+def make_messages(n_events: int = N_EVENTS) -> list[Message]:
+    """Events of exactly 200 bytes, a millisecond apart, users and items drawn by a power law."""
     rng = random.Random(0)
     messages = []
-    for i in range(N_EVENTS):
+    for i in range(n_events):
         event = Interaction(
             event_id="",
             user_id=f"user-{int(N_USERS * rng.random() ** 2)}",
@@ -126,7 +126,7 @@ def end_to_end(path: Path, batches: Sequence[Sequence[Message]]) -> float:
     return N_EVENTS / took_s()
 
 
-def publish_all(log: EmbeddedLog, batches: Sequence[Sequence[Message]]) -> None:
+def publish_all(log: Log, batches: Sequence[Sequence[Message]]) -> None:
     for batch in batches:
         while True:
             try:
