@@ -1,0 +1,310 @@
+"""Builds the Faust app: topics, table, agents, and what watches over them. The only place that knows how Faust works.
+
+Faust's part: group membership, the table's changelog, its recovery and standbys, fetching. Ours: what a record means
+(`stream.workers.join`), when it is acknowledged (`acks`), and when the process is of no use any more (`watchdog`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from asyncio import Future
+from collections.abc import AsyncIterable, Hashable
+from typing import Any
+
+import faust
+from faust.types import TP
+from kafka.admin import KafkaAdminClient
+
+from stream.embedded.file_lock import FileLock
+from stream.kafka.connect import connected
+from stream.kafka.settings import KafkaSettings
+from stream.kafka.topics import ensure_topics
+from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, MAX_DEAD_LETTER_BYTES, OUTCOMES, Topic, topics
+from stream.worker_settings import WorkerSettings
+from stream.workers.acks import Source
+from stream.workers.health import HealthServer
+from stream.workers.join import Join
+from stream.workers.metrics import WorkerMetrics
+from stream.workers.partition import JoinSettings
+from stream.workers.user_table import UserTable
+from stream.workers.watchdog import Watchdog, end_process
+
+USED = (EVENTS, EXPOSURES, OUTCOMES, COUNTS, DEAD_LETTER)
+COMMIT_S = 1.0
+KEEP_HOUSE_S = 0.5
+COUNTS_SHARE = 20  # at most a twentieth of the time goes into publishing counts
+RESTORED_AT_ONCE = 500  # users between two turns of the event loop
+MAX_PENDING = 4_000  # records handled and not durable yet
+NEVER_FULL = 1 << 30  # of Faust's own bound on what waits to be sent, which warns at every record; ours is MAX_PENDING
+BATCH_BYTES = 262_144
+OVERHEAD_BYTES = 4_096
+
+_log = logging.getLogger(__name__)
+
+
+class App(faust.App):  # type: ignore[misc]
+    """Faust's, with a worker around it: Faust's own services start only once tables have recovered."""
+
+    worker: Worker
+
+    async def on_first_start(self) -> None:
+        """Before anything is connected to."""
+        await super().on_first_start()
+        await self.worker.start()
+
+    async def on_stop(self) -> None:
+        """When Faust has let go of its partitions."""
+        await super().on_stop()
+        await self.worker.stop()
+
+
+def make_app(settings: WorkerSettings) -> App:
+    """The app, not started; nothing is connected to yet.
+
+    Args:
+        settings: of this worker.
+    """
+    app = _faust_app(settings)
+    app.worker = Worker(app, settings)
+    return app
+
+
+def _faust_app(settings: WorkerSettings) -> App:
+    session_s = settings.session_timeout_s
+    return App(
+        settings.app_id,
+        broker=[f"kafka://{server}" for server in settings.kafka.servers],
+        broker_credentials=_credentials(settings.kafka),
+        store="rocksdb://",
+        datadir=str(settings.data_dir),
+        topic_partitions=settings.partitions,
+        topic_disable_leader=True,
+        table_standby_replicas=settings.standbys,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=COMMIT_S,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 10,
+        broker_request_timeout=max(30.0, session_s + 10),
+        producer_acks=-1,
+        producer_request_timeout=silent_s(settings),  # what is older may be another's to say by now
+        producer_max_batch_size=BATCH_BYTES,
+        producer_max_request_size=MAX_DEAD_LETTER_BYTES + OVERHEAD_BYTES,
+        web_enabled=False,
+        autodiscover=False,
+    )
+
+
+def silent_s(settings: WorkerSettings) -> float:
+    """How long a worker may have stood still and go on: well below what the brokers wait for a sign of it."""
+    return settings.session_timeout_s * 0.75
+
+
+class Worker:
+    """Ties the join to Faust."""
+
+    def __init__(self, app: faust.App, settings: WorkerSettings) -> None:
+        self._app, self._settings = app, settings
+        self._metrics = WorkerMetrics()
+        self._table = UserTable(app, settings.partitions)
+        self._topics = {name: self._topic(name) for name in USED}
+        self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics, fail=_fail)
+        self._watchdog = Watchdog(self._progress, stuck_s=settings.stuck_s, silent_s=silent_s(settings))
+        self._health: HealthServer | None = None
+        self._is_ready = False
+        self._lost_at = time.monotonic()
+        self._n_restored = 0
+        self._read_back: dict[int, int] = {}
+        self._register()
+
+    def _register(self) -> None:
+        app = self._app
+        app.agent(self._topics[EVENTS], name="events")(self._events)
+        app.agent(self._topics[EXPOSURES], name="exposures")(self._exposures)
+        app.task(self._keep_house)
+        app.on_partitions_revoked.connect(self._lost, weak=False)
+        self._table.on_recovered(self._recovered)
+
+    def _topic(self, name: str) -> faust.TopicT:
+        raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        return self._app.topic(self._settings.kafka.prefix + name, **raw)
+
+    # Start and stop ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Before anything is consumed: own the folder, have the topics, be watched."""
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self._settings.data_dir / "worker.lock")
+        await asyncio.to_thread(self._ensure_topics)
+        self._app.producer.buffer.max_messages = NEVER_FULL
+        self._metrics.recovering.set(1)
+        self._watchdog.start()
+        if self._settings.metrics_port:
+            address = (self._settings.host, self._settings.metrics_port)
+            self._health = HealthServer(address, self._metrics.registry, self._state)
+            _log.info("health and metrics at http://%s:%d/metrics", *address)
+
+    async def stop(self) -> None:
+        """Nothing is handled any more."""
+        self._is_ready = False
+        self._watchdog.stop()
+        if self._health is not None:
+            await asyncio.to_thread(self._health.close)
+
+    def _ensure_topics(self) -> None:
+        settings = self._settings
+        all_topics = topics(settings.partitions, retention_ms=settings.retention_ms)
+        changelog = Topic(
+            self._table.changelog.removeprefix(settings.kafka.prefix), settings.partitions, compacted=True
+        )
+        wanted = {name: all_topics[name] for name in USED} | {changelog.name: changelog}
+        admin = connected(KafkaAdminClient, settings.kafka.client())
+        try:
+            ensure_topics(admin, wanted, prefix=settings.kafka.prefix)
+        finally:
+            admin.close()
+
+    # Partitions -------------------------------------------------------------------------------------------------
+
+    async def _lost(self, *_: object, **__: object) -> None:
+        """A rebalance begins; all partitions are given back, most come again."""
+        if self._is_ready:
+            self._lost_at = time.monotonic()
+        self._is_ready = False
+        self._metrics.recovering.set(1)
+        self._join.pause()
+
+    async def _recovered(self) -> None:
+        """The table is complete. Faust would say nothing of an error in here, and go on."""
+        try:
+            await self._restore()
+        except Exception as exc:
+            _log.exception("restoring failed")
+            end_process(f"partitions cannot be restored: {exc!r}")
+
+    async def _restore(self) -> None:
+        held = {tp.partition for tp in self._app.assignor.assigned_actives() if tp.topic == self._table.changelog}
+        for partition in set(self._join.partitions) - held:
+            del self._join.partitions[partition]
+        for partition in sorted(held):
+            n_read_back = self._table.n_read_back.get(partition, 0)
+            is_known = partition in self._join.partitions and self._read_back.get(partition) == n_read_back
+            if not is_known:
+                await self._restore_partition(partition)
+            self._read_back[partition] = n_read_back
+        self._is_ready = True
+        took_s = time.monotonic() - self._lost_at
+        self._metrics.recovering.set(0)
+        self._metrics.recovery_seconds.observe(took_s)
+        self._metrics.partitions.set(len(held))
+        _log.info("partitions %s are ready after %.1f s", sorted(held), took_s)
+
+    async def _restore_partition(self, partition: int) -> None:
+        for n_users in self._join.restore(partition):
+            if n_users % RESTORED_AT_ONCE == 0:
+                self._n_restored += RESTORED_AT_ONCE
+                await asyncio.sleep(0)
+
+    # Records ----------------------------------------------------------------------------------------------------
+
+    async def _events(self, stream: AsyncIterable[Any]) -> None:
+        async for event in stream.noack().events():  # type: ignore[attr-defined]
+            self._join.handle_event(event)
+            await self._room()
+
+    async def _exposures(self, stream: AsyncIterable[Any]) -> None:
+        async for event in stream.noack().events():  # type: ignore[attr-defined]
+            self._join.handle_exposure(event)
+            await self._room()
+
+    async def _room(self) -> None:
+        while self._join.acks.n_pending > MAX_PENDING:
+            await asyncio.sleep(0.005)
+
+    def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> Future[Any]:
+        sent: Future[Any] = self._topics[topic].send_soon(key=key, value=value, partition=partition)
+        return sent
+
+    # By the clock -----------------------------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        """Stream time also moves when an input is idle; counts are published; gauges are set."""
+        counts_at = 0.0
+        while not self._app.should_stop:
+            await asyncio.sleep(KEEP_HOUSE_S)
+            if not self._is_ready:
+                continue
+            self._look_at_lag()
+            for partition in list(self._join.partitions.values()):
+                self._join.close_due(partition, limit=MAX_PENDING)
+            self._metrics.closing_users.set(sum(p.n_closing for p in self._join.partitions.values()))
+            if time.monotonic() >= counts_at:
+                started = time.monotonic()
+                self._join.publish_counts()
+                counts_at = started + max(2 * KEEP_HOUSE_S, COUNTS_SHARE * (time.monotonic() - started))
+
+    def _look_at_lag(self) -> None:
+        for topic in (EVENTS, EXPOSURES):
+            total = 0
+            for number, partition in self._join.partitions.items():
+                lag = self._lag(topic, number)
+                partition.hold(topic, is_held=lag is None or lag > 0)
+                total += lag or 0
+            self._metrics.lag_records.labels(topic).set(total)
+
+    def _lag(self, topic: str, partition: int) -> int | None:
+        """Records still to be handled; None while it is not known."""
+        tp = TP(self._settings.kafka.prefix + topic, partition)
+        end = self._app.consumer.highwater(tp)
+        done = self._join.next_offsets.get(Source(topic, partition), self._app.consumer._committed_offset[tp] or 0)
+        return None if end is None else max(0, end - done)
+
+    # What others see --------------------------------------------------------------------------------------------
+
+    def _progress(self) -> Hashable | None:
+        if self._is_ready:
+            return None
+        recovery = self._app.tables.recovery
+        n_read = sum(offset or 0 for offset in list(recovery.active_offsets.values()))
+        return (self._app.rebalancing_count, n_read, self._n_restored)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "is_alive": self._watchdog.silent_for_s < silent_s(self._settings),
+            "is_ready": self._is_ready,
+            "partitions": sorted(self._join.partitions),
+            "recovering_s": None if self._is_ready else round(time.monotonic() - self._lost_at, 1),
+        }
+
+
+def _fail(error: BaseException) -> None:
+    end_process(f"the log did not take what had to be durable: {error!r}")
+
+
+def _join_settings(settings: WorkerSettings) -> JoinSettings:
+    return JoinSettings(settings.attribution, settings.sequence_length, settings.kinds, settings.idle_s)
+
+
+def _credentials(kafka: KafkaSettings) -> faust.types.auth.CredentialsT | None:
+    security = kafka.security
+    protocol = security.get("security_protocol") or "PLAINTEXT"
+    context = _ssl_context(kafka) if "SSL" in str(protocol) else None
+    if str(protocol).startswith("SASL"):
+        return faust.SASLCredentials(
+            username=security.get("sasl_plain_username"),
+            password=security.get("sasl_plain_password"),
+            mechanism=security.get("sasl_mechanism") or "PLAIN",
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    security = kafka.security
+    cafile, certfile, keyfile = (security.get(name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"))
+    context = ssl.create_default_context(cafile=str(cafile) if cafile else None)
+    if certfile:
+        context.load_cert_chain(str(certfile), str(keyfile) if keyfile else None)
+    return context

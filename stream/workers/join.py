@@ -1,0 +1,243 @@
+"""The join as a worker runs it: a record to its user's state, outcomes to the log, and only then the window closed.
+
+For each record, in this order:
+1. decode and apply it to a copy of the user's state; what cannot be goes to `dead-letter`;
+2. write the state: RocksDB at once, the changelog when the broker says so;
+3. acknowledge the record when 1 and 2 are durable, records of one partition in their order;
+4. users that are due: send their outcomes; when those are durable close the window and write it.
+A crash anywhere repeats records and outcomes, and loses none: states are sets of events, outcomes carry their ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from asyncio import Future
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from stream.dead_letters import MAX_REASON_LENGTH
+from stream.events import BadEvent, DeadLetter, Exposure, Interaction, decode_exposure, decode_interaction, encode
+from stream.kinds import EventKinds
+from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES
+from stream.workers.acks import Acks, Pending, Source
+from stream.workers.metrics import WorkerMetrics
+from stream.workers.partition import Closing, JoinSettings, PartitionJoin
+from stream.workers.user_state import DamagedState, UserState, decode_state, encode_state
+
+MAX_AHEAD_MS = 3_600_000  # later than its own append by more: a wrong clock or unit; as `consumers.admission` has it
+CLOSE_AT_ONCE = 8  # users after one record, so that a wave of them does not hold up records
+MAX_CLOSING = 1_000  # users of a partition whose outcomes are on their way
+
+_log = logging.getLogger(__name__)
+
+Send = Callable[[str, int, bytes, bytes], Future[Any]]  # topic by our name, partition, key, value
+
+
+class States(Protocol):
+    """The table: raw bytes by user, by partition."""
+
+    def read(self, partition: int, user_id: str) -> bytes | None:
+        """A user's value; None for one that is not there."""
+        ...
+
+    def write(self, partition: int, user_id: str, value: bytes) -> Future[Any]:
+        """Keep a value; done once it is durable."""
+        ...
+
+    def items(self, partition: int) -> Iterator[tuple[str, bytes]]:
+        """All users of a partition."""
+        ...
+
+
+class Join:
+    """The partitions that this worker holds.
+
+    Args:
+        states: the table of users.
+        send: publishes; done once it is durable.
+        settings: of the join.
+        metrics: to be kept.
+        fail: called with what could not be made durable; it does not return.
+    """
+
+    def __init__(
+        self,
+        states: States,
+        send: Send,
+        *,
+        settings: JoinSettings,
+        metrics: WorkerMetrics,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.acks = Acks(fail)
+        self.partitions: dict[int, PartitionJoin] = {}
+        self.next_offsets: dict[Source, int] = {}
+        self._states, self._send, self._settings, self._metrics, self._fail = states, send, settings, metrics, fail
+
+    # Partitions -------------------------------------------------------------------------------------------------
+
+    def restore(self, partition: int) -> Iterator[int]:
+        """Take a partition whose table is complete, a user a step, so that the event loop may have its turn.
+
+        Yields:
+            Users so far.
+        """
+        restored = PartitionJoin(partition, self._settings)
+        for n_users, (user_id, raw) in enumerate(self._states.items(partition), start=1):
+            restored.restore(user_id, self._decode(raw))
+            yield n_users
+        self.partitions[partition] = restored
+
+    def pause(self) -> None:
+        """Records come again from where they were committed, here or elsewhere."""
+        self.acks.forget()
+        self.next_offsets.clear()
+        for partition in self.partitions.values():
+            partition.forget_closing()
+
+    # Records ----------------------------------------------------------------------------------------------------
+
+    def handle_event(self, event: Any) -> None:  # noqa: ANN401 - a Faust event, and Faust has no types
+        """One record of `events`. Does not raise, whatever the record is."""
+        self._handle(event, EVENTS, self._apply_event)
+
+    def handle_exposure(self, event: Any) -> None:  # noqa: ANN401
+        """One record of `exposures`. Does not raise, whatever the record is."""
+        self._handle(event, EXPOSURES, self._apply_exposure)
+
+    def _handle(self, event: Any, topic: str, apply: Callable[[PartitionJoin, Any, Pending], bool]) -> None:  # noqa: ANN401
+        message = event.message
+        partition = self.partitions.get(message.partition)
+        if partition is None:  # lost meanwhile: the next owner reads it
+            return
+        source = Source(topic, message.partition)
+        pending = self.acks.begin(event, source)
+        try:
+            result = "applied" if apply(partition, message, pending) else "ignored"
+        except BadEvent as exc:
+            pending.wait_for(self._reject(topic, message, str(exc)))
+            result = "rejected"
+        self.next_offsets[source] = message.offset + 1
+        self._metrics.events_total.labels(topic, result).inc()
+        self._metrics.event_seconds.observe(max(0.0, time.time() - message.timestamp))
+        self.close_due(partition)
+        pending.handled()
+
+    def _apply_event(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
+        event = _admit_event(message.value, message.timestamp, self._settings.kinds)
+        raw = self._states.read(partition.partition, event.user_id)
+        state = self._decode(raw)
+        is_changed = partition.add_event(state, event)
+        if is_changed or raw is not None:  # unchanged, and yet written: RocksDB may be ahead of its changelog
+            pending.wait_for(self._write(partition, event.user_id, state))
+        return is_changed
+
+    def _apply_exposure(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
+        exposure = _admit_exposure(message.value, message.timestamp)
+        raw = self._states.read(partition.partition, exposure.user_id)
+        state = self._decode(raw)
+        is_changed = partition.add_exposure(state, exposure)
+        if is_changed or raw is not None:
+            pending.wait_for(self._write(partition, exposure.user_id, state))
+        return is_changed
+
+    def _reject(self, topic: str, message: Any, reason: str) -> Future[Any]:  # noqa: ANN401
+        letter = DeadLetter(
+            source_topic=topic,
+            partition=message.partition,
+            offset=message.offset,
+            key=message.key,
+            value=message.value,
+            reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
+            ts_ms=time.time_ns() // 1_000_000,
+        )
+        return self._send(DEAD_LETTER, 0, topic.encode(), encode(letter))
+
+    # Closing ----------------------------------------------------------------------------------------------------
+
+    def close_due(self, partition: PartitionJoin, limit: int = CLOSE_AT_ONCE) -> None:
+        """Begin to close windows whose time has come, at most `limit` users."""
+        room = MAX_CLOSING - partition.n_closing
+        for user_id in partition.due_users(min(limit, room)):
+            raw = self._states.read(partition.partition, user_id)
+            begun = partition.begin_close(user_id, self._decode(raw))
+            if begun is not None:
+                self._send_outcomes(partition, begun)
+
+    def _send_outcomes(self, partition: PartitionJoin, begun: Closing) -> None:
+        key = begun.user_id.encode()
+        sent = [self._send(OUTCOMES, partition.partition, key, encode(outcome)) for outcome in begun.outcomes]
+        n_left = len(sent)
+
+        def one_durable(done: Future[Any]) -> None:
+            nonlocal n_left
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                self._fail(error)
+                return
+            n_left -= not done.cancelled()
+            if not n_left:
+                self._close(partition, begun)
+
+        for outcome in sent:
+            outcome.add_done_callback(one_durable)
+        if not sent:
+            self._close(partition, begun)
+
+    def _close(self, partition: PartitionJoin, done: Closing) -> None:
+        self._metrics.outcomes_total.inc(len(done.outcomes))
+        if not partition.is_closing(done) or self.partitions.get(partition.partition) is not partition:
+            return  # lost meanwhile: the next owner sends them again
+        state = self._decode(self._states.read(partition.partition, done.user_id))
+        partition.finish_close(done, state)
+        self._write(partition, done.user_id, state).add_done_callback(self._check)
+
+    def _check(self, sent: Future[Any]) -> None:
+        error = None if sent.cancelled() else sent.exception()
+        if error is not None:
+            self._fail(error)
+
+    # Counts -----------------------------------------------------------------------------------------------------
+
+    def publish_counts(self) -> None:
+        """What each partition counts, where that changed."""
+        for partition in self.partitions.values():
+            if partition.is_changed:
+                counts = encode(partition.counts())
+                self._send(COUNTS, 0, str(partition.partition).encode(), counts).add_done_callback(self._check)
+
+    # States -----------------------------------------------------------------------------------------------------
+
+    def _write(self, partition: PartitionJoin, user_id: str, state: UserState) -> Future[Any]:
+        return self._states.write(partition.partition, user_id, encode_state(state))
+
+    def _decode(self, raw: bytes | None) -> UserState:
+        try:
+            return decode_state(raw)
+        except DamagedState as exc:
+            self._metrics.damaged_total.inc()
+            _log.error("a user starts anew: %s", exc)
+            return UserState()
+
+
+def _admit_event(value: bytes | None, appended_s: float, kinds: EventKinds) -> Interaction:
+    event = decode_interaction(value)
+    kinds.number(event.kind)
+    _check_time("event", event.ts_ms, appended_s)
+    return event
+
+
+def _admit_exposure(value: bytes | None, appended_s: float) -> Exposure:
+    exposure = decode_exposure(value)
+    _check_time("exposure", exposure.ts_ms, appended_s)
+    return exposure
+
+
+def _check_time(what: str, ts_ms: int, appended_s: float) -> None:
+    ahead_ms = ts_ms - int(appended_s * 1_000)
+    if ahead_ms > MAX_AHEAD_MS:
+        raise BadEvent(
+            f"{what} rejected: ts_ms={ts_ms} is {ahead_ms} ms after it was appended, limit is {MAX_AHEAD_MS}; check "
+            "the sender's clock and that the unit is milliseconds"
+        )

@@ -1,0 +1,67 @@
+"""What the table keeps of one user: the newest events, for the counts, and the window of the join. MessagePack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from stream.windows.attribution import UserWindow
+from stream.windows.ring import RingEntry
+
+MAX_STATE_BYTES = 1_000_000  # below what brokers take of one record
+
+
+class UserState(msgspec.Struct, array_like=True):
+    """One user's value in the table; fields are only ever appended, so that old values can be read.
+
+    Attributes:
+        ring: the newest events, oldest first.
+        window: open exposures and the events they may claim.
+    """
+
+    ring: list[RingEntry] = []
+    window: UserWindow = msgspec.field(default_factory=UserWindow)
+
+
+class DamagedState(ValueError):
+    """A table's value that is not a user's state."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(UserState)
+
+
+def decode_state(raw: bytes | None) -> UserState:
+    """A value of the table; None is a user that is not there yet.
+
+    Raises:
+        DamagedState: not written by encode_state().
+    """
+    if raw is None:
+        return UserState()
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise DamagedState(f"a user's state cannot be read: {exc}; first bytes {raw[:80]!r}") from exc
+
+
+def encode_state(state: UserState) -> bytes:
+    """The value to keep, at most MAX_STATE_BYTES: beyond, the oldest exposures and events of the window go first.
+
+    Exposures of a thousand items with long ids, by the hundred: they would not fit into one record of the changelog.
+    """
+    raw = _encoder.encode(state)
+    while len(raw) > MAX_STATE_BYTES and _drop_oldest(state.window):
+        raw = _encoder.encode(state)
+    return raw
+
+
+def _drop_oldest(window: UserWindow) -> bool:
+    """Drop the oldest quarter of what takes most; False when nothing is left."""
+    of_exposures, of_events = len(_encoder.encode(window.exposures)), len(_encoder.encode(window.events))
+    entries: list[Any] = window.exposures if of_exposures > of_events else window.events
+    n_dropped = (len(entries) + 3) // 4
+    del entries[:n_dropped]
+    window.n_dropped += n_dropped
+    return n_dropped > 0
