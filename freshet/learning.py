@@ -5,7 +5,6 @@ next one takes over within a second. The segments' manifest and the open cycle's
 """
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,14 +59,19 @@ class Learning:
         """Whether it is this process that learns."""
         return self.buffer is not None
 
-    def start(self) -> None:
-        """Fill the buffer from now on; at once if nobody else does, else when the other one ends.
+    def open(self) -> None:
+        """Take the turn, if it is nobody's.
 
         Raises:
             BadManifest: the buffer's folder is of another log, or damaged.
         """
         if self._is_free(timeout_s=0.0):
-            self._activate()
+            self._open_buffer()
+
+    def start(self) -> None:
+        """Fill the buffer from now on; at once if it is this process's turn, else when the other one ends."""
+        if self.is_active:
+            self._fill()
         self._thread.start()
 
     def start_trainer(self) -> None:
@@ -120,24 +124,28 @@ class Learning:
 
     def _try_to_activate(self) -> None:
         try:
-            self._activate()
+            self._open_buffer()
+            self._fill()
         except Exception as exc:  # standing by has no caller to raise to; health says it, and it is tried again
             self._problem = f"{type(exc).__name__}: {exc}"
             structlog.get_logger().error("take_over_failed", reason=self._problem)
+            self.buffer = None
             self._held.close()
             self._stopping.wait(TRY_S)
 
-    def _activate(self) -> None:
-        started = time.monotonic()
+    def _open_buffer(self) -> None:
         settings = self._settings
         limits = BufferSettings(flush_rows=settings.segment_rows, flush_s=settings.segment_s)
-        buffer = TrainingBuffer(self._paths.folders.buffer, self._log.log_id, settings=limits)
-        kinds = settings.event_kinds()
-        roles = [events_role(buffer, kinds=kinds, metrics=self._metrics), items_role(buffer, metrics=self._metrics)]
-        self._runner = Runner(self._log, roles, metrics=self._metrics, settings=RunnerSettings(rests_s=RESTS_S))
+        self.buffer = TrainingBuffer(self._paths.folders.buffer, self._log.log_id, settings=limits)
+
+    def _fill(self) -> None:
+        assert self.buffer is not None  # opened before
+        kinds, metrics = self._settings.event_kinds(), self._metrics
+        roles = [events_role(self.buffer, kinds=kinds, metrics=metrics), items_role(self.buffer, metrics=metrics)]
+        self._runner = Runner(self._log, roles, metrics=metrics, settings=RunnerSettings(rests_s=RESTS_S))
         self._runner.start()
-        self.buffer, self._problem = buffer, None
-        structlog.get_logger().info("learning_active", seconds=round(time.monotonic() - started, 3))
+        self._problem = None
+        structlog.get_logger().info("learning_active")
 
     def _start_trainer(self) -> None:
         path: Path = self._paths.work / "settings.json"

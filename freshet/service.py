@@ -1,7 +1,12 @@
-"""One Freshet process on the embedded log: every part is built here, started in order, and stopped in reverse.
+"""One Freshet process: the parts of its roles are built here, started in order, and stopped in reverse.
 
-HTTP -> log -> sequences, catalog, training buffer, watcher (threads)
-               training buffer -> trainer (a process) -> registry -> model follower -> slot -> HTTP
+    feeds      HTTP -> log -> sequences, catalog, windows -> feeds
+    learning   log -> training buffer -> trainer (a process) -> registry
+    watching   log -> watcher: every event is predicted before it is applied
+               registry -> model follower -> slot, for feeds and watching
+
+On the embedded log one process has all three roles. On Kafka they may be processes of their own, and joins and windows
+run in Faust workers.
 """
 
 import gc
@@ -19,34 +24,33 @@ from consumers.catalog.catalog import Catalog
 from consumers.catalog.model_follower import ModelFollower
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
-from consumers.learning.buffer_roles import events_role, items_role
 from consumers.learning.cycle_events import CycleEvent
-from consumers.learning.cycle_settings import write_settings
-from consumers.learning.trainer_process import TrainerProcess
-from consumers.learning.training_buffer import BufferSettings, TrainingBuffer
 from consumers.roles import Role
-from consumers.runner import Runner, RunnerSettings
+from consumers.runner import RoleHealth, Runner, RunnerSettings
 from consumers.sequences.role import SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
 from consumers.watching.watcher import WatcherRole, WatcherSettings
+from freshet.learning import Learning
+from freshet.opening import open_log
 from freshet.paths import Paths
+from freshet.replicas import Replicas
 from freshet.settings import Settings
-from freshet.training import cycle_settings
 from models.content.features import FeatureStore
 from models.registry.registry import Registry, wall_ms
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
-from serving.app import create_app
+from serving.app import create_app, create_monitor
 from serving.parts import ServingParts
 from stream.embedded.log import EmbeddedLog
 from stream.images import ImageStore
 from stream.log import LogError, LogUnavailable
-from stream.topics import DAY_MS, EVENTS, ITEMS, topics
+from stream.topics import EVENTS, ITEMS
 
 MAINTENANCE_S = 60.0
 STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
-RESTS_S = {"watcher": 0.1, "training-buffer-events": 0.2, "training-buffer-items": 0.2}
+ANSWERED_FROM = ("sequences", "catalog")  # roles without which a feed is not what it should be
+RESTS_S = {"watcher": 0.1, "windows-events": 0.2, "windows-exposures": 0.2}
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
@@ -56,13 +60,15 @@ class Service:
     """All parts of one process.
 
     Args:
-        settings: In force.
+        settings: In force; `roles` says which parts.
         on_cycle: Told of every step of every training cycle, from a thread of its own.
         has_rivals: Judge popularity and co-occurrence on the same events; for demos and benchmarks.
 
     Raises:
         LogBusy: another process has the data folder.
-        LogUnavailable: the folder cannot be written.
+        LogUnavailable: the folder cannot be written, or no broker answers.
+        TopicDiffers: a topic exists with other partitions or settings.
+        BadManifest: the training segments are of another log, or damaged.
     """
 
     def __init__(self, settings: Settings, *, on_cycle: OnCycle = lambda _: None, has_rivals: bool = False) -> None:
@@ -72,33 +78,26 @@ class Service:
         self.kinds = settings.event_kinds()
         self.metrics = Metrics(CollectorRegistry())
         self._on_cycle = on_cycle
-        retention_ms = int(settings.retention_days * DAY_MS)
-        max_bytes = settings.log_max_mb * 1_000_000 if settings.log_max_mb else None
-        self.log = EmbeddedLog(paths.log, topics(settings.partitions, retention_ms=retention_ms), max_bytes=max_bytes)
+        self.log = open_log(settings, paths.log)
         self.images = ImageStore(paths.folders.images)
-        self.images.clean()
+        if settings.is_embedded:
+            self.images.clean()  # nobody else stores images now
         self.registry = Registry(paths.folders.registry)
         self.slot = ModelSlot()
         self.catalog = Catalog()
         self.sequences = UserSequences(settings.partitions, length=settings.sequence_length, max_seen=settings.max_seen)
-        self.buffer = self._buffer()
         store = FeatureStore(paths.folders.features)
         self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
         self.catalog_role = CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics)
         self.watcher = WatcherRole(
-            self.slot,
-            metrics=self.metrics,
-            kinds=self.kinds,
-            settings=WatcherSettings(
-                share=settings.watch_share,
-                has_rivals=has_rivals,
-                length=settings.sequence_length,
-                max_seen=settings.max_seen,
-            ),
+            self.slot, metrics=self.metrics, kinds=self.kinds, settings=_watcher_settings(settings, has_rivals)
         )
-        self._runner = self._build_runner()
+        self.learning = Learning(settings, self.log, self.metrics, on_cycle=self._note_cycle)
+        if self._has("learning"):
+            self.learning.open()
+        self.replicas = Replicas(self.log, self.sequences.held)
+        self._runner = Runner(self.log, self._roles(), metrics=self.metrics, settings=RunnerSettings(rests_s=RESTS_S))
         self._follower = ModelFollower(self.registry, self.placement, self.slot, self.metrics)
-        self._trainer: TrainerProcess | None = None
         self._stopping = threading.Event()
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
 
@@ -109,18 +108,25 @@ class Service:
         gc.collect()
         gc.freeze()  # libraries and parts stay to the end; looking through them takes the collector a tenth of a second
         self._runner.start()
-        self._follower.start()
+        if self._has("feeds", "watching"):
+            self._follower.start()
+        if self._has("learning"):
+            self.learning.start()
         self._maintenance.start()
 
     def start_trainer(self) -> None:
-        """Start the trainer's process."""
-        path = self.paths.work / "settings.json"
-        write_settings(path, cycle_settings(self.settings, log_id=self.log.log_id))
-        self._trainer = TrainerProcess(path, self._note_cycle)
-        self._trainer.start()
+        """Start the trainer's process, if this process is to learn."""
+        self.learning.start_trainer()
+
+    def announce(self, url: str) -> None:
+        """Tell the other replicas, if there may be any, where this one answers."""
+        if self._has("feeds") and not self.settings.is_embedded:
+            self.replicas.announce(self.settings.public_url or url)
 
     def app(self) -> FastAPI:
-        """The HTTP side, ready to be served."""
+        """The HTTP side, ready to be served: all of it where feeds are made, health and metrics elsewhere."""
+        if not self._has("feeds"):
+            return create_monitor(self.metrics, self.not_ready)
         return create_app(
             ServingParts(
                 log=self.log,
@@ -132,16 +138,18 @@ class Service:
                 metrics=self.metrics,
                 not_ready=self.not_ready,
                 kinds=self.kinds,
+                replicas=self.replicas.directory,
+                keys=self.settings.api_keys,
             )
         )
 
     def close(self) -> None:
         """Stop everything; what was accepted is on the disk afterwards."""
         self._stopping.set()
-        if self._trainer is not None:
-            self._trainer.stop()
+        self.replicas.stop()
+        busy = self.learning.stop()
         self._follower.stop()
-        busy = self._runner.stop(STOP_TIMEOUT_S)
+        busy += self._runner.stop(STOP_TIMEOUT_S)
         if busy:
             structlog.get_logger().error("roles_still_busy", roles=busy, after_s=STOP_TIMEOUT_S)
         self.log.close()
@@ -149,29 +157,26 @@ class Service:
     def not_ready(self) -> Mapping[str, str]:
         """What keeps this process from answering well, as name -> reason; empty when all is well."""
         reasons: dict[str, str] = {}
-        for name, health in self._runner.health().items():
-            if not health.is_healthy:
-                reasons[name] = f"{health.state}, restarted {health.n_restarts} times: {health.last_error}"
-            elif name in ("sequences", "catalog") and health.state == "starting":
-                reasons[name] = "starting"
-            elif name in ("sequences", "catalog") and health.lag_records > READY_LAG_RECORDS:
-                reasons[name] = f"catching up, {health.lag_records:,} records to go"
-        if self._follower.problem:
-            reasons["model"] = self._follower.problem
-        elif not self._follower.has_looked:
-            reasons["model"] = "the current version is being loaded"
-        if self._trainer is not None and not self._trainer.is_healthy:
-            reasons["trainer"] = "given up after too many restarts; see the log"
-        return reasons
+        for name, health in (self._runner.health() | self.learning.health()).items():
+            reason = _reason(health, is_answered_from=name in ANSWERED_FROM)
+            if reason is not None:
+                reasons[name] = reason
+        if self._has("feeds", "watching"):
+            if self._follower.problem:
+                reasons["model"] = self._follower.problem
+            elif not self._follower.has_looked:
+                reasons["model"] = "the current version is being loaded"
+        return reasons | self.learning.not_ready()
 
     def behind(self) -> dict[str, int]:
         """Records published that a role has still to read, by role; empty when all have everything."""
         events, items = self.log.ends(EVENTS), self.log.ends(ITEMS)
+        buffered = {} if self.learning.buffer is None else self.learning.buffer.manifest.next
         lags = {
             "sequences": _lag(events, self.sequences.applied.next_offsets()),
             "catalog": _lag(items, self.catalog_role.positions()),
-            "training-buffer-events": _lag(events, self.buffer.manifest.next.get(EVENTS, {})),
-            "training-buffer-items": _lag(items, self.buffer.manifest.next.get(ITEMS, {})),
+            "training-buffer-events": _lag(events, buffered.get(EVENTS, {})),
+            "training-buffer-items": _lag(items, buffered.get(ITEMS, {})),
         }
         return {name: lag for name, lag in lags.items() if lag}
 
@@ -179,30 +184,32 @@ class Service:
         """Events that are still to be predicted."""
         return _lag(self.log.ends(EVENTS), self.watcher.positions())
 
-    def _buffer(self) -> TrainingBuffer:
-        return TrainingBuffer(
-            self.paths.folders.buffer,
-            self.log.log_id,
-            settings=BufferSettings(flush_rows=self.settings.segment_rows, flush_s=self.settings.segment_s),
+    def _has(self, *names: str) -> bool:
+        return not set(names).isdisjoint(self.settings.roles)
+
+    def _roles(self) -> list[Role]:
+        roles: list[Role] = []
+        if self._has("feeds"):
+            roles += [self._sequences_role(), *self._window_roles()]
+        if self._has("feeds", "watching"):
+            roles.append(self.catalog_role)
+        if self._has("watching"):
+            roles.append(self.watcher)
+        return roles
+
+    def _sequences_role(self) -> SequencesRole:
+        return SequencesRole(
+            self.sequences,
+            Snapshots(self.paths.snapshots, self.log.log_id),
+            self.log,
+            kinds=self.kinds,
+            metrics=self.metrics,
+            snapshot_s=self.settings.snapshot_s,
         )
 
-    def _build_runner(self) -> Runner:
-        snapshots = Snapshots(self.paths.snapshots, self.log.log_id)
-        roles: list[Role] = [
-            SequencesRole(
-                self.sequences,
-                snapshots,
-                self.log,
-                kinds=self.kinds,
-                metrics=self.metrics,
-                snapshot_s=self.settings.snapshot_s,
-            ),
-            self.catalog_role,
-            events_role(self.buffer, kinds=self.kinds, metrics=self.metrics),
-            items_role(self.buffer, metrics=self.metrics),
-            self.watcher,
-        ]
-        return Runner(self.log, roles, metrics=self.metrics, settings=RunnerSettings(rests_s=RESTS_S))
+    def _window_roles(self) -> list[Role]:
+        """On Kafka, others say what they hold."""
+        return [] if self.settings.is_embedded else [self.replicas.directory]
 
     def _note_cycle(self, event: CycleEvent) -> None:
         if event.state in ("published", "refused", "failed"):
@@ -214,12 +221,21 @@ class Service:
         self._on_cycle(event)
 
     def _maintain(self) -> None:
-        """Retention and compaction, now and then."""
-        while not self._stopping.wait(MAINTENANCE_S):
+        """Retention and compaction of the embedded log, now and then; brokers do their own."""
+        while isinstance(self.log, EmbeddedLog) and not self._stopping.wait(MAINTENANCE_S):
             try:
                 self.log.maintain(wall_ms())
             except LogError as exc:
                 structlog.get_logger().warning("log_maintenance_failed", reason=str(exc))
+
+
+def _watcher_settings(settings: Settings, has_rivals: bool) -> WatcherSettings:
+    return WatcherSettings(
+        share=settings.watch_share,
+        has_rivals=has_rivals,
+        length=settings.sequence_length,
+        max_seen=settings.max_seen,
+    )
 
 
 def _make_folder(path: Path) -> None:
@@ -229,6 +245,19 @@ def _make_folder(path: Path) -> None:
         raise LogUnavailable(
             f"cannot make the data folder {path}: {exc.strerror}; make its place writable, or name another folder"
         ) from exc
+
+
+def _reason(health: RoleHealth, *, is_answered_from: bool) -> str | None:
+    """Why a role keeps the process from being ready; None when it does not."""
+    if not health.is_healthy:
+        return f"{health.state}, restarted {health.n_restarts} times: {health.last_error}"
+    if health.state == "waiting":
+        return f"the log cannot be reached: {health.last_error}"
+    if is_answered_from and health.state == "starting":
+        return "starting"
+    if is_answered_from and health.lag_records > READY_LAG_RECORDS:
+        return f"catching up, {health.lag_records:,} records to go"
+    return None
 
 
 def _lag(ends: Mapping[int, int], positions: Mapping[int, int]) -> int:

@@ -30,6 +30,7 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
 def learning(folder: Path, log: EmbeddedLog) -> Iterator[Learning]:
     settings = Settings(data_dir=folder / "data", segment_rows=1)
     one = Learning(settings, log, Metrics(CollectorRegistry()), on_cycle=lambda _: None)
+    one.open()
     one.start()
     try:
         yield one
