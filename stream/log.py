@@ -1,4 +1,6 @@
-"""The log: what every way of running it promises. `stream.embedded.log` keeps it in one file.
+"""The log: what every way of running it promises.
+
+`stream.embedded.log` keeps it in one file of one process, `stream.kafka.log` on brokers.
 
 Records are appended to the partitions of a topic, a key always to the same one, and read in order of offsets.
 At least once: a reader that dies before its commit reads the same records again. Every implementation passes
@@ -6,9 +8,9 @@ At least once: a reader that dies before its commit reads the same records again
 
     LogError
       LogClosed           used after close()
-      LogUnavailable      not durable now (disk full, read-only, I/O); the same publish may succeed later
-      LogBusy             another process owns the log
-      QueueFull           more waits for the disk than may; slow down and publish again
+      LogUnavailable      not durable now (disk full, no broker answers); the same publish may succeed later
+      LogBusy             another process owns the log's file
+      QueueFull           more waits to be written than may; slow down and publish again
       UnknownTopic        no such topic or partition
       MessageTooLarge     key plus value are above the topic's limit
       TopicDiffers        a topic exists with other partitions or settings than are asked for
@@ -61,7 +63,7 @@ class NotAssigned(LogError):
 
 
 class Message(NamedTuple):
-    """What a writer gives. No key: any partition. No value: a tombstone, compaction deletes the key."""
+    """What a writer gives, at least one of both. No key: any partition. No value: compaction deletes the key."""
 
     key: bytes | None
     value: bytes | None
@@ -95,18 +97,19 @@ class Reader(Protocol):
         """The next records, in order of offset within a partition; wakes as soon as something is published.
 
         Calls back for partitions gained or lost first, so that state is ready before its records. A position
-        below what is still kept moves to the oldest record.
+        below what is still kept moves to the oldest record. Partitions take turns, but not with every poll: on Kafka
+        one is read on for as much as a fetch has brought of it.
 
         Args:
             max_records: at most so many.
             timeout_s: how long to wait when there is nothing.
 
         Returns:
-            Empty after the timeout.
+            Not all there is, perhaps. Empty after the timeout.
 
         Raises:
             LogClosed: the log or the reader was closed.
-            LogUnavailable: the log cannot be read now.
+            LogUnavailable: the log cannot be read now; poll again. Where nobody answers it may be empty instead.
         """
         ...
 
@@ -117,7 +120,8 @@ class Reader(Protocol):
             offsets: next offset to read by partition; None is everything polled.
 
         Raises:
-            NotAssigned: a partition this reader lost meanwhile, or no group was given; nothing is committed.
+            NotAssigned: a partition this reader lost meanwhile, or no group was given, or the group is just being
+                divided anew (on Kafka); nothing is committed.
             LogUnavailable: not durable; the records would be read again.
         """
         ...
@@ -143,7 +147,11 @@ class Reader(Protocol):
         ...
 
     def lag(self) -> dict[int, int]:
-        """Records not polled yet, by assigned partition."""
+        """Records not polled yet, by assigned partition; on Kafka with those that compaction has removed.
+
+        Raises:
+            LogUnavailable: it cannot be known now.
+        """
         ...
 
     def assigned(self) -> tuple[int, ...]:
@@ -164,8 +172,9 @@ class Log(Protocol):
         """Append messages, in order, to the partitions of their keys.
 
         Returns:
-            Done once all are durable, with their positions; or failed with LogUnavailable, and then none of
-            them was written.
+            Done once all are durable, with their positions; or failed with LogUnavailable. The embedded log has then
+            written none of them. On Kafka some may be written, or even all: publish again, every effect of a record
+            must bear its repetition.
 
         Raises:
             UnknownTopic: not a topic of this log.
@@ -198,19 +207,25 @@ class Log(Protocol):
             topic: to read.
             group: partitions are divided among the group's readers, positions kept for the group.
             partitions: exactly these, from offset 0 until sought. Exactly one of group and partitions.
-            on_gained: called inside poll() with new partitions, before their records.
-            on_lost: called inside poll() or close() with partitions now another's.
+            on_gained: called inside poll() with new partitions, before their records; again when it raised.
+            on_lost: called inside poll() or close() with partitions now another's. They can still be committed, unless
+                the reader was put out of its group.
 
         Raises:
             UnknownTopic: no such topic or partition.
+            LogUnavailable: nobody answers.
             ValueError: both or neither of group and partitions.
         """
         ...
 
     def ends(self, topic: str) -> dict[int, int]:
-        """The next offset to be written (all before it are durable), by partition."""
+        """The next offset to be written (all before it are durable), by partition.
+
+        Raises:
+            LogUnavailable: nobody answers.
+        """
         ...
 
     def close(self) -> None:
-        """Write what was accepted, then let go of the file; readers end with LogClosed."""
+        """Write what was accepted, then let go of the file or the brokers; readers end with LogClosed."""
         ...

@@ -1,6 +1,27 @@
-"""What holds for every test: one thread for torch, so that small tests do not fight over the cores."""
+"""What holds for every test: one thread for torch, so that small tests do not fight over the cores; one broker."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from broker.cluster import Cluster
+from broker.jars import jars, missing_tools
+
+CACHE = Path(__file__).parent.parent / ".kafka"
+QUICK = {  # what a test waits for comes soon; nothing is compacted before a test asks for it
+    "log.cleaner.backoff.ms": "100",
+    "log.cleaner.min.compaction.lag.ms": str(2**62),
+    "log.retention.check.interval.ms": "100",
+    "log.initial.task.delay.ms": "100",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in ("read_text", "open_text"):  # kafka-python reads its schemas with them, on import
+        config.addinivalue_line("filterwarnings", f"ignore:{name} is deprecated:DeprecationWarning")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -8,3 +29,25 @@ def one_torch_thread() -> None:
     import torch  # noqa: PLC0415 - costs seconds, and not while tests are collected
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def broker_jars() -> Path:
+    """Where the broker's libraries are; skips where no broker can be had, and fails where one must be."""
+    missing = missing_tools()
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"a real broker needs Java and Maven, and CI is set: {' and '.join(missing)} not found")
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} here: a real broker needs Java 17 and Maven")
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "jars.lock").open("w") as lock:  # several processes may run tests
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        jars(CACHE)
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def broker(broker_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real broker for all tests of a session; each takes a prefix of its own."""
+    with Cluster(tmp_path_factory.mktemp("kafka"), cache=broker_jars, properties=QUICK) as cluster:
+        yield cluster

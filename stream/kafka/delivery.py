@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any
 
-from kafka import KafkaProducer
-
+from stream.kafka.producer import Producer
 from stream.log import LogClosed, LogUnavailable, Message, Position, QueueFull
 
 
 class Delivery:
     """Counts what was given to the producer and is neither durable nor failed yet."""
 
-    def __init__(self, producer: KafkaProducer, *, max_messages: int, full_wait_s: float) -> None:
-        self._producer = producer
+    def __init__(self, connect: Callable[[], Producer], *, max_messages: int, full_wait_s: float) -> None:
+        """Connect.
+
+        Args:
+            connect: makes a producer that is ready; again when one is broken.
+            max_messages: that may wait; one send alone may be larger.
+            full_wait_s: how long send() waits for room.
+        """
+        self._connect = connect
+        self._connecting = Lock()
+        self._producer = connect()
         self._max_messages = max_messages
         self._full_wait_s = full_wait_s
         self._changed = Condition()
@@ -41,8 +49,9 @@ class Delivery:
         self._take_room(len(messages))
         publish = _Publish(self, len(messages))
         try:
+            producer = self._working_producer()
             for (key, value), partition in zip(messages, partitions, strict=True):
-                publish.sent.append(self._producer.send(name, value, key, partition=partition))
+                publish.sent.append(producer.send(name, value, key, partition=partition))
         except Exception as exc:  # the producer's own, of many kinds: what was sent before it may be written
             publish.fail(exc)
             return publish.future
@@ -64,11 +73,19 @@ class Delivery:
                     "the brokers are slow or gone, wait longer"
                 )
 
-    def close(self) -> None:
-        """Take nothing more."""
+    def close(self, timeout_s: float) -> None:
+        """Take nothing more, and send what was taken.
+
+        Raises:
+            LogUnavailable: not all of it within timeout_s; the rest is given up.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+        try:
+            self.flush(timeout_s)
+        finally:
+            self._producer.close(timeout=0)
 
     def done(self, n_messages: int) -> None:
         """So many messages are durable or failed."""
@@ -76,6 +93,13 @@ class Delivery:
             self._n_waiting -= n_messages
             self._n_done += 1
             self._changed.notify_all()
+
+    def _working_producer(self) -> Producer:
+        with self._connecting:
+            if self._producer.is_broken:
+                self._producer.close(timeout=0)
+                self._producer = self._connect()
+            return self._producer
 
     def _take_room(self, n_messages: int) -> None:
         with self._changed:

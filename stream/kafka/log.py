@@ -14,12 +14,14 @@ from importlib.util import find_spec
 from itertools import count
 from threading import Lock
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
 from stream.kafka.connect import answering, connected
+from stream.kafka.consumer import GroupConsumer
 from stream.kafka.delivery import Delivery
-from stream.kafka.reader import ASSIGNORS, KafkaReader, Subscription
+from stream.kafka.producer import Producer
+from stream.kafka.reader import KafkaReader, Subscription
 from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import OVERHEAD_BYTES, Found, ensure_topics
 from stream.log import LogClosed, Message, MessageTooLarge, OnPartitions, Position, UnknownTopic
@@ -60,18 +62,15 @@ class KafkaLog:
         self._settings = settings
         self._topics = dict(topics)
         self._unkeyed = {name: count() for name in topics}
-        largest = max((topic.max_message_bytes for topic in topics.values()), default=MAX_MESSAGE_BYTES)
         self._admin = connected(KafkaAdminClient, settings.client())
         try:
             with answering("looking at the topics"):
                 found = ensure_topics(self._admin, topics, prefix=settings.prefix)
                 self.log_id = _log_id(self._admin.describe_cluster()["cluster_id"], found)
-            producer = settings.producer(max_request_bytes=max(largest, MAX_MESSAGE_BYTES) + OVERHEAD_BYTES)
-            self._producer = connected(KafkaProducer, producer)
+            self._delivery = Delivery(self._connect, max_messages=max_queue, full_wait_s=full_wait_s)
         except BaseException:
             self._admin.close()
             raise
-        self._delivery = Delivery(self._producer, max_messages=max_queue, full_wait_s=full_wait_s)
         self._readers: list[KafkaReader] = []
         self._opening = Lock()  # guards _readers and _is_closed
         self._is_closed = False
@@ -125,8 +124,7 @@ class KafkaLog:
         with self._opening:
             if self._is_closed:
                 raise LogClosed("the log was closed; open it again to read")
-            config = {**self._settings.consumer(group), "partition_assignment_strategy": ASSIGNORS}
-            consumer = connected(KafkaConsumer, config)
+            consumer = connected(GroupConsumer, self._settings.consumer(group))
             reader = KafkaReader(topic, consumer, settings=self._settings, subscription=subscription)
             self._readers = [known for known in self._readers if not known.is_closed]
             self._readers.append(reader)
@@ -156,14 +154,27 @@ class KafkaLog:
             if self._is_closed:
                 return
             self._is_closed = True
-        self._delivery.close()
         try:
-            self._delivery.flush(CLOSE_TIMEOUT_S)
+            self._delivery.close(CLOSE_TIMEOUT_S)
         finally:
             for reader in self._readers:
                 reader.stop()
-            self._producer.close(timeout=0)
             self._admin.close()
+
+    def _connect(self) -> Producer:
+        """A producer that is ready to send."""
+        settings = self._settings
+        largest = max((topic.max_message_bytes for topic in self._topics.values()), default=MAX_MESSAGE_BYTES)
+        largest_request = max(largest, MAX_MESSAGE_BYTES) + OVERHEAD_BYTES
+        producer = connected(Producer, settings.producer(max_request_bytes=largest_request))
+        try:
+            with answering("preparing to write"):
+                names = [settings.prefix + name for name in self._topics]
+                producer.prepare(names, timeout_s=settings.request_timeout_s)
+        except BaseException:
+            producer.close(timeout=0)
+            raise
+        return producer
 
     def _topic(self, name: str) -> Topic:
         try:

@@ -4,7 +4,7 @@ poll():  1. join or rejoin the group, when its members changed     2. give up wh
          3. take what was gained (paused until on_gained returned)  4. read, or wait until something comes
 
 kafka-python calls its listeners on the thread of its network, where nothing may be asked of the brokers; so they only
-take notes here. Its version is pinned: the two attributes of the consumer that are not public are named at the top.
+take notes here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -24,14 +23,14 @@ from kafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from kafka.util import Timer
 
 from stream.kafka.connect import answering
+from stream.kafka.consumer import GroupConsumer
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogClosed, LogUnavailable, NotAssigned, OnPartitions, Record
 
-ASSIGNORS = (CooperativeStickyAssignor,)
 SLICE_S = 0.25  # of a wait; the log may be closed by another thread
+JOIN_SLICE_S = 0.02  # of a wait for the group, while there are partitions to read meanwhile
 CLOSE_TIMEOUT_S = 2.0  # for leaving the group; without it others wait for the session's end
 _MEMBER_NO_MORE = (
     CommitFailedError,
@@ -56,13 +55,13 @@ class KafkaReader:
     """See `stream.log.Reader`. One thread uses it; only stop() may come from another."""
 
     def __init__(
-        self, topic: str, consumer: KafkaConsumer, *, settings: KafkaSettings, subscription: Subscription
+        self, topic: str, consumer: GroupConsumer, *, settings: KafkaSettings, subscription: Subscription
     ) -> None:
         self._topic = topic
         self._name = settings.prefix + topic
         self._consumer = consumer
         self._subscription = subscription
-        self._timeout_ms = int(settings.request_timeout_s * 1_000)
+        self._timeout_ms = _ms(settings.request_timeout_s)
         self._using = RLock()  # the consumer is not safe for two threads
         self._is_closed = False
         self._notes = _Notes(consumer)
@@ -75,7 +74,8 @@ class KafkaReader:
             self._notes.on_partitions_assigned(self._of_kafka(subscription.partitions))
             self._positions = dict.fromkeys(subscription.partitions)
         else:
-            consumer.subscribe([self._name], listener=self._notes)
+            with answering(f"looking for {self._name!r}"):
+                consumer.join(self._name, listener=self._notes, timeout_ms=self._timeout_ms)
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[Record]:
         """See `stream.log.Reader.poll`."""
@@ -85,7 +85,7 @@ class KafkaReader:
                 self._check_open()
                 left_s = max(0.0, deadline_s - time.monotonic())
                 records = self._poll_once(max_records, min(left_s, SLICE_S))
-            if records or left_s <= SLICE_S:
+            if records or time.monotonic() >= deadline_s:
                 return records
 
     def commit(self, offsets: Mapping[int, int] | None = None) -> None:
@@ -177,7 +177,7 @@ class KafkaReader:
             if not was_closed:
                 self._notes.is_off = True
                 with answering(f"leaving the readers of {self._topic!r}"):
-                    self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1_000))
+                    self._consumer.close(autocommit=False, timeout_ms=_ms(CLOSE_TIMEOUT_S))
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -193,16 +193,12 @@ class KafkaReader:
         return [TopicPartition(self._name, p) for p in partitions]
 
     def _poll_once(self, max_records: int, wait_s: float) -> list[Record]:
-        timer = Timer(wait_s * 1_000)
+        consumer = self._consumer
         with answering(f"reading {self._topic!r}"):
-            coordinator = self._consumer._coordinator
-            if self._subscription.group is not None and coordinator.need_rejoin():
-                coordinator.poll(timeout_ms=timer.timeout_ms)
+            is_member = consumer.take_part(_ms(min(wait_s, JOIN_SLICE_S) if self._positions else wait_s))
         self._tell()
         with answering(f"reading {self._topic!r}"):
-            polled = self._consumer._poll_once(timer, max_records)
-        self._tell()
-        return self._records(polled)
+            return self._records(consumer.fetch(max_records, _ms(wait_s if is_member else min(wait_s, JOIN_SLICE_S))))
 
     def _records(self, polled: Mapping[TopicPartition, list[Any]]) -> list[Record]:
         topic = self._topic
@@ -262,7 +258,7 @@ class KafkaReader:
 class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]
     """What changed hands, noted on the network's thread while the reader's own waits for it in poll()."""
 
-    def __init__(self, consumer: KafkaConsumer) -> None:
+    def __init__(self, consumer: GroupConsumer) -> None:
         self._consumer = consumer
         self.gained: set[int] = set()
         self.lost: set[int] = set()
@@ -274,9 +270,18 @@ class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.pause(*assigned)
             self.gained.update(p.partition for p in assigned)
 
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """Put out of the group; somebody else may hold them already."""
+        self._consumer.forget_partitions()
+        self.on_partitions_revoked(lost)
+
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """What was gained and lost again before anybody was told, nobody needs to know."""
         if not self.is_off:
             partitions = {p.partition for p in revoked}
             self.lost |= partitions - self.gained
             self.gained -= partitions
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1_000)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
 SCHEME = "kafka://"
 SECURITY = (  # kafka-python's own names
     "security_protocol",
@@ -112,6 +114,7 @@ request_timeout_s=10.0, delivery_timeout_s=30.0)
             "allow_auto_create_topics": False,
             "session_timeout_ms": _ms(self.session_timeout_s),
             "heartbeat_interval_ms": _ms(heartbeat_s),
+            "partition_assignment_strategy": (CooperativeStickyAssignor,),
             "max_poll_interval_ms": _ms(self.max_silence_s),
             "metrics_enabled": False,
         }

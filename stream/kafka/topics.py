@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from stream.log import LogUnavailable, TopicDiffers
 from stream.topics import MAX_MESSAGE_BYTES, Topic
@@ -68,14 +68,16 @@ def wanted_configs(topic: Topic) -> dict[str, str]:
 
 
 def _create(admin: KafkaAdminClient, missing: Mapping[str, Topic]) -> None:
-    for name, topic in missing.items():
-        wanted = {"num_partitions": topic.partitions, "configs": wanted_configs(topic)}
-        try:
-            admin.create_topics({name: wanted})
-        except TopicAlreadyExistsError:
-            continue  # by another process, a moment ago
-        except KafkaError as exc:
-            raise LogUnavailable(f"topic {name!r} cannot be made: {exc}; make it by hand, or allow us to") from exc
+    wanted = {
+        name: {"num_partitions": topic.partitions, "configs": wanted_configs(topic)} for name, topic in missing.items()
+    }
+    for made in admin.create_topics(wanted, raise_errors=False)["topics"]:
+        error = for_code(made["error_code"])
+        if error not in (NoError, TopicAlreadyExistsError):  # another process may have been a moment quicker
+            raise LogUnavailable(
+                f"topic {made['name']!r} cannot be made: {error.__name__}: {made['error_message']}; "
+                "make it by hand, or allow us to"
+            )
 
 
 def _described(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, Any]]:
