@@ -1,11 +1,21 @@
-"""Which records of `events` and `items` count: decided in one place, from the record alone, so every role agrees.
+"""Which records of `events`, `items` and `exposures` count: decided here, from the record alone, so every role agrees.
 
-Whatever is refused here goes to the dead-letter topic by the sequences or the catalog role; the others skip it.
+Whatever is refused here goes to the dead-letter topic by the sequences, the catalog or the windows role; the others
+skip it.
 """
 
 from __future__ import annotations
 
-from stream.events import BadEvent, Interaction, ItemEvent, ItemRemoval, decode_interaction, decode_item
+from stream.events import (
+    BadEvent,
+    Exposure,
+    Interaction,
+    ItemEvent,
+    ItemRemoval,
+    decode_exposure,
+    decode_interaction,
+    decode_item,
+)
 from stream.kinds import EventKinds
 from stream.log import Record
 
@@ -20,12 +30,19 @@ def admit(record: Record, kinds: EventKinds) -> Interaction:
     """
     event = decode_interaction(record.value)
     kinds.number(event.kind)
-    if event.ts_ms > record.ts_ms + MAX_AHEAD_MS:
-        raise BadEvent(
-            f"event rejected: ts_ms={event.ts_ms} is {event.ts_ms - record.ts_ms} ms after it was appended, "
-            f"limit is {MAX_AHEAD_MS}; check the sender's clock and that the unit is milliseconds"
-        )
+    _check_time("event", event.ts_ms, record)
     return event
+
+
+def admit_exposure(record: Record) -> Exposure:
+    """A record of `exposures` as what was shown.
+
+    Raises:
+        BadEvent: not valid, or from the future; never retried.
+    """
+    exposure = decode_exposure(record.value)
+    _check_time("exposure", exposure.ts_ms, record)
+    return exposure
 
 
 def admit_item(record: Record) -> ItemEvent:
@@ -40,3 +57,11 @@ def admit_item(record: Record) -> ItemEvent:
         return ItemRemoval(item_id=(record.key or b"").decode(), ts_ms=record.ts_ms)
     except UnicodeDecodeError as exc:
         raise BadEvent(f"item rejected: {exc}; the key of a tombstone must be an item id in UTF-8") from exc
+
+
+def _check_time(what: str, ts_ms: int, record: Record) -> None:
+    if ts_ms > record.ts_ms + MAX_AHEAD_MS:
+        raise BadEvent(
+            f"{what} rejected: ts_ms={ts_ms} is {ts_ms - record.ts_ms} ms after it was appended, "
+            f"limit is {MAX_AHEAD_MS}; check the sender's clock and that the unit is milliseconds"
+        )

@@ -27,6 +27,7 @@ MAX_URL_LENGTH = 2_000
 MAX_TS_MS = 4_102_444_800_000  # 2100-01-01: what lies behind it is a wrong unit, not an event
 MAX_EVENT_BYTES = 65_536
 MAX_ITEM_BYTES = 1_000_000
+MAX_OUTCOME_BYTES = 1_048_576  # names of experiment and arm are an exposure's, and so may be long
 MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
 MAX_TRENDING_ITEMS = 1_000
 
@@ -214,7 +215,7 @@ def decode_outcome(raw: bytes | None) -> Outcome:
     Raises:
         BadEvent: not valid; goes to the dead-letter topic, never retried.
     """
-    return _decode(_outcomes, raw, MAX_EVENT_BYTES)
+    return _decode(_outcomes, raw, MAX_OUTCOME_BYTES)
 
 
 def decode_partition_counts(raw: bytes | None) -> PartitionCounts:

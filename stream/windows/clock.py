@@ -59,6 +59,10 @@ class StreamClock:
         """Whether the input is known to have records that are still to be read: it is not idle then."""
         self._is_held[input_name] = is_held
 
+    def is_held(self, input_name: str) -> bool:
+        """What `hold` said last."""
+        return self._is_held[input_name]
+
     def highest_ms(self, input_name: str) -> int:
         """Highest event time seen of the input; 0 before the first."""
         return self._highest_ms[input_name]

@@ -30,6 +30,10 @@ class DueUsers:
             self._due_ms[user_id] = due_ms
             heapq.heappush(self._heap, (due_ms, user_id))
 
+    def forget(self, user_id: str) -> None:
+        """Nothing of the user's is due any more."""
+        self._due_ms.pop(user_id, None)
+
     def pop(self, now_ms: int, *, limit: int | None = None) -> list[str]:
         """Users due by `now_ms`, earliest first, at most `limit`; they are forgotten until noted again."""
         users: list[str] = []

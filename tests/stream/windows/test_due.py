@@ -31,3 +31,13 @@ def test_no_more_than_the_limit_come_at_once() -> None:
         due.note(f"u{number}", number)
     assert due.pop(9, limit=2) == ["u0", "u1"]
     assert due.pop(9) == ["u2", "u3", "u4"]
+
+
+def test_forgotten_user_does_not_come() -> None:
+    due = DueUsers()
+    due.note("a", 10)
+    due.forget("a")
+    due.forget("nobody")
+    assert (due.pop(99), len(due)) == ([], 0)
+    due.note("a", 20)
+    assert (due.pop(19), due.pop(20), due.pop(99)) == ([], ["a"], [])
