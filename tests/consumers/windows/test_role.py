@@ -118,7 +118,7 @@ def test_what_followed_a_shown_item_is_published_when_its_window_closes(tmp_path
         with running(log, windows):
             wait_until(lambda: all_read(log, windows), "first records read")
             assert outcomes(log) == []
-            assert value(metrics, "window_users") == 1
+            wait_until(lambda: value(metrics, "window_users") == 1, "a user with an open window")
             publish(log, closers())
             wait_until(lambda: len(outcomes(log)) == 1, "an outcome")
             wait_until(lambda: all_read(log, windows), "all read")
