@@ -30,6 +30,9 @@ from consumers.runner import RoleHealth, Runner, RunnerSettings
 from consumers.sequences.role import SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
 from consumers.watching.watcher import WatcherRole, WatcherSettings
+from consumers.windows.counts_role import CountsRole
+from consumers.windows.role import windows_role
+from consumers.windows.windows import Windows
 from freshet.learning import Learning
 from freshet.opening import open_log
 from freshet.paths import Paths
@@ -44,13 +47,19 @@ from serving.parts import ServingParts
 from stream.embedded.log import EmbeddedLog
 from stream.images import ImageStore
 from stream.log import LogError, LogUnavailable
-from stream.topics import EVENTS, ITEMS
+from stream.topics import EVENTS, EXPOSURES, ITEMS
 
 MAINTENANCE_S = 60.0
 STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
 ANSWERED_FROM = ("sequences", "catalog")  # roles without which a feed is not what it should be
-RESTS_S = {"watcher": 0.1, "windows-events": 0.2, "windows-exposures": 0.2}
+RESTS_S = {
+    "windows-events": 0.2,
+    "windows-exposures": 0.2,
+    "watcher": 0.1,
+    "windows-events": 0.2,
+    "windows-exposures": 0.2,
+}
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
@@ -86,6 +95,14 @@ class Service:
         self.slot = ModelSlot()
         self.catalog = Catalog()
         self.sequences = UserSequences(settings.partitions, length=settings.sequence_length, max_seen=settings.max_seen)
+        self.counts = CountsRole()
+        self.windows = Windows(
+            paths.windows,
+            self.log,
+            settings=settings.attribution(),
+            metrics=self.metrics,
+            snapshot_s=settings.snapshot_s,
+        )
         store = FeatureStore(paths.folders.features)
         self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
         self.catalog_role = CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics)
@@ -138,7 +155,9 @@ class Service:
                 metrics=self.metrics,
                 not_ready=self.not_ready,
                 kinds=self.kinds,
-                replicas=self.replicas.directory,
+                counts=None if self.settings.is_embedded else self.counts,
+                arms=self.windows.arms if self.settings.is_embedded else self.counts.arms,
+                replicas=None if self.settings.is_embedded else self.replicas.directory,
                 keys=self.settings.api_keys,
             )
         )
@@ -208,8 +227,10 @@ class Service:
         )
 
     def _window_roles(self) -> list[Role]:
-        """On Kafka, others say what they hold."""
-        return [] if self.settings.is_embedded else [self.replicas.directory]
+        """Joins and counts: made here on the embedded log; on Kafka workers make them, and are listened to."""
+        if not self.settings.is_embedded:
+            return [self.counts, self.replicas.directory]
+        return [windows_role(self.windows, topic, kinds=self.kinds) for topic in (EVENTS, EXPOSURES)]
 
     def _note_cycle(self, event: CycleEvent) -> None:
         if event.state in ("published", "refused", "failed"):

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from monitoring.metrics import Metrics
 from serving import (
+    arms,
     bulk,
     docs_page,
     errors,
@@ -39,6 +40,7 @@ ROUTERS = (
     models.router,
     status.router,
     replicas.router,
+    arms.router,
     health.router,
     page.router,
 )

@@ -13,7 +13,7 @@ from models.ranker import FeedRequest, ScoredItem
 from models.registry.registry import Registry
 from monitoring.metrics import Metrics
 from serving.settings import ServingSettings
-from stream.events import Replica
+from stream.events import ArmCount, Replica
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Log
@@ -75,6 +75,7 @@ class ServingParts:
     Attributes:
         not_ready: what is not ready, as name -> reason; empty when all is well. Called by `/readyz`.
         counts: what is popular among all users; None where this process has all of them.
+        arms: what each arm of an experiment showed by hour, and what followed.
         replicas: who serves the users that this process does not; None where there are no others.
         keys: API key -> role (serving.keys); none: only this machine is let in.
     """
@@ -89,6 +90,7 @@ class ServingParts:
     not_ready: Callable[[], Mapping[str, str]]
     kinds: EventKinds = DEFAULT_KINDS
     counts: Trending | None = None
+    arms: Callable[[], Sequence[ArmCount]] = tuple
     replicas: Directory | None = None
     settings: ServingSettings = field(default_factory=ServingSettings)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -297,6 +297,24 @@ class ReplicasOut(Out):
     replicas: list[ReplicaOut]
 
 
+class ArmOut(Out):
+    """What one arm of an experiment showed in one hour, and what followed; `none` is outside experiments."""
+
+    experiment: str
+    arm: str
+    hour_ms: int = Field(description="start of the hour of showing, ms since 1970")
+    n_feeds: int
+    n_items: int
+    n_outcomes: int = Field(description="shown items that were followed by something within the window")
+    kinds: dict[str, int] = Field(description="events that followed, by kind")
+
+
+class ArmsOut(Out):
+    """The last 48 hours of stream time."""
+
+    arms: list[ArmOut]
+
+
 class HealthOut(Out):
     """`ok`, or what is not ready and why."""
 
