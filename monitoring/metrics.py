@@ -82,7 +82,9 @@ class Metrics:
         )
         self.users = self._gauge("users", "Users with a sequence in this process.")
         self.items = self._gauge("items", "Items in the catalogue of this process.")
-        self.outcomes_total = self._counter("outcomes_total", "Outcomes published: items shown that something followed.")
+        self.outcomes_total = self._counter(
+            "outcomes_total", "Outcomes published: items shown that something followed."
+        )
         self.windows_late_total = self._counter(
             "windows_late_total", "Exposures and events too late for their attribution window, by topic.", ("topic",)
         )
