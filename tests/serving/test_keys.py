@@ -13,6 +13,7 @@ from tests.serving.world import AppClient, HandRanker, World
 INGEST, READ, ADMIN = "ingest-0123456789", "read-0123456789ab", "admin-0123456789a"
 KEYS = {INGEST: "ingest", READ: "read", ADMIN: "admin"}
 ROLES = {
+    "GET /v1/arms": "read",
     "GET /v1/feeds/{user_id}": "read",
     "POST /v1/feeds": "read",
     "POST /v1/events": "ingest",
