@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, Hashable
 from typing import Any
 
 import faust
+from faust.app import BootStrategy
 from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
@@ -45,9 +46,16 @@ OVERHEAD_BYTES = 4_096
 _log = logging.getLogger(__name__)
 
 
+class _WithoutWeb(BootStrategy):  # type: ignore[misc]
+    """Faust's own web server listens on all addresses unless the command line says --without-web."""
+
+    enable_web = False
+
+
 class App(faust.App):  # type: ignore[misc]
     """Faust's, with a worker around it: Faust's own services start only once tables have recovered."""
 
+    BootStrategy = _WithoutWeb
     worker: Worker
 
     async def on_first_start(self) -> None:

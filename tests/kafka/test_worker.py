@@ -1,0 +1,85 @@
+"""One worker on a real broker: what it makes of the log, what it refuses, how it starts and ends."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.cluster import Cluster
+from stream.events import decode_dead_letter
+from stream.topics import DEAD_LETTER, EVENTS, EXPOSURES
+from tests.kafka.worker_process import N_PARTITIONS, World, wait_until
+from tests.kafka.worker_traffic import ending, expected_outcomes, expected_trending, traffic
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+STOP_S = 15.0
+AGO_MS = 3_600_000
+
+
+@pytest.fixture
+def world(broker: Cluster, tmp_path: Path) -> Iterator[World]:
+    with World(broker, tmp_path) as made:
+        yield made
+
+
+def n_counted_outcomes(world: World) -> int:
+    return sum(arm.n_outcomes for counts in world.counts().values() for arm in counts.arms)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_outcomes_and_counts_are_those_of_everything_at_once(world: World) -> None:
+    said = traffic(3_000, start_ms=now_ms() - AGO_MS)
+    said += ending(said, N_PARTITIONS)
+    world.say(said)
+    worker = world.worker("one").start().wait_until_ready()
+    expected = expected_outcomes(said)
+
+    outcomes = world.wait_for_outcomes(expected)
+
+    assert {outcome.outcome_id: outcome for outcome in outcomes} == expected
+    assert len(outcomes) == len(expected) > 300
+    trending = expected_trending(said, N_PARTITIONS)
+    wait_until(lambda: {p: dict(c.trending) for p, c in world.counts().items()} == trending, "the counts")
+    wait_until(lambda: n_counted_outcomes(world) == len(expected), "the arms' counts")
+    assert worker.metric("freshet_worker_outcomes_total") == len(expected)
+    assert worker.metric("freshet_worker_events_total") == len(said)
+
+
+def test_worker_ends_in_order_when_asked(world: World) -> None:
+    world.say(traffic(2_000, start_ms=now_ms() - AGO_MS))
+    worker = world.worker("one").start().wait_until_ready()
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait(STOP_S) == 0
+    assert "Traceback" not in worker.printed()
+    assert "WARN" not in worker.printed()
+
+
+def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> None:
+    for value in (b"\xff\x00", b"{}", None, b"x" * 70_000):
+        world.send(EVENTS, b"user-1", value)
+        world.send(EXPOSURES, b"\xff", value)
+    said = traffic(200, start_ms=now_ms() - AGO_MS)
+    said += ending(said, N_PARTITIONS)
+    world.say(said)
+    world.worker("one").start().wait_until_ready()
+
+    world.wait_for_outcomes(expected_outcomes(said))
+
+    letters = [decode_dead_letter(record.value) for record in world.read(DEAD_LETTER)]
+    assert sorted(letter.source_topic for letter in letters) == [EVENTS] * 4 + [EXPOSURES] * 4
+    assert {letter.value for letter in letters} == {b"\xff\x00", b"{}", None, b"x" * 70_000}
+
+
+def test_topic_with_other_partitions_is_refused_with_what_to_do(world: World) -> None:
+    worker = world.worker("one", PARTITIONS="8").start()
+
+    assert worker.wait(60) != 0
+    assert "has 4 partitions and partitions=8 is asked for" in worker.printed()
