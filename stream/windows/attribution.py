@@ -14,7 +14,6 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import msgspec
 
@@ -108,8 +107,12 @@ def add_event(window: UserWindow, event: Interaction, settings: AttributionSetti
     """
     now_ms = max(now_ms, window.closed_ms)
     _prune(window, settings, now_ms)
-    if is_late_event(event, settings, now_ms) or any(known.event_id == event.event_id for known in window.events):
+    if is_late_event(event, settings, now_ms):
         return False
+    event_id = event.event_id
+    for known in window.events:
+        if known.event_id == event_id:
+            return False
     happened = Happened(event.ts_ms, event.event_id, event.item_id, event.kind, event.feed_id)
     insort(window.events, happened, key=_event_order)
     return _keep_newest(window, window.events, settings.max_events, happened)
@@ -191,9 +194,12 @@ def _joined(window: UserWindow, now_ms: int, settings: AttributionSettings) -> l
     due = window.exposures[:n_due]
     if not due:
         return []
-    last_ms = due[-1].shown_ms + settings.window_ms
+    first_ms, last_ms = due[0].shown_ms, due[-1].shown_ms + settings.window_ms
     by_feed: dict[str, _ByRank] = {shown.feed_id: {} for shown in due}
-    for event in takewhile(lambda event: event.ts_ms <= last_ms, window.events):
+    items = {item_id for shown in due for item_id in shown.item_ids}
+    for event in window.events:
+        if not (first_ms <= event.ts_ms <= last_ms and event.item_id in items):
+            continue
         shown = _claimant(window.exposures, event, settings)
         if shown is not None and shown.feed_id in by_feed:
             rank = shown.item_ids.index(event.item_id)
