@@ -1,14 +1,14 @@
 import pytest
 
-from consumers.admission import MAX_AHEAD_MS, admit
-from stream.events import BadEvent, Interaction, encode
+from consumers.admission import MAX_AHEAD_MS, admit, admit_exposure
+from stream.events import BadEvent, Exposure, Interaction, encode
 from stream.kinds import DEFAULT_KINDS, UnknownKind
 from stream.log import Record
 
 APPENDED_MS = 1_700_000_000_000
 
 
-def record(event: Interaction) -> Record:
+def record(event: Interaction | Exposure) -> Record:
     return Record("events", 0, 0, b"ada", encode(event), APPENDED_MS)
 
 
@@ -33,3 +33,11 @@ def test_event_of_an_unknown_kind_is_rejected() -> None:
 
 def test_kind_that_enters_no_sequence_is_admitted() -> None:
     assert admit(record(click(1, "dislike")), DEFAULT_KINDS).kind == "dislike"
+
+
+def test_exposure_is_admitted_unless_it_is_far_ahead_of_its_append() -> None:
+    shown = Exposure(feed_id="f", user_id="ada", ts_ms=APPENDED_MS + MAX_AHEAD_MS, item_ids=("x",))
+    assert admit_exposure(record(shown)) == shown
+    ahead = Exposure(feed_id="f", user_id="ada", ts_ms=APPENDED_MS + MAX_AHEAD_MS + 1, item_ids=("x",))
+    with pytest.raises(BadEvent, match="exposure rejected: ts_ms=1700003600001 is 3600001 ms after it was appended"):
+        admit_exposure(record(ahead))

@@ -38,6 +38,7 @@ def test_counts_kept_while_events_come_equal_those_of_the_rings(arrivals: list[I
         sequences.apply(0, arrivals[start : start + batch], DEFAULT_KINDS, next_offset=start + batch)
     state = sequences.held()[0]
     again = counted(state.store)
+    assert counted(state.store, max_cells=0).hours() == again.hours()
     assert state.trending.hours() == again.hours() == _plainly_counted(state.store, again.newest_hour)
     assert state.trending.most(99) == again.most(99)
     assert sequences.trending(99) == again.top(99)
