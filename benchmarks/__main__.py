@@ -1,7 +1,9 @@
 """All benchmarks that need no data set, one after the other; results go to benchmarks/results.
 
+Those with `kafka` in their names start a real broker; they need Java 17 and Maven.
+
 Command   python -m benchmarks [NAME ...]
-Minutes   12; leave the machine alone meanwhile, every result says what the load was before it
+Minutes   25; leave the machine alone meanwhile, every result says what the load was before it
 """
 
 from __future__ import annotations
@@ -11,7 +13,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("log", "store", "freshness", "new_items", "swaps")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "log": ("log",),
+    "store": ("store",),
+    "freshness": ("freshness",),
+    "new_items": ("new_items",),
+    "swaps": ("swaps",),
+    "kafka": ("kafka",),
+    "freshness_kafka": ("freshness", "--log", "kafka"),
+}
+NAMES = tuple(COMMANDS)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -29,7 +40,8 @@ def main() -> int:
 def _run(name: str) -> int:
     """A process of its own, so that none inherits another's memory."""
     print(f"\n{name}", flush=True)
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(RESULTS / f"{name}.json")]
+    module, *options = COMMANDS[name]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options, "--json", str(RESULTS / f"{name}.json")]
     return subprocess.run(command, check=False).returncode
 
 

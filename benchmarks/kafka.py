@@ -94,7 +94,10 @@ def measure(server: str, arguments: argparse.Namespace, python: Path) -> dict[st
             }
             for name, command in commands.items():
                 run = run_reader(command, arguments.events)
-                print(f"{name:16} {run['events_per_s']:>10,}/s", flush=True)
+                print(
+                    f"{name:16} {run['events_per_s']:>10,}/s {run['events_per_core_s']:>10,} a second of core",
+                    flush=True,
+                )
                 runs.setdefault(name, []).append(run)
     return runs
 
@@ -111,7 +114,10 @@ def run_reader(command: list[str], n_events: int) -> dict[str, Any]:
     run: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if run["n_events"] != n_events:
         raise RuntimeError(f"{' '.join(command)} read {run['n_events']} of {n_events} events")
-    return run | {"events_per_s": round(n_events / run["seconds"])}
+    return run | {
+        "events_per_s": round(n_events / run["seconds"]),
+        "events_per_core_s": round(n_events / run["cpu_s"]),
+    }
 
 
 def report(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -40,23 +40,39 @@ TIMEOUT_S = 120.0
 SWITCH_S = 0.0005  # as a serving process sets it
 
 
+class Clock:
+    """Seconds of the wall and of all cores from the first start to the last stop."""
+
+    def __init__(self) -> None:
+        self._started: tuple[float, float] | None = None
+        self.seconds = self.cpu_s = 0.0
+
+    def start(self) -> None:
+        """Begin, unless it runs."""
+        if self._started is None:
+            self._started = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """End; may be called again."""
+        started_s, started_cpu_s = self._started or (time.perf_counter(), time.process_time())
+        self.seconds, self.cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+
+
 class TimedRole(SequencesRole):
     """The role, and when its first batch began and the last expected event was applied."""
 
     n_expected = 0
     n_handled = 0
-    started_s: float | None = None
-    ended_s = 0.0
+    clock: Clock
     is_done: Event
 
     def handle(self, records: list[Record]) -> None:
         """Apply a batch."""
-        if self.started_s is None:
-            self.started_s = time.perf_counter()
+        self.clock.start()
         super().handle(records)
         self.n_handled += len(records)
         if self.n_handled >= self.n_expected:
-            self.ended_s = time.perf_counter()
+            self.clock.stop()
             self.is_done.set()
 
 
@@ -71,15 +87,15 @@ def read_bare(server: str, topic: str, n_events: int) -> dict[str, object]:
         max_poll_records=2_000,
     )
     with closing(consumer):
-        started_s, n_read = None, 0
+        clock, n_read = Clock(), 0
         deadline_s = time.monotonic() + TIMEOUT_S
         while n_read < n_events and time.monotonic() < deadline_s:
             polled = consumer.poll(timeout_ms=250)
-            if polled and started_s is None:
-                started_s = time.perf_counter()
+            if polled:
+                clock.start()
             n_read += sum(len(records) for records in polled.values())
-        ended_s = time.perf_counter()
-    return _result(n_read, ended_s - (started_s or ended_s))
+        clock.stop()
+    return _result(n_read, clock)
 
 
 def read_freshet(server: str, topic: str, n_events: int) -> dict[str, object]:
@@ -93,23 +109,21 @@ def read_freshet(server: str, topic: str, n_events: int) -> dict[str, object]:
         snapshots = Snapshots(Path(folder), log.log_id)
         role = TimedRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics)
         role.group = f"sequences-{uuid.uuid4()}"
-        role.n_expected, role.is_done = n_events, Event()
+        role.n_expected, role.is_done, role.clock = n_events, Event(), Clock()
         runner = Runner(log, [role], metrics=metrics)
         gc.collect()
         gc.freeze()
         runner.start()
         role.is_done.wait(TIMEOUT_S)
-        cpu_s = time.process_time()
         digest = digest_of(
             [user, sequences.sequence(user)] for state in sequences.held().values() for user in state.store.users
         )
         runner.stop(TIMEOUT_S)
-    seconds = role.ended_s - (role.started_s or role.ended_s)
-    return _result(role.n_handled, seconds) | {"cpu_s": cpu_s, "digest": digest}
+    return _result(role.n_handled, role.clock) | {"digest": digest}
 
 
-def _result(n_events: int, seconds: float) -> dict[str, object]:
-    return {"n_events": n_events, "seconds": seconds, "cpu_s": time.process_time()}
+def _result(n_events: int, clock: Clock) -> dict[str, object]:
+    return {"n_events": n_events, "seconds": clock.seconds, "cpu_s": clock.cpu_s}
 
 
 READERS = {"bare": read_bare, "freshet": read_freshet}

@@ -180,14 +180,15 @@ class Load:
             if reply.status != 202:
                 self.samples.fail(f"event answered {reply.status}: {reply.answer}")
             elif rng.random() < share:
-                self._read_own(connection, event, reply)
+                self._read_own(connection, event, accepted=reply, sent=started)
 
         return step
 
-    def _read_own(self, connection: Connection, event: Interaction, accepted: Reply) -> None:
-        """The feed that must reflect the event; the clock runs from the event's acceptance."""
+    def _read_own(self, connection: Connection, event: Interaction, *, accepted: Reply, sent: float) -> None:
+        """The feed that must reflect the event; one clock runs from its sending, one from its acceptance."""
         path = f"/v1/feeds/{quote(event.user_id)}?after={accepted.answer['position']}"
         reply = connection.ask("GET", path)
+        self.samples.note("sent_to_feed", sent, reply.ended)
         self.samples.note("accepted_to_feed", accepted.ended, reply.ended)
         problem = _why_not_fresh(reply, event)
         if problem:
