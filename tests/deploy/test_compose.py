@@ -13,7 +13,7 @@ import yaml
 
 from freshet.settings import Settings
 from stream.worker_settings import WorkerSettings
-from tests.deploy.tools import COMPOSE, ROOT, run, tool
+from tests.deploy.tools import COMPOSE, ROOT, composed, run, tool
 
 KEYS = '{"admin-0123456789a": "admin", "ingest-0123456789": "ingest"}'
 SECRETS = {"FRESHET_API_KEYS": KEYS, "GRAFANA_PASSWORD": "a-password"}
@@ -30,13 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Services as docker-compose understands them."""
-    folder = tmp_path_factory.mktemp("compose")
-    shutil.copy(COMPOSE, folder)
-    command = [tool("docker-compose", "docker-compose"), "--profile", "scale-out", "config"]
-    done = run(command, SECRETS, folder)
-    assert done.returncode == 0, done.stderr
-    return dict(yaml.safe_load(done.stdout)["services"])
+    return composed(tmp_path_factory.mktemp("compose"), SECRETS)
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:

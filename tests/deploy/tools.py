@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -37,6 +39,15 @@ def run(
     return subprocess.run(
         command, env=surroundings, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
+
+
+def composed(folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Services as docker-compose understands them, read in a folder away from anybody's .env."""
+    shutil.copy(COMPOSE, folder)
+    command = [tool("docker-compose", "docker-compose"), "--profile", "scale-out", "config"]
+    done = run(command, environment, folder)
+    assert done.returncode == 0, done.stderr
+    return dict(yaml.safe_load(done.stdout)["services"])
 
 
 def metrics_in(text: str) -> set[str]:
