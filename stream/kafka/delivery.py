@@ -8,6 +8,7 @@ from itertools import count
 from threading import Condition, Lock
 from typing import Any
 
+from stream.kafka.connect import reason
 from stream.kafka.producer import Producer
 from stream.log import LogClosed, LogUnavailable, Message, Position, QueueFull
 
@@ -149,7 +150,7 @@ class _Publish:
 
 def _unavailable(exc: BaseException) -> LogUnavailable:
     unavailable = LogUnavailable(
-        f"not acknowledged by the brokers: {type(exc).__name__}: {exc}; some of it may be written, publish it again"
+        f"not acknowledged by the brokers: {reason(exc)}; some of it may be written, publish it again"
     )
     unavailable.__cause__ = exc
     return unavailable

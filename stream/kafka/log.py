@@ -17,7 +17,7 @@ from threading import Lock
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
-from stream.kafka.connect import answering, connected
+from stream.kafka.connect import answered, answering, connected
 from stream.kafka.consumer import GroupConsumer
 from stream.kafka.delivery import Delivery
 from stream.kafka.producer import Producer
@@ -137,11 +137,16 @@ class KafkaLog:
             LogUnavailable: the brokers do not say.
         """
         n_partitions = self._topic(topic).partitions
+        if self._is_closed:
+            raise LogClosed("the log was closed; open it again to look for its ends")
         name = self._settings.prefix + topic
         wanted = {TopicPartition(name, p): OffsetSpec.LATEST for p in range(n_partitions)}
-        timeout_ms = int(self._settings.request_timeout_s * 1_000)
-        with answering(f"looking for the ends of {topic!r}"):
-            found = self._admin.list_partition_offsets(wanted, timeout_ms=timeout_ms)
+        timeout_s = self._settings.request_timeout_s
+        found = answered(
+            lambda: self._admin.list_partition_offsets(wanted, timeout_ms=int(timeout_s * 1_000)),
+            doing=f"looking for the ends of {topic!r}",
+            timeout_s=timeout_s,
+        )
         return {partition.partition: at.offset for partition, at in sorted(found.items())}
 
     def close(self) -> None:

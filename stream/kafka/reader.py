@@ -31,6 +31,7 @@ from stream.log import LogClosed, LogUnavailable, NotAssigned, OnPartitions, Rec
 
 SLICE_S = 0.25  # of a wait; the log may be closed by another thread
 JOIN_SLICE_S = 0.02  # of a wait for the group, while there are partitions to read meanwhile
+LAG_TIMEOUT_S = 1.0  # lag is a figure to look at; nobody should wait for it
 CLOSE_TIMEOUT_S = 2.0  # for leaving the group; without it others wait for the session's end
 _MEMBER_NO_MORE = (
     CommitFailedError,
@@ -148,7 +149,7 @@ class KafkaReader:
             if not held:
                 return {}
             with answering(f"looking for the ends of {self._topic!r}"):
-                ends = self._consumer.end_offsets(held, timeout_ms=self._timeout_ms)
+                ends = self._consumer.end_offsets(held, timeout_ms=_ms(LAG_TIMEOUT_S))
                 return {p.partition: max(0, ends[p] - self._ask_position(p)) for p in held}
 
     def assigned(self) -> tuple[int, ...]:
@@ -249,7 +250,7 @@ class KafkaReader:
         return found
 
     def _ask_position(self, partition: TopicPartition) -> int:
-        position: int | None = self._consumer.position(partition, timeout_ms=self._timeout_ms)
+        position: int | None = self._consumer.position(partition, timeout_ms=_ms(LAG_TIMEOUT_S))
         if position is None:
             raise LogUnavailable(f"where {partition} begins is not known yet; ask again later")
         return position

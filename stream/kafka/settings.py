@@ -53,9 +53,7 @@ class KafkaSettings:
     def __post_init__(self) -> None:
         bad_servers = [server for server in self.servers if not _SERVER.fullmatch(server)]
         if bad_servers or not self.servers:
-            raise ValueError(
-                f"servers={self.servers!r}: {bad_servers or 'none'} not host:port; write kafka.example:9092"
-            )
+            raise ValueError(f"servers={self.servers!r}: name brokers as host:port, like kafka.example:9092")
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError(f"prefix={self.prefix!r}: up to 200 letters, digits, '.', '_' and '-' name a topic")
         unknown = sorted(set(self.security) - set(SECURITY))
