@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "swaps": ("swaps",),
     "kafka": ("kafka",),
     "freshness_kafka": ("freshness", "--log", "kafka"),
+    "restart_kafka": ("restart",),
+    "restart_embedded": ("restart", "--log", "embedded"),
 }
 NAMES = tuple(COMMANDS)
 RESULTS = Path(__file__).parent / "results"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -60,11 +60,9 @@ class LiveService:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        environment = os.environ | {f"FRESHET_{name}": value for name, value in self.settings.items()}
-        command = [sys.executable, "-m", "freshet", "serve", "--port", "0", "--data-dir", str(self.folder)]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self._process = start_service(self.folder, self.settings)
         try:
-            self.url = _announced(self._process)
+            self.url = announced(self._process)
             self._fill()
         except BaseException:
             self._stop()
@@ -107,12 +105,7 @@ class LiveService:
 
     def _stop(self) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop_service(self._process)
 
 
 class CycleWatch:
@@ -183,7 +176,29 @@ def wait_for(is_true: Any, what: str, timeout_s: float = READY_TIMEOUT_S) -> Non
         time.sleep(POLL_S)
 
 
-def _announced(process: subprocess.Popen[str]) -> str:
+def start_service(folder: Path, settings: Mapping[str, str]) -> subprocess.Popen[str]:
+    """`freshet serve` on a free port; `announced` waits for its address.
+
+    Args:
+        folder: its data.
+        settings: by name in capitals.
+    """
+    environment = os.environ | {f"FRESHET_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "freshet", "serve", "--port", "0", "--data-dir", str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def stop_service(process: subprocess.Popen[str]) -> None:
+    """Ask it to end, and end it by force at the deadline."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def announced(process: subprocess.Popen[str]) -> str:
     """The address in the line that the service prints when it answers."""
     assert process.stdout is not None
     for line in process.stdout:

@@ -43,11 +43,12 @@ def full_store(n_users: int) -> SequenceStore:
     for start in range(0, n_users, _FILL_ROWS):
         rows = store.rows_of([f"user-{number:07d}" for number in range(start, min(start + _FILL_ROWS, n_users))])
         for position in range(LENGTH):
-            _append(store, rows, START_MS + 60_000 * position, rng)
+            append(store, rows, START_MS + 60_000 * position, rng)
     return store
 
 
-def _append(store: SequenceStore, rows: Int64s, ts_ms: int, rng: np.random.Generator) -> None:
+def append(store: SequenceStore, rows: Int64s, ts_ms: int, rng: np.random.Generator) -> None:
+    """One drawn event for each row, at most a minute after `ts_ms`."""
     n = len(rows)
     times = ts_ms + rng.integers(0, 60_000, n)
     hashes = rng.integers(1, 2**63, n).astype(np.uint64)
