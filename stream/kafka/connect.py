@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka.errors import KafkaError, RetriableError
+from kafka.errors import KafkaError, RetriableError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 
 from stream.log import LogUnavailable
@@ -84,13 +84,15 @@ def reason(exc: BaseException) -> str:
 
 
 class _Network(KafkaNetClient):  # type: ignore[misc]
-    """Notes why a connection was not made."""
+    """Notes why a connection was not made, and gives all of its making a deadline: a TLS handshake has none."""
 
     def __init__(self, **configs: object) -> None:
         super().__init__(**configs)
         self.last_error: BaseException | None = None
         self._connect = self._manager.get_connection
         self._manager.get_connection = self._noting
+        self._build = self._manager._build_transport
+        self._manager._build_transport = self._build_in_time
 
     def stop_noting(self) -> None:
         self._manager.get_connection = self._connect
@@ -101,4 +103,9 @@ class _Network(KafkaNetClient):  # type: ignore[misc]
         return connection
 
     def _note(self, error: BaseException) -> None:
-        self.last_error = error
+        if not isinstance(self.last_error, SaslAuthenticationFailedError):
+            self.last_error = error
+
+    async def _build_in_time(self, node: object, timeout_at: float) -> object:
+        built = self._manager.call_soon(self._build, node, timeout_at)
+        return await self._manager.wait_for(built, max(0.0, timeout_at - time.monotonic()) * 1_000)
