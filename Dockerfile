@@ -3,14 +3,14 @@
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# torch from its index of CPU builds: the default one brings gigabytes of CUDA
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# a package index with PyTorch for CPUs only makes the image gigabytes smaller; empty takes the default build
+ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/freshet
 ENV PATH=/opt/freshet/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
-RUN pip install --no-deps --constraint constraints.txt --index-url ${TORCH_INDEX} torch
+RUN if [ -n "${TORCH_INDEX}" ]; then pip install --no-deps --constraint constraints.txt --index-url "${TORCH_INDEX}" torch; fi
 # dependencies before the source, so that a changed line does not fetch them again
 COPY pyproject.toml README.md LICENSE ./
 RUN pip install --constraint constraints.txt '.[worker]' && pip uninstall --yes freshet

@@ -22,13 +22,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from serving.keys import MIN_LENGTH, KeyRole
+from serving.settings import MIN_KEY_LENGTH, KeyRole
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.windows.attribution import AttributionSettings
 
 PREFIX = "FRESHET_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_FILE = "freshet.toml"
+OF_OTHERS = (f"{PREFIX}API_KEY", f"{PREFIX}METRICS_PORT")  # the client's and the worker's, in the same environment
+OF_WORKERS = f"{PREFIX}WORKER_"
 
 
 class BadSettings(Exception):
@@ -132,8 +134,8 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _are_long(cls, keys: dict[str, KeyRole]) -> dict[str, KeyRole]:
-        if any(len(key) < MIN_LENGTH for key in keys):
-            raise ValueError(f"a key has fewer than {MIN_LENGTH} characters; make longer ones")
+        if any(len(key) < MIN_KEY_LENGTH for key in keys):
+            raise ValueError(f"a key has fewer than {MIN_KEY_LENGTH} characters; make longer ones")
         return keys
 
     @field_validator("host")
@@ -236,8 +238,9 @@ def _read_file() -> tuple[Path, dict[str, Any]]:
 
 
 def _read_environment() -> dict[str, Any]:
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE, *OF_OTHERS}
+    ours = (name for name in os.environ if name.startswith(PREFIX) and not name.startswith(OF_WORKERS))
+    unknown = sorted(name for name in ours if name not in known)
     if unknown:
         raise BadSettings(f"unknown settings in the environment: {', '.join(unknown)}; see `freshet config`")
     try:

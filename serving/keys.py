@@ -11,15 +11,14 @@ API's documents. A foreign web page can set no such header, so with keys `LocalO
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import get_args
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import Problem, answer
+from serving.settings import MIN_KEY_LENGTH, KeyRole
 
-KeyRole = Literal["ingest", "read", "admin"]
 HEADER = "X-API-Key"
-MIN_LENGTH = 16
 CHALLENGE = {"WWW-Authenticate": f'ApiKey header="{HEADER}"'}
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
 OPEN_FOLDERS = ("/static/", "/docs-assets/")
@@ -104,8 +103,10 @@ def _check(keys: Mapping[str, str]) -> None:
     if not keys:
         raise ValueError("no keys; without any, listen on loopback only and let LocalOnly guard")
     for place, (key, role) in enumerate(keys.items(), 1):
-        if len(key) < MIN_LENGTH:
-            raise ValueError(f"key {place} has {len(key)} characters, needs at least {MIN_LENGTH}; make a longer one")
+        if len(key) < MIN_KEY_LENGTH:
+            raise ValueError(
+                f"key {place} has {len(key)} characters, needs {MIN_KEY_LENGTH}; make a longer one"
+            )
         if role not in get_args(KeyRole):
             raise ValueError(f"key {place} has role {role!r}, which is none of {', '.join(get_args(KeyRole))}")
 

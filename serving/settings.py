@@ -1,6 +1,10 @@
 """The limits and deadlines of the HTTP process, in one frozen object that checks itself."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
+
+KeyRole = Literal["ingest", "read", "admin"]  # what the holder of an API key may do
+MIN_KEY_LENGTH = 16
 
 
 @dataclass(frozen=True)

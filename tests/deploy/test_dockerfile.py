@@ -47,10 +47,10 @@ def test_what_is_copied_is_sent_to_the_builder_and_nothing_else() -> None:
 
 
 def test_everything_is_installed_within_the_constraints() -> None:
-    installs = re.findall(r"pip install ([^&\n]+)", "\n".join(_instructions("RUN")))
+    installs = re.findall(r"pip install ([^&;\n]+)", "\n".join(_instructions("RUN")))
 
     assert [install.strip() for install in installs] == [
-        "--no-deps --constraint constraints.txt --index-url ${TORCH_INDEX} torch",
+        '--no-deps --constraint constraints.txt --index-url "${TORCH_INDEX}" torch',
         "--constraint constraints.txt '.[worker]'",
         "--no-deps .",
     ]

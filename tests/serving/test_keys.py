@@ -159,7 +159,7 @@ def test_no_key_is_shown_by_the_parts_or_by_an_error(world: World) -> None:
     ("keys", "message"),
     [
         ({}, "no keys; without any, listen on loopback only and let LocalOnly guard"),
-        ({"short": "read"}, "key 1 has 5 characters, needs at least 16; make a longer one"),
+        ({"short": "read"}, "key 1 has 5 characters, needs 16; make a longer one"),
     ],
 )
 def test_keys_that_cannot_be_used_are_refused(world: World, keys: dict[str, str], message: str) -> None:
