@@ -6,6 +6,7 @@ offset. Applying an event twice changes nothing, so a snapshot is only ever too 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -27,6 +28,7 @@ from stream.kinds import EventKinds
 from stream.log import Log, Record
 from stream.topics import EVENTS
 
+UNFINISHED_S = 3_600.0  # a snapshot that is being written was touched later than that
 _FLUSH_S = 10.0
 _RESULTS = {APPLIED: "applied", DUPLICATE: "duplicate", STALE: "stale"}
 
@@ -35,13 +37,16 @@ class Snapshots:
     """The snapshot files of one log's partitions, in one folder."""
 
     def __init__(self, root: Path, log_id: str) -> None:
-        """Make the folder if it is missing; clear away a snapshot that was not finished."""
+        """Make the folder if it is missing; clear away snapshots that were never finished."""
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self._log_id = log_id
         self._offsets: dict[int, int] = {}  # of the file, by partition
+        oldest_s = time.time() - UNFINISHED_S
         for unfinished in root.glob("*.tmp"):
-            unfinished.unlink()
+            with contextlib.suppress(FileNotFoundError):  # another replica was at it, or cleared it away too
+                if unfinished.stat().st_mtime < oldest_s:
+                    unfinished.unlink()
 
     def path(self, partition: int) -> Path:
         """The partition's file."""

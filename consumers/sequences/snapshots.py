@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -83,7 +84,8 @@ def snapshot(state: PartitionState, path: Path, log_id: str) -> int:
     Raises:
         OSError: not written; what was at `path` before is still there.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    # its own name: a process that was suspended and lost the partition may still be at it
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     with state.snapshot_lock:
         try:
             with temporary.open("wb") as file:

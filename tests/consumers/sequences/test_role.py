@@ -159,3 +159,13 @@ def test_partition_goes_to_a_second_owner_with_its_state(tmp_path: Path) -> None
                 assert owner.sequence(user) == [f"item-{n}"]
         wait_until(lambda: len(first.held()) == N_PARTITIONS, "both partitions back")
         assert [first.sequence(user) for user in users] == [[f"item-{n}"] for n in range(12)]
+
+
+def test_only_old_unfinished_snapshots_are_cleared_away(tmp_path: Path) -> None:
+    being_written, left_behind = tmp_path / "events-0.snapshot.a.tmp", tmp_path / "events-0.snapshot.b.tmp"
+    for path in (being_written, left_behind):
+        path.touch()
+    two_hours_ago = time.time() - 7_200
+    os.utime(left_behind, (two_hours_ago, two_hours_ago))
+    Snapshots(tmp_path, "log")
+    assert list(tmp_path.iterdir()) == [being_written]
