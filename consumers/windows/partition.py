@@ -61,6 +61,8 @@ class PartitionWindows:
     ) -> None:
         self.changed = Condition()
         self.clock = StreamClock(INPUTS, lateness_ms=settings.lateness_ms, idle_s=idle_s, wall=wall)
+        for topic in INPUTS:
+            self.clock.hold(topic, is_held=True)  # until its reader has found that nothing is left
         self.next_offsets = dict.fromkeys(INPUTS, 0)
         self.arms = ArmCounts()
         self._settings = settings

@@ -27,7 +27,6 @@ from stream.windows.attribution import AttributionSettings
 
 _CLOSE_USERS = 500  # whose outcomes are published at once
 _PUBLISH_S = 10.0
-_WAIT_S = 0.5  # for the other topic to catch up; then it goes on, and windows hold more
 
 
 class Windows:
@@ -133,11 +132,15 @@ class Windows:
         if time.monotonic() - self._saved_at >= self._snapshot_s:
             self._save_in_time()
 
-    def wait_for_other(self, topic: str, partitions: Sequence[int]) -> None:
-        """Let the other topic catch up for a moment, where this one is far ahead in event time."""
-        deadline = time.monotonic() + _WAIT_S
-        for partition in partitions:
-            self._held[partition].wait_for_other(topic, max(0.0, deadline - time.monotonic()))
+    def is_ahead(self, topic: str, partition: int) -> bool:
+        """Whether the topic is to wait, being far ahead of the other one in event time."""
+        windows = self._held[partition]
+        with windows.changed:
+            return windows.is_ahead(topic)
+
+    def wait_for_other(self, topic: str, partition: int, timeout_s: float) -> None:
+        """Let the other topic catch up; after the timeout this one may go on, and windows hold more."""
+        self._held[partition].wait_for_other(topic, timeout_s)
 
     def arms(self) -> list[ArmCount]:
         """What each arm showed and what followed, by hour, of the partitions held."""

@@ -1,113 +1,36 @@
 """Exposures and events on a real log become outcomes, whatever stops and starts in between."""
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.runner import Runner, RunnerSettings
 from consumers.windows.role import windows_role
-from consumers.windows.windows import Windows
-from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.events import (
     ArmCount,
-    Exposure,
-    Interaction,
-    Outcome,
     decode_dead_letter,
     decode_interaction,
-    decode_outcome,
     encode,
 )
 from stream.kinds import DEFAULT_KINDS
-from stream.log import LogUnavailable, Message
+from stream.log import LogUnavailable, Message, Record
 from stream.partition import partition_of
 from stream.topics import EVENTS, EXPOSURES, ITEMS, OUTCOMES, topics
-from stream.windows.attribution import AttributionSettings
 from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, new_metrics, open_log, value, wait_until
-
-RULES = AttributionSettings(window_ms=100_000, lateness_ms=10_000)
-LATER_MS = 10_000_000  # closes whatever came before
-FOREVER_S = 1e6
-
-
-def shown(feed_id: str, ts_ms: int, *item_ids: str, user: str = "ada", **facts: object) -> Exposure:
-    return Exposure(feed_id=feed_id, user_id=user, ts_ms=ts_ms, item_ids=item_ids, **facts)  # type: ignore[arg-type]
-
-
-def click(event_id: str, ts_ms: int, item_id: str, user: str = "ada", kind: str = "click") -> Interaction:
-    return Interaction(event_id=event_id, user_id=user, item_id=item_id, ts_ms=ts_ms, kind=kind)
-
-
-def publish(log: EmbeddedLog, records: Sequence[Exposure | Interaction]) -> None:
-    for topic, kind in ((EVENTS, Interaction), (EXPOSURES, Exposure)):
-        chosen = [record for record in records if isinstance(record, kind)]
-        messages = [Message(record.user_id.encode(), encode(record)) for record in chosen]
-        log.publish(topic, messages).result(DEADLINE_S)
-
-
-def closers(ts_ms: int = LATER_MS) -> list[Exposure | Interaction]:
-    """A later record in every partition of both topics."""
-    users = {partition_of(user.encode(), N_PARTITIONS): user for user in (f"closer-{n}" for n in range(20))}
-    assert len(users) == N_PARTITIONS
-    events = [click(f"closer-{user}-{ts_ms}", ts_ms, "none", user=user) for user in users.values()]
-    return [*events, *(shown(f"closer-{user}-{ts_ms}", ts_ms, "other", user=user) for user in users.values())]
-
-
-def outcomes(log: EmbeddedLog) -> list[Outcome]:
-    found = []
-    for partition in range(N_PARTITIONS):
-        reader = log.reader(OUTCOMES, partitions=[partition])
-        while records := reader.poll(max_records=500, timeout_s=0):
-            found += [decode_outcome(record.value) for record in records]
-        reader.close()
-    return found
-
-
-def new_windows(log: EmbeddedLog, folder: Path, metrics: Metrics | None = None, **changes: object) -> Windows:
-    options = {"settings": RULES, "metrics": metrics or new_metrics(), "idle_s": FOREVER_S} | changes
-    return Windows(folder / "windows", log, **options)  # type: ignore[arg-type]
-
-
-@contextmanager
-def running(log: EmbeddedLog, windows: Windows, *, max_records: int = 2_000) -> Iterator[None]:
-    roles = [windows_role(windows, topic, kinds=DEFAULT_KINDS) for topic in (EVENTS, EXPOSURES)]
-    runner = Runner(log, roles, metrics=windows.metrics, settings=RunnerSettings(poll_s=0.02, max_records=max_records))
-    runner.start()
-    try:
-        yield
-    finally:
-        assert runner.stop(DEADLINE_S) == []
-
-
-def all_read(log: EmbeddedLog, windows: Windows) -> bool:
-    return all(windows.positions(topic) == log.ends(topic) for topic in (EVENTS, EXPOSURES))
-
-
-def run_through(log: EmbeddedLog, windows: Windows, **options: int) -> None:
-    with running(log, windows, **options):
-        wait_until(lambda: all_read(log, windows), "all read")
-
-
-def some_traffic(n_feeds: int = 60, seed: int = 3) -> list[Exposure | Interaction]:
-    rng = random.Random(seed)
-    records: list[Exposure | Interaction] = []
-    for feed in range(n_feeds):
-        user, ts_ms = f"user-{rng.randrange(7)}", 1_000_000 + 20_000 * feed
-        items = [f"item-{rng.randrange(9)}" for _ in range(4)]
-        records.append(
-            shown(f"feed-{feed}", ts_ms, *dict.fromkeys(items), user=user, experiment="x", arm="ab"[feed % 2])
-        )
-        for n in range(3):
-            event_ms = ts_ms + rng.randrange(150_000)
-            records.append(
-                click(f"e-{feed}-{n}", event_ms, rng.choice(items), user=user, kind=rng.choice(["click", "like"]))
-            )
-    return sorted(records, key=lambda record: record.ts_ms)
+from tests.consumers.windows.windows_support import (
+    all_read,
+    click,
+    closers,
+    expected,
+    new_windows,
+    outcomes,
+    publish,
+    run_through,
+    running,
+    shown,
+    some_traffic,
+)
 
 
 def test_what_followed_a_shown_item_is_published_when_its_window_closes(tmp_path: Path) -> None:
@@ -159,19 +82,6 @@ def test_late_records_are_counted(tmp_path: Path) -> None:
         assert outcomes(log) == []
     assert value(metrics, "windows_late_total", {"topic": "events"}) == 2
     assert value(metrics, "windows_late_total", {"topic": "exposures"}) == 1
-
-
-def expected(tmp_path: Path, records: Sequence[Exposure | Interaction]) -> tuple[dict[str, Outcome], list[ArmCount]]:
-    """Outcomes and arms of a run without interruption, on a log of its own."""
-    folder = tmp_path / "expected"
-    folder.mkdir()
-    with open_log(folder) as log:
-        publish(log, [*records, *closers()])
-        windows = new_windows(log, folder)
-        run_through(log, windows)
-        found = outcomes(log)
-        assert len(found) == len({outcome.outcome_id for outcome in found})
-        return {outcome.outcome_id: outcome for outcome in found}, windows.arms()
 
 
 def test_restart_goes_on_from_the_snapshot_and_repeats_nothing(tmp_path: Path) -> None:
@@ -308,3 +218,20 @@ def test_partition_that_no_role_reads_is_saved_and_let_go(tmp_path: Path) -> Non
 def test_other_topics_have_no_windows(tmp_path: Path) -> None:
     with open_log(tmp_path) as log, pytest.raises(ValueError, match="topic 'items' has no windows"):
         windows_role(new_windows(log, tmp_path), ITEMS, kinds=DEFAULT_KINDS)
+
+
+def test_topic_goes_on_in_the_end_when_the_other_is_not_read(tmp_path: Path) -> None:
+    """What waits is bounded; what is beyond goes into the windows, and time stands until the other topic moves."""
+    n_events = 20_300
+    with open_log(tmp_path) as log:
+        windows = new_windows(log, tmp_path)
+        role = windows_role(windows, EVENTS, kinds=DEFAULT_KINDS)
+        role.gained([0])
+        log.publish(EXPOSURES, [Message(b"user-1", encode(shown("f", 1, "a", user="user-1")))]).result(DEADLINE_S)
+        records = [
+            Record("events", 0, n, b"ada", encode(click(f"e{n}", 1_000_000 + 1_000 * n, "a", user=f"u{n}")), 10**12)
+            for n in range(n_events)
+        ]
+        role.handle(records)
+        assert windows.positions(EVENTS) == {0: 300}
+        assert outcomes(log) == []
