@@ -1,7 +1,6 @@
 """What holds for every test: one thread for torch, so that small tests do not fight over the cores; one broker."""
 
 import fcntl
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +22,6 @@ QUICK = {  # what a test waits for comes soon; nothing is compacted before a tes
 def pytest_configure(config: pytest.Config) -> None:
     for name in ("read_text", "open_text"):  # kafka-python reads its schemas with them, on import
         config.addinivalue_line("filterwarnings", f"ignore:{name} is deprecated:DeprecationWarning")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """kafka-python leaves sockets of failed connections to the garbage collector."""
-    left_open = r"ignore:Exception ignored in. <(ssl.SSLSocket|socket.socket):pytest.PytestUnraisableExceptionWarning"
-    for item in items:
-        if item.get_closest_marker("kafka"):
-            item.add_marker(pytest.mark.filterwarnings(left_open))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,4 +51,3 @@ def broker(broker_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A real broker for all tests of a session; each takes a prefix of its own."""
     with Cluster(tmp_path_factory.mktemp("kafka"), cache=broker_jars, properties=QUICK) as cluster:
         yield cluster
-    gc.collect()  # inside the last test's filters

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka.errors import KafkaError, RetriableError, SaslAuthenticationFailedError
-from kafka.net.compat import KafkaNetClient
+from kafka.errors import KafkaError, RetriableError
 
+from stream.kafka.network import Network
 from stream.log import LogUnavailable
 
 Client = TypeVar("Client")
@@ -25,10 +25,10 @@ def connected(make: Callable[..., Client], config: Mapping[str, Any]) -> Client:
     Raises:
         LogUnavailable: none answers, or it does not let us in.
     """
-    networks: list[_Network] = []
+    networks: list[Network] = []
 
-    def network(**configs: object) -> _Network:
-        networks.append(_Network(**configs))
+    def network(**configs: object) -> Network:
+        networks.append(Network(**configs))
         return networks[-1]
 
     try:
@@ -81,31 +81,3 @@ def reason(exc: BaseException) -> str:
     """An error's name and text; those of kafka-python begin with their name."""
     text = str(exc)
     return text if isinstance(exc, KafkaError) else f"{type(exc).__name__}: {text}"
-
-
-class _Network(KafkaNetClient):  # type: ignore[misc]
-    """Notes why a connection was not made, and gives all of its making a deadline: a TLS handshake has none."""
-
-    def __init__(self, **configs: object) -> None:
-        super().__init__(**configs)
-        self.last_error: BaseException | None = None
-        self._connect = self._manager.get_connection
-        self._manager.get_connection = self._noting
-        self._build = self._manager._build_transport
-        self._manager._build_transport = self._build_in_time
-
-    def stop_noting(self) -> None:
-        self._manager.get_connection = self._connect
-
-    def _noting(self, *args: object, **kwargs: object) -> object:
-        connection = self._connect(*args, **kwargs)
-        connection.init_future.add_errback(self._note)
-        return connection
-
-    def _note(self, error: BaseException) -> None:
-        if not isinstance(self.last_error, SaslAuthenticationFailedError):
-            self.last_error = error
-
-    async def _build_in_time(self, node: object, timeout_at: float) -> object:
-        built = self._manager.call_soon(self._build, node, timeout_at)
-        return await self._manager.wait_for(built, max(0.0, timeout_at - time.monotonic()) * 1_000)

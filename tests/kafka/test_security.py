@@ -1,6 +1,5 @@
 """A broker that lets in only who has a password, over TLS with certificates made here."""
 
-import gc
 import os
 import shutil
 import socket
@@ -67,7 +66,6 @@ def secured(broker_jars: Path, certificates: Path, tmp_path_factory: pytest.Temp
         yield f"{HOST}:{safe}"
     finally:
         node.stop()
-        gc.collect()  # sockets of failed handshakes, inside the last test's filters
 
 
 @pytest.fixture
