@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broker.cluster import Cluster
 from broker.jars import BrokerError
-from broker.node import end_process
+from broker.node import end_processes
 
 FOLDER = Path(".kafka")  # ignored by git; data, libraries and who runs
 RUNNING = FOLDER / "running.json"
@@ -57,7 +57,7 @@ def _stop() -> int:
     if not running:
         print("no Kafka of ours runs here")
         return 0
-    stuck = [pid for pid in running["pids"] if not end_process(pid)]
+    stuck = end_processes(running["pids"])
     if stuck:
         raise BrokerError(f"processes {stuck} have not ended; look into {FOLDER}/nodes-*/node-*/console.log")
     RUNNING.unlink()

@@ -59,7 +59,9 @@ class Cluster:
             node.wait()
 
     def stop(self) -> None:
-        """Ask every node to end."""
+        """Ask all nodes to end, and wait for them."""
+        for node in self.nodes:
+            node.ask_to_stop()
         for node in self.nodes:
             node.stop()
 

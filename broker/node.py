@@ -1,5 +1,6 @@
 """One Kafka node: its settings, its folder, its Java process."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -135,11 +136,16 @@ class Node:
                 raise BrokerError(f"Kafka does not answer at {self.address} after {timeout_s} s: {self._last_lines()}")
             time.sleep(0.05)
 
+    def ask_to_stop(self) -> None:
+        """Let the process end by itself."""
+        if self._process is not None:
+            self._process.terminate()
+
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ask the process to end, and end it by force at the deadline."""
         if self._process is None:
             return
-        self._process.terminate()
+        self.ask_to_stop()
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -186,14 +192,26 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def end_process(pid: int, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """Ask a process that another command started to end; True when it did."""
+def end_processes(pids: Sequence[int], timeout_s: float = STOP_TIMEOUT_S) -> list[int]:
+    """Ask processes that another command started to end, all at once: the last one alone could agree with nobody.
+
+    Returns:
+        Those that are still there at the deadline.
+    """
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
+    left = list(pids)
+    while left and time.monotonic() < deadline:
+        left = [pid for pid in left if _is_there(pid)]
+        time.sleep(0.1)
+    return left
+
+
+def _is_there(pid: int) -> bool:
     try:
-        os.kill(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.1)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    return False
+        return False
+    return True
