@@ -86,7 +86,9 @@ class Metrics:
             "outcomes_total", "Outcomes published: items shown that something followed."
         )
         self.windows_late_total = self._counter(
-            "windows_late_total", "Exposures and events too late for their attribution window, by topic.", ("topic",)
+            "windows_late_total",
+            "Exposures and events too late for their attribution window, or beyond what is kept of a user, by topic.",
+            ("topic",),
         )
         self.window_users = self._gauge("window_users", "Users with an open attribution window in this process.")
         self.training_rows = self._gauge("training_rows", "Interactions in the training buffer.")
