@@ -188,7 +188,7 @@ def start_service(folder: Path, settings: Mapping[str, str]) -> subprocess.Popen
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def stop_service(process: subprocess.Popen[str]) -> None:
+def stop_service(process: subprocess.Popen[Any]) -> None:
     """Ask it to end, and end it by force at the deadline."""
     process.terminate()
     try:

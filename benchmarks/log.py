@@ -126,11 +126,12 @@ def end_to_end(path: Path, batches: Sequence[Sequence[Message]]) -> float:
     return N_EVENTS / took_s()
 
 
-def publish_all(log: Log, batches: Sequence[Sequence[Message]]) -> None:
+def publish_all(log: Log, batches: Sequence[Sequence[Message]], topic: str = EVENTS) -> None:
+    """Publish, and wait until all is durable."""
     for batch in batches:
         while True:
             try:
-                log.publish(EVENTS, batch)
+                log.publish(topic, batch)
                 break
             except QueueFull:  # the publisher's part of back-pressure; publish() has already waited
                 continue
