@@ -10,17 +10,23 @@ The version is pinned, and the contract suite runs on it. What its own poll() of
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.base import MemberState
 from kafka.util import Timer
+
+from stream.kafka.records import records_of
+from stream.log import Record
 
 IDLE_MS = 50  # pause with nothing to read: no partitions yet, or all of them paused
 
 
 class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
     """poll() in two steps: `take_part`, where partitions change hands, and `fetch`."""
+
+    def read_as(self, topic: str) -> None:
+        """Give what is fetched as our records of this topic."""
+        self._fetcher.PartitionRecords = records_of(topic)
 
     def join(self, topic: str, *, listener: ConsumerRebalanceListener, timeout_ms: int) -> None:
         """Subscribe to a topic, once its partitions are known.
@@ -48,7 +54,7 @@ class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
         is_member: bool = coordinator.poll(timeout_ms=timeout_ms)
         return is_member
 
-    def fetch(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    def fetch(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         """Records of the partitions held, when there are any in time."""
         timer = Timer(timeout_ms)
         self._refresh_committed_offsets(timeout_ms=timer.timeout_ms)
@@ -58,7 +64,7 @@ class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
         wait_ms = timer.timeout_ms
         if self._coordinator.group_id is not None:
             wait_ms = min(wait_ms, self._coordinator.time_to_next_poll() * 1_000)
-        polled: dict[TopicPartition, list[Any]]
+        polled: dict[TopicPartition, list[Record]]
         polled, is_idle = self._fetcher.fetch_records(max_records, timeout_ms=wait_ms)
         if is_idle and not polled:
             time.sleep(min(wait_ms, IDLE_MS) / 1_000)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
 
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
@@ -66,6 +65,7 @@ class KafkaReader:
         self._using = RLock()  # the consumer is not safe for two threads
         self._is_closed = False
         self._notes = _Notes(consumer)
+        consumer.read_as(topic)
         # Next offset to read, of every partition held; None is where the group has committed, or the oldest.
         self._positions: dict[int, int | None] = {}
         self._committed: dict[int, int] = {}  # by us, since each partition was gained
@@ -201,12 +201,11 @@ class KafkaReader:
         with answering(f"reading {self._topic!r}"):
             return self._records(consumer.fetch(max_records, _ms(wait_s if is_member else min(wait_s, JOIN_SLICE_S))))
 
-    def _records(self, polled: Mapping[TopicPartition, list[Any]]) -> list[Record]:
-        topic = self._topic
+    def _records(self, polled: Mapping[TopicPartition, list[Record]]) -> list[Record]:
         records: list[Record] = []
         for (_, partition), found in polled.items():
-            records += [Record(topic, partition, r.offset, r.key, r.value, r.timestamp) for r in found]
             self._positions[partition] = found[-1].offset + 1
+            records = records + found if records else found
         return records
 
     def _tell(self) -> None:

@@ -30,7 +30,7 @@ def cluster(broker_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def settings(cluster: Cluster, request: pytest.FixtureRequest) -> KafkaSettings:
     servers = (cluster.addresses,)
     prefix = f"t{abs(hash(request.node.name))}-"
-    return KafkaSettings(servers, prefix=prefix, session_timeout_s=6.0, request_timeout_s=2.0, delivery_timeout_s=60.0)
+    return KafkaSettings(servers, prefix=prefix, session_timeout_s=60.0, request_timeout_s=2.0, delivery_timeout_s=60.0)
 
 
 def back(cluster: Cluster) -> None:
