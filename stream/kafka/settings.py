@@ -24,6 +24,10 @@ SECURITY = (  # kafka-python's own names
 RECONNECT_MAX_S = 1.0  # a broker that is back is noticed within this
 FASTEST_HEARTBEAT_S = 0.1
 SLOWEST_HEARTBEAT_S = 3.0  # kafka-python's default
+# One request at a time goes to a broker: while it waits for idle partitions, a busy one whose last fetch is used up
+# waits too. With kafka-python's 0.5 s and 1 MiB one partition of four was read at 10,000 records/s.
+FETCH_WAIT_S = 0.2
+FETCH_BYTES = 4 * 1024 * 1024  # of one partition
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 
@@ -114,6 +118,8 @@ request_timeout_s=10.0, delivery_timeout_s=30.0)
             "heartbeat_interval_ms": _ms(heartbeat_s),
             "partition_assignment_strategy": (CooperativeStickyAssignor,),
             "max_poll_interval_ms": _ms(self.max_silence_s),
+            "fetch_max_wait_ms": _ms(FETCH_WAIT_S),
+            "max_partition_fetch_bytes": FETCH_BYTES,
             "metrics_enabled": False,
         }
 
