@@ -336,9 +336,8 @@ def test_state_restored_when_gained_decides_where_reading_starts(log: Log) -> No
 
 
 def test_poll_gives_at_most_what_was_asked_and_no_partition_starves(log: Log) -> None:
-    for _ in range(10):  # 10 MB: a partition may be read on for as much as one fetch brings
-        put(log, "two", *((b"user-%d" % i, b"v" * 50_000) for i in range(20)))
-    ends = log.ends("two")
+    for _ in range(10):  # 10 MB a partition: it may be read on for as much as one fetch brings
+        put(log, "two", *[(None, b"v" * 100_000)] * 20)
     n_read = {0: 0, 1: 0}
     with closing(log.reader("two", group="g")) as reader:
         while not all(n_read.values()):
@@ -346,7 +345,7 @@ def test_poll_gives_at_most_what_was_asked_and_no_partition_starves(log: Log) ->
             assert len(records) <= 10
             for record in records:
                 n_read[record.partition] += 1
-    assert all(n_read[partition] < ends[partition] for partition in (0, 1))
+    assert max(n_read.values()) < 100
 
 
 def test_lag_is_what_was_not_polled(log: Log) -> None:
