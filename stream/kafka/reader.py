@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -25,6 +25,7 @@ from kafka.errors import (
 
 from stream.kafka.connect import answering
 from stream.kafka.consumer import GroupConsumer
+from stream.kafka.notes import PartitionNotes
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogClosed, LogUnavailable, NotAssigned, OnPartitions, Record
 
@@ -64,7 +65,7 @@ class KafkaReader:
         self._timeout_ms = _ms(settings.request_timeout_s)
         self._using = RLock()  # the consumer is not safe for two threads
         self._is_closed = False
-        self._notes = _Notes(consumer)
+        self._notes = PartitionNotes(consumer)
         consumer.read_as(topic)
         # Next offset to read, of every partition held; None is where the group has committed, or the oldest.
         self._positions: dict[int, int | None] = {}
@@ -253,34 +254,6 @@ class KafkaReader:
         if position is None:
             raise LogUnavailable(f"where {partition} begins is not known yet; ask again later")
         return position
-
-
-class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]
-    """What changed hands, noted on the network's thread while the reader's own waits for it in poll()."""
-
-    def __init__(self, consumer: GroupConsumer) -> None:
-        self._consumer = consumer
-        self.gained: set[int] = set()
-        self.lost: set[int] = set()
-        self.is_off = False
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing is read of them before on_gained has returned."""
-        if not self.is_off:
-            self._consumer.pause(*assigned)
-            self.gained.update(p.partition for p in assigned)
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        """Put out of the group; somebody else may hold them already."""
-        self._consumer.forget_partitions()
-        self.on_partitions_revoked(lost)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """What was gained and lost again before anybody was told, nobody needs to know."""
-        if not self.is_off:
-            partitions = {p.partition for p in revoked}
-            self.lost |= partitions - self.gained
-            self.gained -= partitions
 
 
 def _ms(seconds: float) -> int:
