@@ -19,11 +19,6 @@ QUICK = {  # what a test waits for comes soon; nothing is compacted before a tes
 }
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    for name in ("read_text", "open_text"):  # kafka-python reads its schemas with them, on import
-        config.addinivalue_line("filterwarnings", f"ignore:{name} is deprecated:DeprecationWarning")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread() -> None:
     import torch  # noqa: PLC0415 - costs seconds, and not while tests are collected
