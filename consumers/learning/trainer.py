@@ -21,7 +21,7 @@ from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings, read_settings
 from consumers.learning.segments import BadManifest, read_manifest
 from models.durable import write_durably
-from models.encoder.training import TrainingDiverged
+from models.encoder.loop import TrainingDiverged
 from models.registry.bundle import DataSpan, RegistryError
 from models.registry.registry import Registry
 from models.towers.tower import TowerError

@@ -12,14 +12,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.durable import write_durably
-from models.encoder.training import PHASES, Progress, Trainer
+from models.encoder.loop import Progress, TrainingLoop
 
 
 class BadCheckpoint(Exception):
     """The file is damaged or belongs to a model of another shape; delete it to start the cycle over."""
 
 
-def save_checkpoint(path: Path, trainer: Trainer) -> None:
+def save_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     """Write where `trainer` stands, replacing what was there."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
     write_durably(path, raw)
 
 
-def load_checkpoint(path: Path, trainer: Trainer) -> None:
+def load_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     """Bring `trainer` to where the file says.
 
     Raises:
@@ -48,10 +48,9 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         raise BadCheckpoint(f"checkpoint {path} cannot be used: {str(exc)[:300]}") from exc
 
 
-def _check(progress: Progress, weights: dict[str, Tensor], trainer: Trainer) -> None:
+def _check(progress: Progress, weights: dict[str, Tensor], trainer: TrainingLoop) -> None:
     """Before anything is changed: torch takes in what fits and only then complains of the rest."""
-    if progress.phase not in PHASES:
-        raise ValueError(f"phase {progress.phase!r} is none of {', '.join(PHASES)}")
+    trainer.phase(progress.phase)
     wanted = trainer.model.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         there, here = (tuple(side[name].shape) if name in side else "missing" for side in (weights, wanted))

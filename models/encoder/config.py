@@ -67,56 +67,89 @@ class EncoderConfig(Shape):
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained: one pretraining phase, then one fine-tuning phase.
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """How any neural model is trained, step by step.
 
     Args:
-        pretrain_epochs: Passes with the two contrastive objectives.
-        finetune_epochs: Passes with the next-item softmax over the catalogue.
         batch_size: Windows per step.
-        pretrain_lr: Peak learning rate of pretraining.
-        finetune_lr: Peak learning rate of fine-tuning.
         weight_decay: Decoupled weight decay of AdamW.
         clip_norm: Largest gradient norm.
         warmup_share: Share of a phase's steps over which the learning rate rises; then it falls linearly to 0.
-        max_mixup: Complementary mixup swaps a share p ~ U(0, max_mixup) of the positions.
-        max_item_drop: Random item drop removes a share ~ U(0, max_item_drop); the first item stays.
-        cmcl_weight: lambda of the cross-modality term.
-        id_dropout: Share of items a step sees without their ID, so that content alone also works.
-        distillation_weight: Pull towards the previous model's predictions (0 where there is none).
         seed: Of everything drawn.
     """
 
-    pretrain_epochs: int = 2
-    finetune_epochs: int = 8
     batch_size: int = 128
-    pretrain_lr: float = 1e-3
-    finetune_lr: float = 4e-3
     weight_decay: float = 1e-2
     clip_norm: float = 5.0
     warmup_share: float = 0.05
-    max_mixup: float = 0.5
-    max_item_drop: float = 0.2
-    cmcl_weight: float = 0.01
-    id_dropout: float = 0.1
-    distillation_weight: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, naming value and range."""
-        for name in ("max_mixup", "max_item_drop", "id_dropout", "warmup_share"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
-        for name in ("pretrain_lr", "finetune_lr", "clip_norm"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("weight_decay", "cmcl_weight", "distillation_weight"):
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        check_shares(self, "warmup_share")
+        check_positive(self, "clip_norm")
+        check_not_negative(self, "weight_decay")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(StepConfig):
+    """How M2SE is trained: one pretraining phase, then one fine-tuning phase.
+
+    Args:
+        pretrain_epochs: Passes with the two contrastive objectives.
+        finetune_epochs: Passes with the next-item softmax over the catalogue.
+        pretrain_lr: Peak learning rate of pretraining.
+        finetune_lr: Peak learning rate of fine-tuning.
+        max_mixup: Complementary mixup swaps a share p ~ U(0, max_mixup) of the positions.
+        max_item_drop: Random item drop removes a share ~ U(0, max_item_drop); the first item stays.
+        msnip_weight: Of the next-item terms of pretraining; 1 in the paper, 0 to do without them.
+        cmcl_weight: lambda of the cross-modality term.
+        id_dropout: Share of items a step sees without their ID, so that content alone also works.
+        distillation_weight: Pull towards the previous model's predictions (0 where there is none).
+    """
+
+    pretrain_epochs: int = 2
+    finetune_epochs: int = 8
+    pretrain_lr: float = 1e-3
+    finetune_lr: float = 4e-3
+    max_mixup: float = 0.5
+    max_item_drop: float = 0.2
+    msnip_weight: float = 1.0
+    cmcl_weight: float = 0.01
+    id_dropout: float = 0.1
+    distillation_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, naming value and range."""
+        super().__post_init__()
+        check_shares(self, "max_mixup", "max_item_drop", "id_dropout")
+        check_positive(self, "pretrain_lr", "finetune_lr")
+        check_not_negative(self, "msnip_weight", "cmcl_weight", "distillation_weight")
         if min(self.pretrain_epochs, self.finetune_epochs) < 0:
             raise ValueError(
                 f"epochs must not be negative: pretrain={self.pretrain_epochs}, finetune={self.finetune_epochs}"
             )
+
+
+def check_shares(config: object, *names: str) -> None:
+    """Refuse named settings outside [0, 1)."""
+    for name in names:
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise ValueError(f"{name}={getattr(config, name)} must lie in [0, 1)")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Refuse named settings that are not above 0."""
+    for name in names:
+        if not getattr(config, name) > 0.0:
+            raise ValueError(f"{name}={getattr(config, name)} must be above 0")
+
+
+def check_not_negative(config: object, *names: str) -> None:
+    """Refuse named settings below 0."""
+    for name in names:
+        if not getattr(config, name) >= 0.0:
+            raise ValueError(f"{name}={getattr(config, name)} must not be negative")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.content.table import ContentTable
-from models.encoder.config import EncoderConfig
+from models.encoder.config import EncoderConfig, Shape
 
 
 class ItemVectors(NamedTuple):
@@ -69,7 +69,7 @@ class MixtureAdaptor(nn.Module):
 class ModalityEncoder(nn.Module):
     """One modality of an item: parts to one vector of model width, or the learned vector where it is missing."""
 
-    def __init__(self, in_dim: int, config: EncoderConfig) -> None:
+    def __init__(self, in_dim: int, config: Shape) -> None:
         super().__init__()
         self.pool = AttentionPool(in_dim)
         self.adaptor = MixtureAdaptor(in_dim, config.dim, n_experts=config.n_experts, dropout=config.dropout)
@@ -84,7 +84,7 @@ class ModalityEncoder(nn.Module):
 class Block(nn.Module):
     """One causal Transformer block, normalised before attention and before the feed-forward."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: Shape) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.dropout = config.dropout
@@ -116,7 +116,7 @@ class Block(nn.Module):
 class SequenceEncoder(nn.Module):
     """The causal Transformer both streams share, with learned positions."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: Shape) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
         self.norm_input = nn.LayerNorm(config.dim)

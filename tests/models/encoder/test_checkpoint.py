@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
-from models.encoder.training import Progress, Trainer
+from models.encoder.loop import Progress
+from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
 
@@ -74,7 +75,7 @@ def test_checkpoint_of_another_shape_is_refused_and_changes_nothing(checkpoint: 
         load_checkpoint(checkpoint, larger)
 
     assert same(weights(larger), before)
-    assert larger.progress == Progress()
+    assert larger.progress == Progress("pretrain")
 
 
 def test_checkpoint_of_an_unknown_phase_is_refused_and_changes_nothing(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_checkpoint_of_an_unknown_phase_is_refused_and_changes_nothing(tmp_path:
     with pytest.raises(BadCheckpoint, match="cannot be used: phase 'warm-up' is none of pretrain, finetune"):
         load_checkpoint(path, trainer)
 
-    assert trainer.progress == Progress()
+    assert trainer.progress == Progress("pretrain")
 
 
 def test_file_without_progress_is_refused(tmp_path: Path) -> None:

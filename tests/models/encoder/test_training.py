@@ -7,7 +7,8 @@ import torch
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
-from models.encoder.training import EpochReport, Trainer, TrainingDiverged
+from models.encoder.loop import EpochReport, TrainingDiverged
+from models.encoder.training import Trainer
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
 
 CONFIG = TrainingConfig(pretrain_epochs=2, finetune_epochs=3, batch_size=8, seed=5)

@@ -1,0 +1,198 @@
+"""The one training loop of every neural recommender: phases of epochs, deterministic by seed, resumable by epoch.
+
+Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
+as if it had not stopped, and one that stops early ends where a longer one had been.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.encoder.batches import Batch, SequenceData, epoch_batches
+from models.encoder.config import StepConfig
+
+
+class TrainingDiverged(RuntimeError):
+    """Loss or gradient stopped being a number; the weights and the last checkpoint are still good."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did.
+
+    Args:
+        phase: Its name, as in `pretrain` or `finetune`.
+        epoch: From 0.
+        loss: Mean over steps.
+        n_targets: Positions predicted.
+    """
+
+    phase: str
+    epoch: int
+    loss: float
+    n_targets: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: `epoch` epochs of `phase` are done."""
+
+    phase: str
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs with one objective.
+
+    Args:
+        name: The setting of its learning rate is called `{name}_lr`.
+        n_epochs: The learning rate falls to 0 over so many.
+        peak_lr: Highest learning rate.
+        loss: Scalar loss of a batch; what it draws, it draws from the generator.
+        max_item_drop: Random item drop, as in `epoch_batches`.
+    """
+
+    name: str
+    n_epochs: int
+    peak_lr: float
+    loss: Callable[[Batch, torch.Generator], Tensor]
+    max_item_drop: float = 0.0
+
+
+class TrainingLoop:
+    """Trains one model on one data set.
+
+    Args:
+        model: Changed in place.
+        data: Users' histories.
+        config: Of the steps, whatever the phase.
+        window: Positions the model sees at most.
+        phases: In their order, at least one.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: SequenceData, config: StepConfig, *, window: int, phases: Sequence[Phase]
+    ) -> None:
+        self.model = model
+        self.phases = tuple(phases)
+        self.progress = Progress(self.phases[0].name)
+        self.optimizer = self._new_optimizer(self.phases[0], config)
+        self._data = data
+        self._steps = config
+        self._window = window
+
+    def run(self, on_epoch: Callable[[EpochReport], None] = lambda _: None) -> None:
+        """Train what is left of all phases; `on_epoch` is called after each epoch, when `progress` counts it.
+
+        Raises:
+            TrainingDiverged: The loss or its gradient is not finite.
+        """
+        for report in self.epochs():
+            on_epoch(report)
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """The same, one epoch an iteration; leaving off stops the training.
+
+        Raises:
+            TrainingDiverged: The loss or its gradient is not finite.
+        """
+        names = [phase.name for phase in self.phases]
+        for number in range(names.index(self.progress.phase), len(names)):
+            phase = self.phases[number]
+            if self.progress.phase != phase.name:
+                self.progress = Progress(phase.name)
+                self.optimizer = self._new_optimizer(phase, self._steps)
+            for epoch in range(self.progress.epoch, phase.n_epochs):
+                report = self._epoch(phase, number, epoch)
+                self.progress = Progress(phase.name, epoch + 1)
+                yield report
+
+    def resume(
+        self, progress: Progress, weights: dict[str, Tensor], optimizer_state: dict[int, dict[str, Tensor]]
+    ) -> None:
+        """Go on from an earlier run's state after `progress`.
+
+        Raises:
+            ValueError: there is no such phase.
+            RuntimeError: the weights are of another shape.
+        """
+        phase = self.phase(progress.phase)
+        self.model.load_state_dict(weights)
+        self.progress = progress
+        self.optimizer = self._new_optimizer(phase, self._steps)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name.
+
+        Raises:
+            ValueError: there is no such phase.
+        """
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            raise ValueError(f"phase {name!r} is none of {', '.join(names)}")
+        return self.phases[names.index(name)]
+
+    def _new_optimizer(self, phase: Phase, config: StepConfig) -> torch.optim.AdamW:
+        return torch.optim.AdamW(self.model.parameters(), lr=phase.peak_lr, weight_decay=config.weight_decay)
+
+    def _epoch(self, phase: Phase, number: int, epoch: int) -> EpochReport:
+        seed = [self._steps.seed, number, epoch]
+        losses: list[float] = []
+        n_targets = 0
+        with _seeded(seed) as generator:
+            self.model.train()
+            batches = list(self._batches(phase, np.random.default_rng(seed)))
+            for step, batch in enumerate(batches):
+                self._set_rate(phase, (epoch + step / len(batches)) / phase.n_epochs)
+                losses.append(self._step(phase, batch, generator))
+                n_targets += int(batch.is_target.sum())
+        self.model.eval()
+        return EpochReport(phase.name, epoch, float(np.mean(losses)) if losses else 0.0, n_targets)
+
+    def _batches(self, phase: Phase, rng: np.random.Generator) -> Iterator[Batch]:
+        return epoch_batches(
+            self._data,
+            window=self._window,
+            batch_size=self._steps.batch_size,
+            rng=rng,
+            max_item_drop=phase.max_item_drop,
+        )
+
+    def _set_rate(self, phase: Phase, done: float) -> None:
+        """Learning rate after a share `done` of the phase: linear rise, then linear fall."""
+        warmup = self._steps.warmup_share
+        rate = phase.peak_lr * min((done + 1e-3) / max(warmup, 1e-3), (1.0 - done) / (1.0 - warmup), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _step(self, phase: Phase, batch: Batch, generator: torch.Generator) -> float:
+        loss = phase.loss(batch, generator)
+        value = float(loss.detach())
+        _check_finite("loss", value, phase)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._steps.clip_norm)
+        _check_finite("gradient", float(norm), phase)  # before the step: what is saved or published stays good
+        self.optimizer.step()
+        return value
+
+
+def _check_finite(name: str, value: float, phase: Phase) -> None:
+    if not np.isfinite(value):
+        raise TrainingDiverged(f"{name} is {value} in {phase.name}; lower {phase.name}_lr or check the item features")
+
+
+@contextlib.contextmanager
+def _seeded(seed: list[int]) -> Iterator[torch.Generator]:
+    """Seed torch's own randomness (dropout) for the block, give a generator for ours, and put everything back."""
+    number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number)
+        yield torch.Generator().manual_seed(number)
