@@ -97,6 +97,11 @@ class Node:
             raise BrokerError(f"node {self.settings.node_id} was not started")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Format the folder if it is new, and start the process; `wait` for its answer.
 

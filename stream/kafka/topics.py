@@ -28,9 +28,10 @@ class Found(NamedTuple):
 
 
 def ensure_topics(admin: KafkaAdminClient, topics: Mapping[str, Topic], *, prefix: str) -> dict[str, Found]:
-    """Make the topics that are missing, and check the others.
+    """Check the topics that are there, then make the missing ones.
 
-    Another process may do the same at the same time.
+    In this order, so that a number of partitions that is wrong for one topic is not made in all others. Another
+    process may do the same at the same time.
 
     Args:
         admin: a connected client.
@@ -41,16 +42,16 @@ def ensure_topics(admin: KafkaAdminClient, topics: Mapping[str, Topic], *, prefi
         What is there now, by our name.
 
     Raises:
-        TopicDiffers: a topic has other partitions or settings; nothing of it is changed.
+        TopicDiffers: a topic has other partitions or settings; nothing is made or changed.
         LogUnavailable: a topic cannot be made, or has no leader in time.
     """
     names = {prefix + name: topic for name, topic in topics.items()}
-    missing = {name: topic for name, topic in names.items() if name not in _described(admin, list(names))}
+    there = _described(admin, list(names))
+    found = _checked(admin, {name: topic for name, topic in names.items() if name in there})
+    missing = {name: topic for name, topic in names.items() if name not in there}
     if missing:
         _create(admin, missing)
-    found = _ready(admin, list(names))
-    for name, topic in names.items():
-        _compare(name, topic, found[name])
+        found |= _checked(admin, missing)  # another process may have made them, as it wants them
     return {topic.name: found[name] for name, topic in names.items()}
 
 
@@ -65,6 +66,13 @@ def wanted_configs(topic: Topic) -> dict[str, str]:
         "max.message.bytes": str(largest_bytes),
         "retention.ms": str(retention_ms),
     }
+
+
+def _checked(admin: KafkaAdminClient, names: Mapping[str, Topic]) -> dict[str, Found]:
+    found = _ready(admin, list(names)) if names else {}
+    for name, topic in names.items():
+        _compare(name, topic, found[name])
+    return found
 
 
 def _create(admin: KafkaAdminClient, missing: Mapping[str, Topic]) -> None:

@@ -7,21 +7,23 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import machine
 from consumers.sequences.store import SequenceStore, apply_one
-from stream.events import Interaction, decode_interaction
+from stream.events import Interaction, Outcome, decode_interaction, decode_outcome, decode_partition_counts
 from stream.kinds import DEFAULT_KINDS
-from stream.topics import EVENTS
+from stream.topics import COUNTS, EVENTS, OUTCOMES
 from tests.faults.process import ROOT, ServiceProcess, wait_until
 from tests.kafka.faults.load import Load
 from tests.kafka.faults.site import LENGTH, Site
-from tests.kafka.worker_process import N_PARTITIONS, WorkerProcess
+from tests.kafka.worker_process import N_PARTITIONS
 from tests.kafka.worker_traffic import Said, expected_outcomes, expected_trending
 
+HISTORY_S = 20.0
 FOLDER = ROOT / "build" / "faults"
 Shown = Counter[tuple[str, int, str]]  # item, event time, kind
 
@@ -39,6 +41,7 @@ class Figures:
         n_repeated_outcomes: records of `outcomes` that repeat one.
         n_feeds_stale: answered without the user's newest events, and marked so.
         recovered_s: from each fault until every partition shows a new event in a feed, or is handled by a worker.
+        n_worker_ends: how often a worker ended, and was started again by its supervisor.
         slowest_feed_s: the longest that a visitor waited.
     """
 
@@ -56,6 +59,7 @@ class Figures:
     n_feeds: int
     n_feeds_stale: int
     n_feeds_failed: int
+    n_worker_ends: int
     slowest_feed_s: float
     seconds: float
 
@@ -66,23 +70,22 @@ class Figures:
         (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def check(site: Site, load: Load, fault: str, *workers: WorkerProcess, name: str) -> Figures:
+def check(site: Site, load: Load, fault: str, *, name: str) -> Figures:
     """Compare everything that processes show with what was acknowledged; fails where they differ.
 
     Args:
-        site: its living replicas and the log are looked at.
+        site: its living replicas and the log are looked at; with workers, outcomes and trending counts too.
         load: has ended.
         fault: what was done, for the table.
-        workers: that live; with one, outcomes and trending counts are compared too.
         name: of the file.
     """
-    site.wait_until_nothing_lags(*workers)
+    site.wait_until_nothing_lags()
     expected, shown = expected_histories(load.acknowledged), {}
     for user_id, history in expected.items():
         shown[user_id] = _wait_for_history(site.alive[0], user_id, history)
     on_log = [decode_interaction(record.value).event_id for record in site.read(EVENTS)]
     acknowledged = {said.what.event_id for said in load.acknowledged if isinstance(said.what, Interaction)}
-    outcomes = _check_outcomes(site, load.acknowledged) if workers else (None, None)
+    outcomes = _check_outcomes(site, load.acknowledged) if site.workers else (None, None)
     figures = Figures(
         fault=fault,
         n_faults=len(load.recovered_s),
@@ -98,11 +101,11 @@ def check(site: Site, load: Load, fault: str, *workers: WorkerProcess, name: str
         n_feeds=load.visits.n_answered,
         n_feeds_stale=load.visits.n_stale,
         n_feeds_failed=len(load.visits.failed),
+        n_worker_ends=site.n_restarts,
         slowest_feed_s=round(load.visits.longest_s, 1),
         seconds=round(time.monotonic() - load.started_at, 1),
     )
     figures.keep(name)
-    print(figures)
     assert load.unexpected == []
     assert load.visits.failed == []
     assert set(on_log) == acknowledged
@@ -128,10 +131,8 @@ def expected_histories(said: Iterable[Said]) -> dict[str, Shown]:
 def _wait_for_history(replica: ServiceProcess, user_id: str, expected: Shown) -> Shown:
     """What is shown in the end; it is asked again for some time, as the last events may be on their way."""
     last: list[Shown] = []
-    try:
-        wait_until(partial(_shows, replica, user_id, expected, last), f"history of {user_id}", 20)
-    except AssertionError:
-        pass  # the figures say by how much it differs
+    with suppress(AssertionError):  # the figures say by how much it differs
+        wait_until(partial(_shows, replica, user_id, expected, last), f"history of {user_id}", HISTORY_S)
     return last[-1]
 
 
@@ -144,14 +145,25 @@ def _shows(replica: ServiceProcess, user_id: str, expected: Shown, last: list[Sh
 def _check_outcomes(site: Site, acknowledged: list[Said]) -> tuple[int, int]:
     """Distinct outcomes, and repeats on the log; both must say the same."""
     expected = expected_outcomes(acknowledged)
-    outcomes = site.wait_for_outcomes(expected)
-    kept = {}
+    kept: dict[str, Outcome] = {}
+    wait_until(lambda: {one.outcome_id for one in _outcomes(site)} >= set(expected), "every outcome")
+    outcomes = _outcomes(site)
     for outcome in outcomes:
         assert kept.setdefault(outcome.outcome_id, outcome) == outcome, "a repeat must say the same"
     assert kept == expected
     trending = expected_trending(acknowledged, N_PARTITIONS)
-    wait_until(lambda: {p: dict(c.trending) for p, c in site.counts().items()} == trending, "the counts")
+    wait_until(lambda: _trending(site) == trending, "trending counts of all events, once each")
     return len(kept), len(outcomes) - len(kept)
+
+
+def _outcomes(site: Site) -> list[Outcome]:
+    return [decode_outcome(record.value) for record in site.read(OUTCOMES)]
+
+
+def _trending(site: Site) -> dict[int, dict[str, int]]:
+    """By partition, what was said of it last."""
+    said = [decode_partition_counts(record.value) for record in site.read(COUNTS)]
+    return {counts.partition: dict(counts.trending) for counts in said}
 
 
 def read_all(folder: Path = FOLDER) -> list[dict[str, object]]:

@@ -19,18 +19,17 @@ import httpx
 import msgspec
 
 from stream.events import Interaction
-from stream.kafka.log import KafkaLog
 from stream.kinds import DEFAULT_KINDS
 from stream.log import LogError, Message
 from stream.partition import partition_of
-from stream.topics import EVENTS, EXPOSURES, topics
+from stream.topics import EVENTS, EXPOSURES
 from tests.faults.process import ServiceProcess, wait_until
 from tests.kafka.faults.site import Site
 from tests.kafka.worker_process import N_PARTITIONS
 from tests.kafka.worker_traffic import Said, ending, traffic
 
 AGO_MS = 7_200_000
-N_USERS = 800
+N_USERS = 300
 N_RECORDS = 24_000  # more than any test sends
 BATCH = 15
 PAUSE_S = 0.1  # between batches: the machine needs time for the rest
@@ -67,11 +66,11 @@ class Load:
 
     def __init__(self, site: Site, *, seed: int = 0) -> None:
         start_ms = time.time_ns() // 1_000_000 - AGO_MS
-        self._stream = [
-            said for said in traffic(N_RECORDS, start_ms=start_ms, n_users=N_USERS, seed=seed) if _shows(said)
-        ]
+        all_said = traffic(N_RECORDS, start_ms=start_ms, n_users=N_USERS, seed=seed)
+        self._stream = [said for said in all_said if _leaves_a_trace(said)]
         self.acknowledged: list[Said] = []
         self.n_events_sent = 0  # again and again counted
+        self.n_refused = 0  # requests and publishes that were not acknowledged
         self.unexpected: list[str] = []
         self.visits = Visits()
         self.recovered_s: list[float] = []
@@ -79,7 +78,7 @@ class Load:
         self._site = site
         self._rng = random.Random(seed)
         self._turn = count()
-        self._log = KafkaLog(site.kafka, topics(N_PARTITIONS))
+        self._log = site.log()
         self._http = httpx.Client(timeout=REQUEST_S)
         self._stopping = threading.Event()
         self._is_given_up = False
@@ -164,6 +163,7 @@ class Load:
         """After a moment, unless there is no use in it."""
         if self._is_given_up or self.unexpected:
             raise GivenUp(f"not acknowledged; {self.unexpected[:1]}")
+        self.n_refused += 1
         time.sleep(AGAIN_S)
 
     def _publish(self, shown: Sequence[Said]) -> bool:
@@ -230,7 +230,7 @@ def _user_by_partition() -> list[str]:
     return list(found.values())
 
 
-def _shows(said: Said) -> bool:
+def _leaves_a_trace(said: Said) -> bool:
     """Not what leaves no trace in a history."""
     return not isinstance(said.what, Interaction) or DEFAULT_KINDS.get(said.what.kind).enters_sequence
 

@@ -1,21 +1,31 @@
 """A whole Freshet on a corner of a broker: replicas, learners and workers as processes, over one data folder."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 import httpx
 
 from broker.cluster import Cluster
+from stream.kafka.log import KafkaLog
+from stream.kafka.reader import KafkaReader
+from stream.kafka.settings import KafkaSettings
+from stream.log import Record
+from stream.topics import topics
 from tests.faults.process import ServiceProcess, wait_until
-from tests.kafka.worker_process import N_PARTITIONS, WorkerProcess, World
+from tests.kafka.worker_process import N_PARTITIONS, WorkerProcess
 
 LENGTH = 255  # of a sequence: all that a user does in a test is shown
-SETTINGS = {"SEQUENCE_LENGTH": str(LENGTH), "PARTITIONS": str(N_PARTITIONS), "LOG_LEVEL": "info"}
+SETTINGS = {"SEQUENCE_LENGTH": str(LENGTH), "PARTITIONS": str(N_PARTITIONS)}
 LAGS = ("freshet_consumer_lag_records{", "freshet_worker_lag_records{")
+NEVER_IDLE_S = "86400"  # what the stream clock waits for stays away in these tests, and comes late
+SUPERVISE_S = 0.2
 
 
-class Site(World):
+class Site:
     """Processes of one test.
 
     Args:
@@ -24,18 +34,31 @@ class Site(World):
     """
 
     def __init__(self, broker: Cluster, folder: Path) -> None:
-        super().__init__(broker, folder)
+        self.folder = folder
         self.data_dir = folder / "data"
-        self.url = f"kafka://{','.join(self.kafka.servers)}/{self.prefix}"
+        self.prefix = f"f{uuid4().hex[:10]}-"
+        self.kafka = KafkaSettings(tuple(broker.addresses.split(",")), self.prefix)
+        self.url = f"kafka://{broker.addresses}/{self.prefix}"
         self.alive: list[ServiceProcess] = []  # replicas that must answer
+        self.workers: list[WorkerProcess] = []  # started again when they end, as a supervisor would
+        self.n_restarts = 0  # of workers
         self._services: list[ServiceProcess] = []
+        self._stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+
+    def __enter__(self) -> "Site":
+        self._supervisor.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for service in self._services:
-            service.kill()
-        super().__exit__(kind, exc, trace)
+        self._stopping.set()
+        self._supervisor.join()
+        for process in (*self._services, *self.workers):
+            process.kill()
+
+    # Processes --------------------------------------------------------------------------------------------------
 
     def service(self, name: str, role: str, **settings: str) -> ServiceProcess:
         """A process of one role, not started; settings are variables without FRESHET_."""
@@ -53,11 +76,6 @@ class Site(World):
         wait_until(lambda: all(held(replica) for replica in replicas), f"{len(replicas)} replicas share the users")
         return replicas
 
-    def start_workers(self, *names: str, **settings: str) -> list[WorkerProcess]:
-        """Workers that handle records."""
-        workers = [self.worker(name, WORKER_IDLE_S="86400", **settings).start() for name in names]
-        return [worker.wait_until_ready() for worker in workers]
-
     def kill(self, replica: ServiceProcess) -> None:
         """SIGKILL, and start it again, as a supervisor would; nobody asks it before `wait_until_back`."""
         self.alive.remove(replica)
@@ -69,10 +87,51 @@ class Site(World):
         replica.wait_until_serving()
         self.alive.append(replica)
 
-    def wait_until_nothing_lags(self, *workers: WorkerProcess) -> None:
+    def start_workers(self, *names: str) -> list[WorkerProcess]:
+        """Workers that handle records, and are started again whenever they end."""
+        workers = [WorkerProcess(self, name, {"WORKER_IDLE_S": NEVER_IDLE_S}).start() for name in names]
+        self.workers += workers
+        wait_until(lambda: all(handled(worker) for worker in workers), f"{len(workers)} workers share the users")
+        return workers
+
+    def remove(self, worker: WorkerProcess) -> None:
+        """For good."""
+        self.workers.remove(worker)
+        worker.kill()
+
+    def wait_until_handled(self) -> None:
+        """Until workers handle every partition."""
+        wait_until(
+            lambda: sorted(p for worker in self.workers for p in handled(worker)) == list(range(N_PARTITIONS)),
+            "workers handle all partitions",
+        )
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(SUPERVISE_S):
+            for worker in list(self.workers):
+                if worker.process is not None and worker.process.poll() is not None:
+                    worker.start()
+                    self.n_restarts += 1
+
+    # What is there ----------------------------------------------------------------------------------------------
+
+    def wait_until_nothing_lags(self) -> None:
         """Until every role of every process says it has read all there is."""
-        urls = [replica.url for replica in self.alive] + [f"http://127.0.0.1:{worker.port}" for worker in workers]
+        if self.workers:
+            self.wait_until_handled()
+        urls = [replica.url for replica in self.alive] + [f"http://127.0.0.1:{one.port}" for one in self.workers]
         wait_until(lambda: all(_lag(url) == 0 for url in urls), "lag returns to zero")
+
+    def log(self) -> KafkaLog:
+        """To write and read as processes do; to be closed."""
+        return KafkaLog(self.kafka, topics(N_PARTITIONS))
+
+    def read(self, topic: str) -> list[Record]:
+        """Every record of a topic, in order within a partition."""
+        with closing(self.log()) as log, closing(log.reader(topic, partitions=list(log.ends(topic)))) as reader:
+            records: list[Record] = []
+            wait_until(lambda: _read_on(reader, records), f"{topic} is read to its end")
+            return records
 
 
 def held(replica: ServiceProcess) -> list[int]:
@@ -88,6 +147,11 @@ def handled(worker: WorkerProcess) -> list[int]:
     except httpx.TransportError:
         return []
     return facts["partitions"] if facts["is_ready"] else []
+
+
+def _read_on(reader: KafkaReader, records: list[Record]) -> bool:
+    records += reader.poll(max_records=5_000, timeout_s=0.2)
+    return not any(reader.lag().values())
 
 
 def _lag(url: str) -> float:

@@ -38,10 +38,9 @@ def test_killed_trainer_and_learner_lose_nothing_and_another_takes_over(site: Si
         wait_until(lambda: "learning_active" in standby.printed(), "the standby learns")
         load.recovered_s.append(time.monotonic() - since_s)
         wait_for_another(replica, second)
-    learner = standby
     wait_until(lambda: learnt(site) == ids(load), "every event is in a segment, once")
     check(site, load, "the trainer, then the process that learns, killed (SIGKILL)", name="learner_killed")
-    assert learner.stop() == 0
+    assert standby.stop() == 0
     check_segments(site)
 
 
