@@ -44,6 +44,23 @@ def examples(
         seed: Of the draw.
     """
     users = data.users()
+    return [
+        Example(
+            user=int(users[at]),
+            history=tuple(item_ids[row] for row in data.rows[first:end]),
+            target=item_ids[data.rows[at]],
+        )
+        for first, end, at in question_spans(data, asked=asked, limit=limit, seed=seed).tolist()
+    ]
+
+
+def question_spans(data: SequenceData, *, asked: NDArray[np.bool_], limit: int, seed: int) -> NDArray[np.int64]:
+    """Where the questions of `examples` stand in `data`.
+
+    Returns:
+        (Q, 3): a history's first event, the end of it (the first event of the target's second), the target.
+    """
+    users = data.users()
     first = data.starts[users]  # where each event's user starts
     seconds = data.ts_ms // MS_PER_SECOND
     new_block = np.r_[True, (users[1:] != users[:-1]) | (seconds[1:] != seconds[:-1])] if len(users) else asked
@@ -51,14 +68,7 @@ def examples(
     usable = np.flatnonzero(asked & data.is_target & (block_start > first))
     if len(usable) > limit:
         usable = np.sort(np.random.default_rng(seed).choice(usable, limit, replace=False))
-    return [
-        Example(
-            user=int(users[at]),
-            history=tuple(item_ids[row] for row in data.rows[first[at] : block_start[at]]),
-            target=item_ids[data.rows[at]],
-        )
-        for at in usable
-    ]
+    return np.stack([first[usable], block_start[usable], usable], axis=1)
 
 
 def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: int = 256) -> Tally:

@@ -66,10 +66,10 @@ class LiveCooccurrence:
             n_items: how many items there are.
         """
         scores = np.zeros(n_items, dtype=np.float32)
-        recent = self._recent(history)
+        recent, ages = self._recent(history)
         known = min(n_items, len(self._counts))
         if recent.size:
-            weights = self._history_weights[: recent.size] / np.sqrt(np.maximum(self._counts[recent], 1))
+            weights = self._history_weights[ages] / np.sqrt(np.maximum(self._counts[recent], 1))
             norms = np.sqrt(np.maximum(self._counts[:known], 1))
             scores[:known] = (weights @ self._pairs[recent, :known]) / norms
         return scores
@@ -85,17 +85,38 @@ class LiveCooccurrence:
             return
         self._grow(item + 1)
         self._counts[item] += 1
-        recent = self._recent(history)
-        weights = self._pair_weights[: recent.size]
+        recent, ages = self._recent(history)
+        weights = self._pair_weights[ages]
         size = len(self._counts)
         flat = self._pairs.reshape(-1)  # a view
         np.add.at(flat, recent * size + item, weights)  # an item may stand in `recent` twice
         np.add.at(flat, item * size + recent, weights)
 
-    def _recent(self, history: Sequence[int]) -> NDArray[np.int64]:
-        """The last items, newest first; what is past the limit or not learned yet is left out."""
+    def learn(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
+        """Learn many users' whole histories at once; the same as `update`, event by event.
+
+        Args:
+            rows: (n_events,) items, grouped by user, oldest first inside a user.
+            starts: (n_users + 1,) where each user's events start; the last is n_events.
+        """
+        self._grow(min(int(rows.max(initial=-1)) + 1, self.config.max_items))
+        size = len(self._counts)
+        is_learned = rows < size
+        self._counts += np.bincount(rows[is_learned], minlength=size).astype(np.float32)
+        nth = np.arange(len(rows)) - np.repeat(starts[:-1], np.diff(starts))  # place in the user's history
+        flat = self._pairs.reshape(-1)  # a view
+        for distance, weight in enumerate(self._pair_weights, start=1):
+            later = np.flatnonzero(nth >= distance)
+            later = later[is_learned[later] & is_learned[later - distance]]
+            item, before = rows[later], rows[later - distance]
+            np.add.at(flat, before * size + item, weight)
+            np.add.at(flat, item * size + before, weight)
+
+    def _recent(self, history: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The last items, newest first, and how many came after each; what is past the limit is left out."""
         recent = np.asarray(history[-self.config.n_last :], dtype=np.int64)[::-1]
-        return recent[recent < len(self._counts)]
+        ages = np.flatnonzero(recent < len(self._counts))
+        return recent[ages], ages
 
     def _grow(self, n_items: int) -> None:
         have = len(self._counts)

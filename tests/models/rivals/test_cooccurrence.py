@@ -1,4 +1,5 @@
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +61,14 @@ def test_the_matrix_grows_and_keeps_what_it_learned() -> None:
     assert scores.shape == (4_000,)
 
 
+def test_an_item_past_the_limit_keeps_the_distance_between_its_neighbours() -> None:
+    rival = LiveCooccurrence(CooccurrenceConfig(max_items=2, pair_decay=0.5))
+    rival.update([0, 2], 1)
+    rival.update([], 0)
+
+    assert rival.scores([0], 2) == pytest.approx([0.0, 0.5])
+
+
 def test_items_past_the_limit_are_not_learned() -> None:
     rival = LiveCooccurrence(CooccurrenceConfig(max_items=2))
     rival.update([0], 2)
@@ -79,3 +88,27 @@ def test_items_past_the_limit_are_not_learned() -> None:
 def test_impossible_settings_are_refused(name: str, value: float, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         CooccurrenceConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("max_items", [8, 100])
+def test_whole_histories_at_once_teach_the_same_as_event_by_event(max_items: int) -> None:
+    config = CooccurrenceConfig(n_last=4, pair_decay=0.8, max_items=max_items)
+    one_by_one, at_once = LiveCooccurrence(config), LiveCooccurrence(config)
+    rows = np.random.default_rng(0).integers(0, 12, size=60)
+    starts = np.array([0, 1, 1, 20, 60])
+    for start, end in pairwise(starts):
+        for at in range(start, end):
+            one_by_one.update(rows[start:at].tolist(), int(rows[at]))
+
+    at_once.learn(rows, starts)
+
+    for history in ([3], [1, 2, 3], [11, 0, 0, 5, 7]):
+        assert at_once.scores(history, 12) == pytest.approx(one_by_one.scores(history, 12), rel=1e-5)
+
+
+def test_no_history_at_all_teaches_nothing() -> None:
+    rival = LiveCooccurrence()
+
+    rival.learn(np.array([], np.int64), np.array([0]))
+
+    assert rival.scores([0], 2).tolist() == [0.0, 0.0]
