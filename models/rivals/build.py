@@ -1,0 +1,109 @@
+"""Recommenders by name, each with the settings it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from models.content.table import ContentTable
+from models.encoder.batches import SequenceData
+from models.encoder.config import Shape, TrainingConfig
+from models.rivals.config import NextItemConfig
+from models.rivals.cooccurrence import CooccurrenceConfig
+from models.rivals.counting import MAX_PAIRED_ITEMS, ContentNeighbours, Cooccurrence, Popularity
+from models.rivals.learners import Learner, M2SELearner, NextItemLearner
+from models.rivals.neural import NeuralRecommender
+from models.rivals.numbering import Numbering
+from models.rivals.recommender import Catalogue, Recommender
+
+NEXT_ITEM = {
+    "gru4rec": NextItemConfig(encoder="gru", shape=Shape(n_layers=1)),
+    "sasrec": NextItemConfig(),
+    "unisrec": NextItemConfig(train_lr=1e-3),
+}
+
+_FULL = TrainingConfig()
+_ONE_MODALITY = replace(_FULL, max_mixup=0.0, cmcl_weight=0.0)  # there is nothing to mix it with or hold it against
+M2SE = {
+    "m2se": _FULL,
+    "m2se-pretrained": replace(_FULL, pretrain_epochs=10, finetune_epochs=0),
+    "m2se-no-mixup": replace(_FULL, max_mixup=0.0),
+    "m2se-no-cmcl": replace(_FULL, cmcl_weight=0.0),
+    "m2se-no-msnip": replace(_FULL, msnip_weight=0.0),
+    "m2se-no-pretraining": replace(_FULL, pretrain_epochs=0),
+    "m2se-no-moe": _FULL,
+    "m2se-text-only": _ONE_MODALITY,
+    "m2se-image-only": _ONE_MODALITY,
+    "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
+}
+
+NAMES = ("popularity", "cooccurrence", "content-knn", *NEXT_ITEM, *M2SE)
+
+
+def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
+    """A recommender that has learned nothing yet.
+
+    Args:
+        name: one of `NAMES`.
+        catalogue: what it scores.
+        seed: of all it draws.
+        n_epochs: epochs to train, as chosen on validation; None where validation is to choose, and for models
+            without epochs.
+
+    Raises:
+        ValueError: the name is unknown, or the catalogue lacks the content the model is made of.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(NAMES)}")
+    if name == "popularity":
+        return Popularity(catalogue.n_items)
+    if name == "cooccurrence":
+        return Cooccurrence(catalogue.n_items, CooccurrenceConfig(max_items=MAX_PAIRED_ITEMS))
+    if name == "content-knn":
+        return ContentNeighbours(_content(name, catalogue))
+    new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
+    return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, seed=seed)
+
+
+NewLearner = Callable[[SequenceData, Numbering], Learner]
+
+
+def _next_item(name: str, catalogue: Catalogue, seed: int) -> NewLearner:
+    config = replace(NEXT_ITEM[name], seed=seed)
+    content = _content(name, catalogue) if name == "unisrec" else None
+
+    def new_learner(data: SequenceData, numbering: Numbering) -> Learner:
+        numbered = None if content is None else content.select(torch.from_numpy(numbering.row_of))
+        return NextItemLearner(data, config, n_owners=numbering.n_owners, content=numbered)
+
+    return new_learner
+
+
+def _m2se(name: str, catalogue: Catalogue, seed: int) -> NewLearner:
+    config = replace(M2SE[name], seed=seed)
+    shape = Shape(n_experts=1) if name == "m2se-no-moe" else Shape()
+    content = _no_content(catalogue.n_items) if name == "m2se-id-only" else _content(name, catalogue)
+    if name == "m2se-text-only":
+        content = replace(content, image=content.image * 0, image_mask=content.image_mask & False)
+    if name == "m2se-image-only":
+        content = replace(content, text=content.text * 0, text_mask=content.text_mask & False)
+
+    def new_learner(data: SequenceData, numbering: Numbering) -> Learner:
+        numbered = content.select(torch.from_numpy(numbering.row_of))
+        return M2SELearner(data, numbered, n_owners=numbering.n_owners, shape=shape, config=config)
+
+    return new_learner
+
+
+def _content(name: str, catalogue: Catalogue) -> ContentTable:
+    if catalogue.content is None:
+        raise ValueError(f"{name} scores items by their content, and this catalogue has none; encode it first")
+    return catalogue.content
+
+
+def _no_content(n_items: int) -> ContentTable:
+    """Items of which nothing is known."""
+    parts, mask = torch.zeros(n_items, 1, 1), torch.zeros(n_items, 1, dtype=torch.bool)
+    return ContentTable(tuple(str(row) for row in range(n_items)), parts, mask, parts, mask)

@@ -1,0 +1,149 @@
+"""Every neural model as a recommender: one way to stop training, one way to score.
+
+Training stops once the validation events have been predicted no better for `patience` epochs, and the best epoch's
+weights stay. Refitted with the validation events and that number of epochs, the learning rate follows the same course.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.encoder.batches import SequenceData
+from models.evaluation.ranks import IntArray
+from models.rivals.learners import Learner, Scorer
+from models.rivals.numbering import Numbering
+from models.rivals.recommender import Catalogue, FitReport
+from models.rivals.validation import ValidationSet
+
+Scores = NDArray[np.float32]
+
+PATIENCE = 5  # epochs without a better validation score
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far and its weights."""
+
+    epoch: int
+    validation: float
+    weights: dict[str, Tensor]
+
+
+class NeuralRecommender:
+    """One neural model under evaluation.
+
+    Args:
+        name: as on the command line.
+        catalogue: what it scores.
+        new_learner: from histories in numbers to a model with drawn weights.
+        n_epochs: stop after so many in all; None leaves it to the model's settings, or to the validation events.
+        seed: of the draw of validation events.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        new_learner: Callable[[SequenceData, Numbering], Learner],
+        *,
+        n_epochs: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if n_epochs is not None and n_epochs < 1:
+            raise ValueError(f"n_epochs={n_epochs} must be at least 1; leave it out to stop by validation")
+        self.name = name
+        self._catalogue = catalogue
+        self._new_learner = new_learner
+        self._n_epochs = n_epochs
+        self._seed = seed
+        self._numbering = Numbering(catalogue.has_id)
+        self._learner: Learner | None = None
+        self._scorer: Scorer | None = None
+
+    def fit(
+        self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
+    ) -> None:
+        """Train; a model fitted before stays as it is until this one is done.
+
+        Raises:
+            ValueError: an event of an item without an ID, or no validation event that can be asked.
+            TrainingDiverged: the loss stopped being a number.
+        """
+        learner = self._new_learner(self._numbering.renumbered(train), self._numbering)
+        questions = None
+        if validation is not None:
+            questions = ValidationSet(validation, candidates=self._catalogue.has_id, seed=self._seed)
+        best: _Best | None = None
+        for report in self._epochs(learner, questions):
+            on_epoch(report)
+            if report.validation is not None and (best is None or report.validation > best.validation):
+                best = _Best(report.epoch, report.validation, _weights_of(learner))
+            if best is not None and report.epoch - best.epoch >= PATIENCE:
+                break
+        if best is not None:
+            learner.loop.model.load_state_dict(best.weights)
+        self._learner, self._scorer = learner, learner.scorer()
+
+    def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
+        """(B, N); an item the model cannot place stands behind all others, and without a history all items tie.
+
+        Raises:
+            ValueError: not fitted yet.
+        """
+        if self._learner is None or self._scorer is None:
+            raise ValueError(f"{self.name} has not been fitted; call fit before scores")
+        return self._scores(histories, learner=self._learner, scorer=self._scorer)
+
+    def _epochs(self, learner: Learner, questions: ValidationSet | None) -> Iterator[FitReport]:
+        """Train epoch by epoch; the last phase's are scored on the validation events."""
+        last_phase = [phase.name for phase in learner.loop.phases if phase.n_epochs][-1]
+        started = time.perf_counter()
+        for epoch, done in enumerate(learner.loop.epochs(), start=1):
+            seconds = time.perf_counter() - started
+            value = None
+            if questions is not None and done.phase == last_phase:
+                value = self._validate(learner, questions)
+            yield FitReport(epoch, done.loss, done.n_targets, seconds, value)
+            if epoch == self._n_epochs:
+                return
+            started = time.perf_counter()
+
+    def _validate(self, learner: Learner, questions: ValidationSet) -> float:
+        scorer = learner.scorer()
+        return questions.ndcg_at_10(lambda histories, _: self._scores(histories, learner=learner, scorer=scorer))
+
+    def _scores(self, histories: Sequence[IntArray], *, learner: Learner, scorer: Scorer) -> Scores:
+        known = [self._known(history, learner) for history in histories]
+        scores = np.empty((len(known), self._catalogue.n_items), dtype=np.float32)
+        if not known:
+            return scores
+        placed = scorer(*_padded(known)).numpy()
+        scores[:, self._numbering.row_of[: learner.n_scored]] = placed
+        scores[:, self._numbering.row_of[learner.n_scored :]] = placed.min(axis=1, keepdims=True) - 1
+        scores[[not len(numbers) for numbers in known]] = 0
+        return scores
+
+    def _known(self, history: IntArray, learner: Learner) -> IntArray:
+        """The newest items of a history that the model can read, in numbers."""
+        numbers = self._numbering.numbers(history)
+        return numbers[numbers < learner.n_scored][-learner.window :]
+
+
+def _padded(histories: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
+    """Numbers (B, L), padded on the right, and lengths (B,), 1 for an empty history."""
+    lengths = np.array([max(len(history), 1) for history in histories])
+    padded = np.zeros((len(histories), lengths.max()), dtype=np.int64)
+    for row, history in zip(padded, histories, strict=True):
+        row[: len(history)] = history
+    return torch.from_numpy(padded), torch.from_numpy(lengths)
+
+
+def _weights_of(learner: Learner) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in learner.loop.model.state_dict().items()}

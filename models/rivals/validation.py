@@ -1,0 +1,60 @@
+"""Filtered NDCG@10 of the validation events, after every epoch: what training stops by.
+
+Full ranking over the items that own an ID; a user's same-second events are each asked from the state before the
+block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.encoder.batches import SequenceData
+from models.evaluation.ranks import BoolArray, Excluded, IntArray, rank_counts, without
+from models.examples import question_spans
+
+MAX_QUESTIONS = 10_000
+BATCH_SIZE = 256
+
+ScoreFunction = Callable[[Sequence[IntArray], Sequence[IntArray]], NDArray[np.float32]]
+
+
+class ValidationSet:
+    """Questions drawn once from the validation events.
+
+    Args:
+        data: whole histories; `is_target` marks the validation events.
+        candidates: (N,) items to rank; events of others are no questions.
+        seed: of the draw, where there are more than `MAX_QUESTIONS`.
+
+    Raises:
+        ValueError: no event can be asked.
+    """
+
+    def __init__(self, data: SequenceData, *, candidates: BoolArray, seed: int) -> None:
+        asked = candidates[data.rows]
+        spans = question_spans(data, asked=asked, limit=MAX_QUESTIONS, seed=seed)
+        if not len(spans):
+            raise ValueError(
+                f"none of {int(data.is_target.sum())} validation events can be asked: each needs an earlier second in "
+                "its user's history and an item that owns an ID"
+            )
+        self._targets = data.rows[spans[:, 2]]
+        self._histories = [data.rows[begin:end] for begin, end, _ in spans.tolist()]
+        self._times_ms = [data.ts_ms[begin:end] for begin, end, _ in spans.tolist()]
+        self._candidates = candidates
+
+    def ndcg_at_10(self, scores_of: ScoreFunction) -> float:
+        """Mean over the questions whose target is new to its user; 0 where there is none."""
+        values = [self._batch(scores_of, slice(at, at + BATCH_SIZE)) for at in range(0, len(self._targets), BATCH_SIZE)]
+        ranked = np.concatenate(values)
+        return float(ranked.mean()) if len(ranked) else 0.0
+
+    def _batch(self, scores_of: ScoreFunction, part: slice) -> NDArray[np.float64]:
+        histories, targets = self._histories[part], self._targets[part]
+        scores = np.where(self._candidates, scores_of(histories, self._times_ms[part]), np.float32(-np.inf))
+        seen = Excluded.of(histories)
+        counts = without(rank_counts(scores, targets), scores, targets, excluded=seen)
+        return counts.ranked().ndcg_at(10)

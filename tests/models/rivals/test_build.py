@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from models.rivals.build import M2SE, NAMES, build
+from models.rivals.recommender import Catalogue, FitReport
+from tests.models.encoder_fixtures import N_ITEMS, small_content
+from tests.models.rival_fixtures import cyclic_data
+
+HAS_ID = np.arange(N_ITEMS) % 6 != 5  # items 5 and 11 are withheld
+CATALOGUE = Catalogue(N_ITEMS, small_content(), HAS_ID)
+WALK = cyclic_data(6, 5, n_items=5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_fitted_and_scores_the_whole_catalogue(name: str) -> None:
+    model = build(name, CATALOGUE, seed=1, n_epochs=3)
+    reports: list[FitReport] = []
+
+    model.fit(WALK, validation=None, on_epoch=reports.append)
+    scores = model.scores([np.array([1, 2]), np.array([], np.int64)], [np.array([0, 1]), np.array([], np.int64)])
+
+    assert model.name == name
+    assert scores.shape == (2, N_ITEMS)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    assert [report.epoch for report in reports] in ([], [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["m2se", "m2se-pretrained", "m2se-no-moe", "m2se-text-only", "unisrec"])
+def test_models_with_content_tell_withheld_items_apart(name: str) -> None:
+    model = build(name, CATALOGUE, seed=1, n_epochs=3)
+    model.fit(WALK, validation=None, on_epoch=lambda _: None)
+
+    scores = model.scores([np.array([1, 2])], [np.array([0, 1])])
+
+    assert scores[0, 5] != scores[0, 11]
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "sasrec", "m2se-id-only"])
+def test_models_without_content_cannot(name: str) -> None:
+    model = build(name, CATALOGUE, seed=1, n_epochs=1)
+    model.fit(WALK, validation=None, on_epoch=lambda _: None)
+
+    scores = model.scores([np.array([1, 2])], [np.array([0, 1])])
+
+    assert scores[0, 5] == scores[0, 11]
+
+
+def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
+    assert M2SE["m2se-no-mixup"].max_mixup == 0
+    assert M2SE["m2se-no-cmcl"].cmcl_weight == 0
+    assert M2SE["m2se-no-msnip"].msnip_weight == 0
+    assert M2SE["m2se-no-pretraining"].pretrain_epochs == 0
+    assert M2SE["m2se-pretrained"].finetune_epochs == 0
+
+
+def test_an_unknown_name_is_answered_with_all_names() -> None:
+    with pytest.raises(ValueError, match="no model is called 'm3se'; there are popularity, cooccurrence, content-knn"):
+        build("m3se", CATALOGUE, seed=0)
+
+
+@pytest.mark.parametrize("name", ["content-knn", "unisrec", "m2se", "m2se-text-only"])
+def test_models_of_content_need_a_catalogue_with_content(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} scores items by their content, and this catalogue has none"):
+        build(name, Catalogue(3, None, np.ones(3, np.bool_)), seed=0)
+
+
+def test_models_of_ids_need_no_content() -> None:
+    model = build("m2se-id-only", Catalogue(N_ITEMS, None, HAS_ID), seed=0, n_epochs=1)
+    model.fit(WALK, validation=None, on_epoch=lambda _: None)
+
+    assert np.isfinite(model.scores([np.array([1])], [np.array([0])])).all()
