@@ -6,10 +6,8 @@ producer: for at most a tenth of a second, and without a look at what failed. So
 
 from __future__ import annotations
 
-from asyncio import Future
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 
 class Acknowledgeable(Protocol):
@@ -32,41 +30,25 @@ class Pending:
 
     def __init__(self, event: Acknowledgeable, acks: Acks, source: Source) -> None:
         self.event = event
-        self.n_waiting = 1  # for `handled`
+        self.n_waiting = 1  # until all that it leads to was named
         self._acks = acks
         self._source = source
 
-    def wait_for(self, sent: Future[Any]) -> None:
-        """Do not acknowledge before this is done."""
+    def one_more(self) -> None:
+        """It leads to something that is to be durable first; `one_less` is called when it is."""
         self.n_waiting += 1
-        sent.add_done_callback(self._sent)
 
-    def handled(self) -> None:
-        """Everything it leads to was given to `wait_for`."""
-        self._one_less()
-
-    def _sent(self, sent: Future[Any]) -> None:
-        error = None if sent.cancelled() else sent.exception()
-        if error is not None:
-            self._acks.fail(error)
-        elif not sent.cancelled():
-            self._one_less()
-
-    def _one_less(self) -> None:
+    def one_less(self) -> None:
+        """Something is durable; or all that it leads to was named."""
         self.n_waiting -= 1
         if not self.n_waiting:
             self._acks.drain(self._source)
 
 
 class Acks:
-    """The records being handled, by source.
+    """The records being handled, by source."""
 
-    Args:
-        fail: called with what could not be made durable; it should not return.
-    """
-
-    def __init__(self, fail: Callable[[BaseException], None]) -> None:
-        self.fail = fail
+    def __init__(self) -> None:
         self._pending: dict[Source, deque[Pending]] = {}
 
     @property

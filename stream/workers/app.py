@@ -10,12 +10,12 @@ import asyncio
 import logging
 import ssl
 import time
-from asyncio import Future
-from collections.abc import AsyncIterable, Hashable
+from collections.abc import AsyncIterable, Callable, Hashable
 from typing import Any
 
 import faust
 from faust.app import BootStrategy
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
@@ -29,6 +29,7 @@ from stream.workers.acks import Source
 from stream.workers.health import HealthServer
 from stream.workers.join import Join
 from stream.workers.metrics import WorkerMetrics
+from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
 from stream.workers.user_table import UserTable
 from stream.workers.watchdog import Watchdog, end_process
@@ -39,8 +40,7 @@ KEEP_HOUSE_S = 0.5
 COUNTS_SHARE = 20  # at most a twentieth of the time goes into publishing counts
 RESTORED_AT_ONCE = 500  # users between two turns of the event loop
 MAX_PENDING = 4_000  # records handled and not durable yet
-NEVER_FULL = 1 << 30  # of Faust's own bound on what waits to be sent, which warns at every record; ours is MAX_PENDING
-BATCH_BYTES = 262_144
+STOP_S = 12.0  # from being asked to end; then it ends anyhow
 OVERHEAD_BYTES = 4_096
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class App(faust.App):  # type: ignore[misc]
 
     async def on_stop(self) -> None:
         """When Faust has let go of its partitions."""
+        self.worker.begin_to_stop()
         await super().on_stop()
         await self.worker.stop()
 
@@ -96,10 +97,6 @@ def _faust_app(settings: WorkerSettings) -> App:
         broker_session_timeout=session_s,
         broker_heartbeat_interval=session_s / 10,
         broker_request_timeout=max(30.0, session_s + 10),
-        producer_acks=-1,
-        producer_request_timeout=silent_s(settings),  # what is older may be another's to say by now
-        producer_max_batch_size=BATCH_BYTES,
-        producer_max_request_size=MAX_DEAD_LETTER_BYTES + OVERHEAD_BYTES,
         web_enabled=False,
         autodiscover=False,
     )
@@ -116,21 +113,21 @@ class Worker:
     def __init__(self, app: faust.App, settings: WorkerSettings) -> None:
         self._app, self._settings = app, settings
         self._metrics = WorkerMetrics()
-        self._table = UserTable(app, settings.partitions)
-        self._topics = {name: self._topic(name) for name in USED}
-        self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics, fail=_fail)
         self._watchdog = Watchdog(self._progress, stuck_s=settings.stuck_s, silent_s=silent_s(settings))
+        self._outbox = Outbox(_producer_config(settings), before_send=self._watchdog.check, fail=_fail)
+        self._table = UserTable(app, settings.partitions, self._outbox)
+        self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
         self._health: HealthServer | None = None
-        self._is_ready = False
+        self._is_ready = self._is_stopping = False
         self._lost_at = time.monotonic()
-        self._n_restored = 0
+        self._n_lost = self._n_restored = 0
         self._read_back: dict[int, int] = {}
         self._register()
 
     def _register(self) -> None:
         app = self._app
-        app.agent(self._topics[EVENTS], name="events")(self._events)
-        app.agent(self._topics[EXPOSURES], name="exposures")(self._exposures)
+        app.agent(self._topic(EVENTS), name="events")(self._events)
+        app.agent(self._topic(EXPOSURES), name="exposures")(self._exposures)
         app.task(self._keep_house)
         app.on_partitions_revoked.connect(self._lost, weak=False)
         self._table.on_recovered(self._recovered)
@@ -143,10 +140,11 @@ class Worker:
 
     async def start(self) -> None:
         """Before anything is consumed: own the folder, have the topics, be watched."""
+        logging.getLogger("aiokafka").setLevel(logging.INFO)  # it formats what it sends, shown or not
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._settings.data_dir / "worker.lock")
         await asyncio.to_thread(self._ensure_topics)
-        self._app.producer.buffer.max_messages = NEVER_FULL
+        await self._outbox.start()
         self._metrics.recovering.set(1)
         self._watchdog.start()
         if self._settings.metrics_port:
@@ -154,10 +152,17 @@ class Worker:
             self._health = HealthServer(address, self._metrics.registry, self._state)
             _log.info("health and metrics at http://%s:%d/metrics", *address)
 
+    def begin_to_stop(self) -> None:
+        """Handle what was begun, and close no more windows: the table is about to be closed."""
+        self._is_ready = False
+        self._is_stopping = True
+        self._watchdog.expect_end(STOP_S)
+        self._join.forget_closing()
+
     async def stop(self) -> None:
         """Nothing is handled any more."""
-        self._is_ready = False
-        self._watchdog.stop()
+        await self._flush()
+        await self._outbox.stop()
         if self._health is not None:
             await asyncio.to_thread(self._health.close)
 
@@ -180,9 +185,18 @@ class Worker:
         """A rebalance begins; all partitions are given back, most come again."""
         if self._is_ready:
             self._lost_at = time.monotonic()
+        self._n_lost += 1
         self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Nothing of ours is on its way when partitions go to others: it would replace what they write."""
+        try:
+            await self._outbox.flush(silent_s(self._settings))
+        except TimeoutError:
+            end_process(f"the log did not take what had to be durable within {silent_s(self._settings)} s")
 
     async def _recovered(self) -> None:
         """The table is complete. Faust would say nothing of an error in here, and go on."""
@@ -193,6 +207,7 @@ class Worker:
             end_process(f"partitions cannot be restored: {exc!r}")
 
     async def _restore(self) -> None:
+        n_lost = self._n_lost
         held = {tp.partition for tp in self._app.assignor.assigned_actives() if tp.topic == self._table.changelog}
         for partition in set(self._join.partitions) - held:
             del self._join.partitions[partition]
@@ -201,6 +216,8 @@ class Worker:
             is_known = partition in self._join.partitions and self._read_back.get(partition) == n_read_back
             if not is_known:
                 await self._restore_partition(partition)
+            if n_lost != self._n_lost:  # another rebalance began; Faust comes here again after it
+                return
             self._read_back[partition] = n_read_back
         self._is_ready = True
         took_s = time.monotonic() - self._lost_at
@@ -219,21 +236,29 @@ class Worker:
 
     async def _events(self, stream: AsyncIterable[Any]) -> None:
         async for event in stream.noack().events():  # type: ignore[attr-defined]
-            self._join.handle_event(event)
+            self._handle(self._join.handle_event, event)
             await self._room()
 
     async def _exposures(self, stream: AsyncIterable[Any]) -> None:
         async for event in stream.noack().events():  # type: ignore[attr-defined]
-            self._join.handle_exposure(event)
+            self._handle(self._join.handle_exposure, event)
             await self._room()
+
+    def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401
+        """Faust would go on with the next record after an error, and commit this one with it."""
+        try:
+            handle(event)
+        except Exception as exc:
+            _log.exception("a record cannot be handled")
+            end_process(f"a record of {event.message.tp} at {event.message.offset} cannot be handled: {exc!r}")
 
     async def _room(self) -> None:
         while self._join.acks.n_pending > MAX_PENDING:
             await asyncio.sleep(0.005)
 
-    def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> Future[Any]:
-        sent: Future[Any] = self._topics[topic].send_soon(key=key, value=value, partition=partition)
-        return sent
+    def _send(self, topic: str, partition: int, key: bytes, value: bytes, done: Done) -> None:
+        target = Target(self._settings.kafka.prefix + topic, partition)
+        self._outbox.lane(target, keeps_newest=topic == COUNTS).put(key, value, done)
 
     # By the clock -----------------------------------------------------------------------------------------------
 
@@ -272,7 +297,7 @@ class Worker:
     # What others see --------------------------------------------------------------------------------------------
 
     def _progress(self) -> Hashable | None:
-        if self._is_ready:
+        if self._is_ready or self._is_stopping:
             return None
         recovery = self._app.tables.recovery
         n_read = sum(offset or 0 for offset in list(recovery.active_offsets.values()))
@@ -293,6 +318,17 @@ def _fail(error: BaseException) -> None:
 
 def _join_settings(settings: WorkerSettings) -> JoinSettings:
     return JoinSettings(settings.attribution, settings.sequence_length, settings.kinds, settings.idle_s)
+
+
+def _producer_config(settings: WorkerSettings) -> dict[str, Any]:
+    credentials = _credentials(settings.kafka)
+    return {
+        "bootstrap_servers": list(settings.kafka.servers),
+        "client_id": "freshet-worker",
+        "request_timeout_ms": int(silent_s(settings) * 1_000),  # what is older may be another's to say by now
+        "max_request_size": MAX_DEAD_LETTER_BYTES + OVERHEAD_BYTES,
+        **credentials_to_aiokafka_auth(credentials, getattr(credentials, "ssl_context", None)),
+    }
 
 
 def _credentials(kafka: KafkaSettings) -> faust.types.auth.CredentialsT | None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import time
-from asyncio import Future
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+
+import msgspec
 
 from stream.dead_letters import MAX_REASON_LENGTH
 from stream.events import BadEvent, DeadLetter, Exposure, Interaction, decode_exposure, decode_interaction, encode
@@ -31,7 +32,7 @@ MAX_CLOSING = 1_000  # users of a partition whose outcomes are on their way
 
 _log = logging.getLogger(__name__)
 
-Send = Callable[[str, int, bytes, bytes], Future[Any]]  # topic by our name, partition, key, value
+Done = Callable[[], None]  # called once something is durable
 
 
 class States(Protocol):
@@ -41,12 +42,28 @@ class States(Protocol):
         """A user's value; None for one that is not there."""
         ...
 
-    def write(self, partition: int, user_id: str, value: bytes) -> Future[Any]:
-        """Keep a value; done once it is durable."""
+    def write(self, partition: int, user_id: str, value: bytes, done: Done) -> None:
+        """Keep a value; `done` is called once it is durable."""
+        ...
+
+    def read_clock(self, partition: int) -> bytes | None:
+        """What `write_clock` kept; None for a partition without."""
+        ...
+
+    def write_clock(self, partition: int, value: bytes, done: Done) -> None:
+        """Keep a partition's stream clock, never ahead of the users written before it."""
         ...
 
     def items(self, partition: int) -> Iterator[tuple[str, bytes]]:
         """All users of a partition."""
+        ...
+
+
+class Send(Protocol):
+    """Publishes."""
+
+    def __call__(self, topic: str, partition: int, key: bytes, value: bytes, done: Done) -> None:
+        """One record, to a topic by our name; `done` is called once it is durable."""
         ...
 
 
@@ -55,25 +72,16 @@ class Join:
 
     Args:
         states: the table of users.
-        send: publishes; done once it is durable.
+        send: publishes.
         settings: of the join.
         metrics: to be kept.
-        fail: called with what could not be made durable; it does not return.
     """
 
-    def __init__(
-        self,
-        states: States,
-        send: Send,
-        *,
-        settings: JoinSettings,
-        metrics: WorkerMetrics,
-        fail: Callable[[BaseException], None],
-    ) -> None:
-        self.acks = Acks(fail)
+    def __init__(self, states: States, send: Send, *, settings: JoinSettings, metrics: WorkerMetrics) -> None:
+        self.acks = Acks()
         self.partitions: dict[int, PartitionJoin] = {}
         self.next_offsets: dict[Source, int] = {}
-        self._states, self._send, self._settings, self._metrics, self._fail = states, send, settings, metrics, fail
+        self._states, self._send, self._settings, self._metrics = states, send, settings, metrics
 
     # Partitions -------------------------------------------------------------------------------------------------
 
@@ -84,6 +92,7 @@ class Join:
             Users so far.
         """
         restored = PartitionJoin(partition, self._settings)
+        self._restore_clock(restored)
         for n_users, (user_id, raw) in enumerate(self._states.items(partition), start=1):
             restored.restore(user_id, self._decode(raw))
             yield n_users
@@ -93,36 +102,46 @@ class Join:
         """Records come again from where they were committed, here or elsewhere."""
         self.acks.forget()
         self.next_offsets.clear()
+        self.forget_closing()
+
+    def forget_closing(self) -> None:
+        """Windows whose outcomes are on their way stay open; their outcomes are sent again."""
         for partition in self.partitions.values():
             partition.forget_closing()
 
     # Records ----------------------------------------------------------------------------------------------------
 
     def handle_event(self, event: Any) -> None:  # noqa: ANN401 - a Faust event, and Faust has no types
-        """One record of `events`. Does not raise, whatever the record is."""
+        """One record of `events`.
+
+        Raises:
+            Exception: never for what the record is; the table cannot be read or written, or is not held.
+        """
         self._handle(event, EVENTS, self._apply_event)
 
     def handle_exposure(self, event: Any) -> None:  # noqa: ANN401
-        """One record of `exposures`. Does not raise, whatever the record is."""
+        """One record of `exposures`; see `handle_event`."""
         self._handle(event, EXPOSURES, self._apply_exposure)
 
     def _handle(self, event: Any, topic: str, apply: Callable[[PartitionJoin, Any, Pending], bool]) -> None:  # noqa: ANN401
         message = event.message
-        partition = self.partitions.get(message.partition)
-        if partition is None:  # lost meanwhile: the next owner reads it
-            return
+        partition = self.partitions[message.partition]
         source = Source(topic, message.partition)
         pending = self.acks.begin(event, source)
         try:
             result = "applied" if apply(partition, message, pending) else "ignored"
         except BadEvent as exc:
-            pending.wait_for(self._reject(topic, message, str(exc)))
+            self._reject(topic, message, str(exc), pending)
             result = "rejected"
+        clock = partition.take_clock()
+        if clock is not None:
+            pending.one_more()
+            self._states.write_clock(partition.partition, clock, pending.one_less)
         self.next_offsets[source] = message.offset + 1
         self._metrics.events_total.labels(topic, result).inc()
         self._metrics.event_seconds.observe(max(0.0, time.time() - message.timestamp))
         self.close_due(partition)
-        pending.handled()
+        pending.one_less()
 
     def _apply_event(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
         event = _admit_event(message.value, message.timestamp, self._settings.kinds)
@@ -130,7 +149,7 @@ class Join:
         state = self._decode(raw)
         is_changed = partition.add_event(state, event)
         if is_changed or raw is not None:  # unchanged, and yet written: RocksDB may be ahead of its changelog
-            pending.wait_for(self._write(partition, event.user_id, state))
+            self._write(partition, event.user_id, state, pending)
         return is_changed
 
     def _apply_exposure(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
@@ -139,10 +158,10 @@ class Join:
         state = self._decode(raw)
         is_changed = partition.add_exposure(state, exposure)
         if is_changed or raw is not None:
-            pending.wait_for(self._write(partition, exposure.user_id, state))
+            self._write(partition, exposure.user_id, state, pending)
         return is_changed
 
-    def _reject(self, topic: str, message: Any, reason: str) -> Future[Any]:  # noqa: ANN401
+    def _reject(self, topic: str, message: Any, reason: str, pending: Pending) -> None:  # noqa: ANN401
         letter = DeadLetter(
             source_topic=topic,
             partition=message.partition,
@@ -152,7 +171,8 @@ class Join:
             reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
             ts_ms=time.time_ns() // 1_000_000,
         )
-        return self._send(DEAD_LETTER, 0, topic.encode(), encode(letter))
+        pending.one_more()
+        self._send(DEAD_LETTER, 0, topic.encode(), encode(letter), pending.one_less)
 
     # Closing ----------------------------------------------------------------------------------------------------
 
@@ -167,23 +187,14 @@ class Join:
 
     def _send_outcomes(self, partition: PartitionJoin, begun: Closing) -> None:
         key = begun.user_id.encode()
-        sent = [self._send(OUTCOMES, partition.partition, key, encode(outcome)) for outcome in begun.outcomes]
-        n_left = len(sent)
-
-        def one_durable(done: Future[Any]) -> None:
-            nonlocal n_left
-            error = None if done.cancelled() else done.exception()
-            if error is not None:
-                self._fail(error)
-                return
-            n_left -= not done.cancelled()
-            if not n_left:
-                self._close(partition, begun)
-
-        for outcome in sent:
-            outcome.add_done_callback(one_durable)
-        if not sent:
+        outcomes = [encode(outcome) for outcome in begun.outcomes]
+        if not outcomes:
             self._close(partition, begun)
+            return
+        for outcome in outcomes[:-1]:
+            self._send(OUTCOMES, partition.partition, key, outcome, _nothing)
+        # In order: with the last, all are durable.
+        self._send(OUTCOMES, partition.partition, key, outcomes[-1], lambda: self._close(partition, begun))
 
     def _close(self, partition: PartitionJoin, done: Closing) -> None:
         self._metrics.outcomes_total.inc(len(done.outcomes))
@@ -191,12 +202,7 @@ class Join:
             return  # lost meanwhile: the next owner sends them again
         state = self._decode(self._states.read(partition.partition, done.user_id))
         partition.finish_close(done, state)
-        self._write(partition, done.user_id, state).add_done_callback(self._check)
-
-    def _check(self, sent: Future[Any]) -> None:
-        error = None if sent.cancelled() else sent.exception()
-        if error is not None:
-            self._fail(error)
+        self._write(partition, done.user_id, state)
 
     # Counts -----------------------------------------------------------------------------------------------------
 
@@ -204,13 +210,23 @@ class Join:
         """What each partition counts, where that changed."""
         for partition in self.partitions.values():
             if partition.is_changed:
-                counts = encode(partition.counts())
-                self._send(COUNTS, 0, str(partition.partition).encode(), counts).add_done_callback(self._check)
+                key = str(partition.partition).encode()
+                self._send(COUNTS, 0, key, encode(partition.counts()), _nothing)
 
     # States -----------------------------------------------------------------------------------------------------
 
-    def _write(self, partition: PartitionJoin, user_id: str, state: UserState) -> Future[Any]:
-        return self._states.write(partition.partition, user_id, encode_state(state))
+    def _write(self, partition: PartitionJoin, user_id: str, state: UserState, pending: Pending | None = None) -> None:
+        if pending is not None:
+            pending.one_more()
+        done = _nothing if pending is None else pending.one_less
+        self._states.write(partition.partition, user_id, encode_state(state), done)
+
+    def _restore_clock(self, partition: PartitionJoin) -> None:
+        try:
+            partition.restore_clock(self._states.read_clock(partition.partition))
+        except msgspec.DecodeError as exc:
+            self._metrics.damaged_total.inc()
+            _log.error("stream time starts anew: %s", exc)
 
     def _decode(self, raw: bytes | None) -> UserState:
         try:
@@ -219,6 +235,10 @@ class Join:
             self._metrics.damaged_total.inc()
             _log.error("a user starts anew: %s", exc)
             return UserState()
+
+
+def _nothing() -> None:
+    """Nothing waits for it."""
 
 
 def _admit_event(value: bytes | None, appended_s: float, kinds: EventKinds) -> Interaction:

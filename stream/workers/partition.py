@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from stream.events import MAX_TRENDING_ITEMS, Exposure, Interaction, Outcome, PartitionCounts, event_hash
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.topics import EVENTS, EXPOSURES
@@ -38,6 +40,17 @@ class JoinSettings:
     idle_s: float = 10.0
 
 
+class KeptClock(msgspec.Struct, frozen=True, array_like=True):
+    """A partition's stream clock as the table keeps it, milliseconds since 1970.
+
+    Without it a worker that takes a partition over would know the time only once both inputs had a new record.
+    """
+
+    events_ms: int = 0
+    exposures_ms: int = 0
+    now_ms: int = 0
+
+
 class Closing(NamedTuple):
     """Outcomes that are to be durable before the user's window is closed."""
 
@@ -60,6 +73,7 @@ class PartitionJoin:
         self._settings = settings
         lateness_ms = settings.attribution.lateness_ms
         self._clock = StreamClock([EVENTS, EXPOSURES], lateness_ms=lateness_ms, idle_s=settings.idle_s)
+        self._kept_clock = KeptClock()
         self._due = DueUsers()
         self._closing: dict[str, Closing] = {}
         self._trending = TrendingCounts()
@@ -84,6 +98,26 @@ class PartitionJoin:
         self._arms.add_all(state.window.arms)
         self._clock.advance_to(state.window.closed_ms)
         self._note(user_id, state)
+
+    def restore_clock(self, raw: bytes | None) -> None:
+        """Go on from the stream time that `take_clock` gave.
+
+        Raises:
+            msgspec.DecodeError: it did not give this.
+        """
+        if raw is not None:
+            kept = msgspec.msgpack.decode(raw, type=KeptClock)
+            self._clock.see(EVENTS, kept.events_ms)
+            self._clock.see(EXPOSURES, kept.exposures_ms)
+            self._clock.advance_to(kept.now_ms)
+
+    def take_clock(self) -> bytes | None:
+        """The stream clock to be kept with what was applied; None when it has not moved since."""
+        kept = KeptClock(self._clock.highest_ms(EVENTS), self._clock.highest_ms(EXPOSURES), self._clock.now_ms())
+        if kept == self._kept_clock:
+            return None
+        self._kept_clock = kept
+        return msgspec.msgpack.encode(kept)
 
     def add_event(self, state: UserState, event: Interaction) -> bool:
         """Apply one event to its user's state and to the counts.

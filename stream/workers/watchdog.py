@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Hashable
-from threading import Event, Thread
+from threading import Thread
 from typing import NoReturn
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: start it again
@@ -52,9 +52,8 @@ class Watchdog:
     ) -> None:
         self._progress, self._stuck_s, self._silent_s, self._end = progress, stuck_s, silent_s, end
         self._beat_at = time.monotonic()
-        self._stopped = Event()
         self._thread = Thread(target=self._look_on, name="watchdog", daemon=True)
-        self._timer: asyncio.TimerHandle | None = None
+        self._end_by: float | None = None
 
     def start(self) -> None:
         """Begin; on the event loop that is watched."""
@@ -62,11 +61,17 @@ class Watchdog:
         self._beat()
         self._thread.start()
 
-    def stop(self) -> None:
-        """The process ends in order; it may take its time."""
-        self._stopped.set()
-        if self._timer is not None:
-            self._timer.cancel()
+    def expect_end(self, within_s: float) -> None:
+        """The process was asked to end; when it is still there after so many seconds, it is ended."""
+        self._end_by = time.monotonic() + within_s
+
+    def check(self) -> None:
+        """End the process when its loop has stood still for longer than it may."""
+        if self.silent_for_s > self._silent_s:
+            self._end(
+                f"it stood still for {self.silent_for_s:.1f} s, limit is {self._silent_s} s, and its partitions may be "
+                "another's; is the machine short of memory or processors?"
+            )
 
     @property
     def silent_for_s(self) -> float:
@@ -75,20 +80,20 @@ class Watchdog:
 
     def _beat(self) -> None:
         """A timer of the loop: when a stopped process goes on it is due at once, before what waits to be sent."""
-        if self.silent_for_s > self._silent_s:
-            self._end(
-                f"it stood still for {self.silent_for_s:.1f} s, limit is {self._silent_s} s, and its partitions may be "
-                "another's; is the machine short of memory or processors?"
-            )
+        self.check()
         self._beat_at = time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def _look_on(self) -> None:
         known: Hashable | None = None
         came_on_at = time.monotonic()
-        while not self._stopped.wait(LOOK_S):
+        while True:
+            time.sleep(LOOK_S)
             progress = self._progress()
             now = time.monotonic()
+            if self._end_by is not None and now > self._end_by:
+                self._end("it was asked to end and did not in time; is the broker there?")
+                return
             if progress is None or progress != known:
                 known, came_on_at = progress, now
             if now - came_on_at > self._stuck_s:

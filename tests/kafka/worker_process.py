@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +29,8 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90.0
 POLL_S = 0.05
 N_PARTITIONS = 4
-SESSION_S = 6.0
+SESSION_S = 10.0
+START_AGAIN = 75  # exit status of a worker that wants a supervisor to start it again
 
 
 def wait_until(claim: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -49,8 +50,9 @@ class World:
     def __init__(self, broker: Cluster, folder: Path) -> None:
         self.folder = folder
         self.prefix = f"w{uuid.uuid4().hex[:10]}-"
-        self.kafka = KafkaSettings((broker.addresses,), self.prefix)
+        self.kafka = KafkaSettings(tuple(broker.addresses.split(",")), self.prefix)
         self._producer = KafkaProducer(**self.kafka.client(), linger_ms=5)
+        self._consumer = KafkaConsumer(**self.kafka.client(), enable_auto_commit=False, metrics_enabled=False)
         self._workers: list[WorkerProcess] = []
         with closing(KafkaAdminClient(**self.kafka.client())) as admin:
             ensure_topics(admin, topics(N_PARTITIONS), prefix=self.prefix)
@@ -64,6 +66,7 @@ class World:
         for worker in self._workers:
             worker.kill()
         self._producer.close(timeout=10)
+        self._consumer.close()
 
     def worker(self, name: str, **settings: str) -> "WorkerProcess":
         """A worker that is not started yet; settings are variables without FRESHET_."""
@@ -88,19 +91,18 @@ class World:
 
     def read(self, topic: str) -> list[Any]:
         """Every record of a topic, in order within a partition."""
-        config = {**self.kafka.client(), "enable_auto_commit": False, "metrics_enabled": False}
-        with closing(KafkaConsumer(**config)) as consumer:
-            name = self.prefix + topic
-            partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
-            consumer.assign(partitions)
-            consumer.seek_to_beginning(*partitions)
-            ends = consumer.end_offsets(partitions)
-            deadline = time.monotonic() + DEADLINE_S
-            records: list[Any] = []
-            while any(consumer.position(tp) < end for tp, end in ends.items()):
-                assert time.monotonic() < deadline, f"{topic} is not read to its end"
-                records += [r for polled in consumer.poll(timeout_ms=200).values() for r in polled]
-            return records
+        consumer = self._consumer
+        name = self.prefix + topic
+        partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        deadline = time.monotonic() + DEADLINE_S
+        records: list[Any] = []
+        while any(consumer.position(tp) < end for tp, end in ends.items()):
+            assert time.monotonic() < deadline, f"{topic} is not read to its end"
+            records += [r for polled in consumer.poll(timeout_ms=200).values() for r in polled]
+        return records
 
     def outcomes(self) -> list[Outcome]:
         """All, repeats too."""
@@ -117,10 +119,23 @@ class World:
         end = time.monotonic() + DEADLINE_S
         while True:
             outcomes = self.outcomes()
+            self.start_again()
             missing = wanted - {outcome.outcome_id for outcome in outcomes}
             if not missing:
                 return outcomes
-            assert time.monotonic() < end, f"{len(missing)} of {len(wanted)} outcomes are missing, as {min(missing)}"
+            assert time.monotonic() < end, (
+                f"{len(missing)} of {len(wanted)} outcomes are missing, as {min(missing)}; {self.workers_now()}"
+            )
+
+    def start_again(self) -> None:
+        """What a supervisor does: start workers again that ended themselves, as one does on a machine that stalls."""
+        for worker in self._workers:
+            if worker.is_supervised and worker.process is not None and worker.process.poll() == START_AGAIN:
+                worker.start()
+
+    def workers_now(self) -> str:
+        """What became of the workers, for messages."""
+        return "\n".join(worker.state_now() for worker in self._workers)
 
 
 class WorkerProcess:
@@ -142,6 +157,7 @@ class WorkerProcess:
             "FRESHET_METRICS_PORT": str(self.port),
             **{f"FRESHET_{key}": value for key, value in settings.items()},
         }
+        self.is_supervised = True
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "WorkerProcess":
@@ -176,6 +192,16 @@ class WorkerProcess:
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5).text
         lines = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def state_now(self) -> str:
+        """Whether it runs, what it says of itself, and its last words."""
+        status = None if self.process is None else self.process.poll()
+        says = ""
+        if status is None:
+            with suppress(httpx.HTTPError):
+                lag = self.metric("freshet_worker_lag_records")
+                says = f"{self.facts()}, lag {lag}, closing {self.metric('freshet_worker_closing_users')}"
+        return f"{self.name}: status {status} {says}\n{self.printed()[-1_500:]}"
 
     def printed(self) -> str:
         """Everything it has printed."""

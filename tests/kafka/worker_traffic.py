@@ -15,7 +15,7 @@ WINDOW_MS = 60_000
 LATENESS_MS = 20_000
 SETTINGS = AttributionSettings(window_ms=WINDOW_MS, lateness_ms=LATENESS_MS)
 LENGTH = 50
-STEP_MS = 200
+STEP_MS = 100
 DAY_MS = 86_400_000
 
 

@@ -1,0 +1,62 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from stream.worker_settings import BadWorkerSettings, WorkerSettings
+
+LOG = {"FRESHET_LOG": "kafka://broker:9092/shop-"}
+
+
+def test_log_alone_is_enough() -> None:
+    settings = WorkerSettings.from_environment(LOG)
+
+    assert settings.kafka.servers == ("broker:9092",)
+    assert settings.app_id == "shop-worker"
+    assert (settings.partitions, settings.sequence_length, settings.standbys) == (4, 50, 1)
+    assert (settings.attribution.window_ms, settings.attribution.lateness_ms) == (1_800_000, 120_000)
+
+
+def test_variables_are_those_of_the_service() -> None:
+    settings = WorkerSettings.from_environment(
+        LOG
+        | {
+            "FRESHET_PARTITIONS": "8",
+            "FRESHET_ATTRIBUTION_WINDOW_S": "60",
+            "FRESHET_LATENESS_S": "1.5",
+            "FRESHET_WORKER_DATA_DIR": "/data/worker",
+            "FRESHET_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "FRESHET_KAFKA_SASL_PASSWORD": "secret-word",
+            "FRESHET_KINDS": '[{"name": "read", "enters_sequence": true, "is_target": true, "weight": 1.0}]',
+        }
+    )
+
+    assert (settings.partitions, settings.data_dir) == (8, Path("/data/worker"))
+    assert (settings.attribution.window_ms, settings.attribution.lateness_ms) == (60_000, 1_500)
+    assert settings.kafka.security["sasl_plain_password"] == "secret-word"
+    assert settings.kinds.names == ("read",)
+    assert "secret-word" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("LOG", "embedded", "FRESHET_LOG='embedded': workers need a Kafka log; set it to kafka://"),
+        ("LOG", "kafka://", "FRESHET_LOG='kafka://' cannot be used: servers="),
+        ("PARTITIONS", "many", "FRESHET_PARTITIONS='many' cannot be used: invalid literal"),
+        ("PARTITIONS", "0", "FRESHET_PARTITIONS=0: 1 to 1024 are possible"),
+        ("WORKER_SESSION_TIMEOUT_S", "1", "FRESHET_WORKER_SESSION_TIMEOUT_S=1.0: 2.0 to 1800 are possible"),
+        ("METRICS_PORT", "70000", "FRESHET_METRICS_PORT=70000: 0 to 65535 are possible"),
+        ("KINDS", "[]", "FRESHET_KINDS='[]' cannot be used: 0 event kinds given"),
+    ],
+)
+def test_bad_variable_is_refused_with_its_name_and_what_may_be_given(variable: str, value: str, message: str) -> None:
+    with pytest.raises(BadWorkerSettings, match=re.escape(message)):
+        WorkerSettings.from_environment(LOG | {f"FRESHET_{variable}": value})
+
+
+def test_importing_the_app_module_reads_no_settings() -> None:
+    import stream.worker  # noqa: PLC0415 - what is tested
+
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        stream.worker.other  # noqa: B018
