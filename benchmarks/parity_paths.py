@@ -38,7 +38,7 @@ from stream.log import Log, Message, QueueFull, Record
 from stream.topics import COUNTS, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.windows.arms import summed
 from stream.windows.attribution import AttributionSettings
-from stream.workers.user_state import decode_state
+from stream.workers.user_state import CLOCK_KEY, decode_state
 
 BATCH = 1_000
 TIMEOUT_S = 1_200.0
@@ -155,7 +155,7 @@ def read_workers(server: str, prefix: str, seconds: float) -> State:
     with opened_log(server, known, prefix=prefix) as log:
         state.add_outcomes(read_all(log, OUTCOMES))
         counts = {record.key: decode_partition_counts(record.value) for record in read_all(log, COUNTS)}
-        users = {record.key: record.value for record in read_all(log, CHANGELOG)}
+        users = {record.key: record.value for record in read_all(log, CHANGELOG) if record.key != CLOCK_KEY}
     for count in counts.values():
         state.trending[count.partition] = [count.hour, list(count.trending)]
     arms = summed(arm for count in counts.values() for arm in count.arms)

@@ -1,4 +1,7 @@
-"""What the table keeps of one user: the newest events, for the counts, and the window of the join. MessagePack."""
+"""What the table keeps of one user: the newest events, for the counts, and the window of the join. MessagePack.
+
+One key of each partition is no user's: CLOCK_KEY.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import msgspec
 from stream.windows.attribution import UserWindow
 from stream.windows.ring import RingEntry
 
+CLOCK_KEY = b"\xffclock"  # the partition's stream clock, no user: not UTF-8
 MAX_STATE_BYTES = 1_000_000  # below what brokers take of one record
 
 

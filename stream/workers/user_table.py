@@ -14,6 +14,7 @@ import faust
 from faust.types import TP
 
 from stream.workers.outbox import Done, Lane, Outbox, Queued, Target
+from stream.workers.user_state import CLOCK_KEY
 
 ROCKSDB_OPTIONS = {  # by partition; Faust's own are made for one large database
     "write_buffer_size": 16 * 1_048_576,
@@ -22,7 +23,6 @@ ROCKSDB_OPTIONS = {  # by partition; Faust's own are made for one large database
     "block_cache_size": 32 * 1_048_576,
 }
 NAME = "users"
-CLOCK_KEY = b"\xffclock"  # no user's: not UTF-8
 
 
 class UserTable:
