@@ -33,7 +33,7 @@ from freshet.client import Client
 WARM_UP_S = 20.0
 N_USERS = 300
 ASKED_P99_MS = {"embedded": {"accepted_to_feed": 50.0}, "kafka": {"sent_to_feed": 40.0}}
-EVENTS_PER_S = {"embedded": 200.0, "kafka": 500.0}
+RATES = {"embedded": Rates(), "kafka": Rates(events=500.0, n_senders=16)}
 NO_CYCLES = {"CYCLE_EVENTS": "100000000", "CYCLE_S": "1000000"}
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="result file")
     parser.add_argument("--dir", type=Path, help="folder on the disk to measure; a temporary one by default")
     parser.add_argument("--seconds", type=float, default=90.0, help="measured time (default: %(default)s)")
-    parser.add_argument("--log", choices=EVENTS_PER_S, default="embedded", help="default: %(default)s")
+    parser.add_argument("--log", choices=RATES, default="embedded", help="default: %(default)s")
     parser.add_argument("--no-cycles", action="store_true", help="no training after the first model")
     arguments = parser.parse_args()
     settings = NO_CYCLES if arguments.no_cycles else {}
@@ -53,7 +53,7 @@ def main() -> None:
             settings = settings | {"LOG": f"kafka://{server}/freshness-"}
             bare = RoundTrips(server)
         service = stack.enter_context(LiveService(Path(folder), settings))
-        result = measure(service, arguments.seconds, rates=Rates(events=EVENTS_PER_S[arguments.log]), bare=bare)
+        result = measure(service, arguments.seconds, rates=RATES[arguments.log], bare=bare)
     keep(result | {"log": arguments.log, "asked_p99_ms": ASKED_P99_MS[arguments.log]}, arguments.json)
 
 

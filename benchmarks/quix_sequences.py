@@ -45,7 +45,7 @@ class Sequences:
         hashed = blake2b(event["event_id"].encode(), digest_size=8).digest()  # 64 bits, as Freshet keeps: less to store
         entry = [event["ts_ms"], int.from_bytes(hashed, "little"), event["item_id"], event["kind"]]
         at = bisect_left(ring, entry)
-        if entry not in ring and (at or len(ring) < LENGTH):
+        if ring[at : at + 1] != [entry] and (at or len(ring) < LENGTH):
             ring.insert(at, entry)
             del ring[:-LENGTH]
             state.set("ring", ring)
