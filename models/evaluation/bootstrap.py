@@ -85,10 +85,7 @@ def mean_interval(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of a mean over events, users drawn with replacement.
-
-    Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-    For the difference of two models pass the difference of their sums: both are then resampled together.
+    """`mean_intervals` of a single metric.
 
     Args:
         sums: (U,) sum of the values of each user.
@@ -100,13 +97,41 @@ def mean_interval(
     Returns:
         The mean and its interval; NaN without users.
     """
-    if len(sums) == 0:
-        return Interval(float("nan"), float("nan"), float("nan"))
+    return mean_intervals(sums[:, None], counts, level=level, n_resamples=n_resamples, seed=seed)[0]
+
+
+def mean_intervals(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    *,
+    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """Percentile bootstrap of means over events, users drawn with replacement, the same draws for every metric.
+
+    Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    For the difference of two models pass the difference of their sums: both are then resampled together.
+
+    Args:
+        sums: (U, M) sum of the values of each user, by metric.
+        counts: (U,) how many values that is, at least 1.
+        level: share of resamples inside the interval.
+        n_resamples: how often the users are drawn.
+        seed: of the draws; the same seed gives the same intervals.
+
+    Returns:
+        M means with their intervals; NaN without users.
+    """
+    n_users = len(sums)
+    if n_users == 0:
+        return [Interval(float("nan"), float("nan"), float("nan"))] * sums.shape[1]
     rng = np.random.default_rng(seed)
-    means = np.empty(n_resamples)
+    means = np.empty((n_resamples, sums.shape[1]))
     for i in range(n_resamples):
-        drawn = rng.integers(0, len(sums), size=len(sums))
-        means[i] = sums[drawn].sum() / counts[drawn].sum()
+        times = np.bincount(rng.integers(0, n_users, size=n_users), minlength=n_users)  # each user was drawn
+        means[i] = (times @ sums) / (times @ counts)
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    mean = sums.sum(axis=0) / counts.sum()
+    return [Interval(*bounds) for bounds in zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)]

@@ -94,6 +94,10 @@ class RankCounts:
         last = int((self.greater + self.equal).max(initial=0))
         return self._mean_over_ties(_cumulative(1 / np.arange(1, last + 1)))
 
+    def reciprocal_ranks_at(self, k: int) -> NDArray[np.float64]:
+        """(B,) expected 1 / rank if the rank is at most k, else 0; NaN where dropped."""
+        return self._mean_over_ties(_cumulative(1 / np.arange(1, k + 1)))
+
     def _mean_over_ties(self, gain_up_to: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean gain of the ranks greater + 1 ... greater + equal, from gains summed up to each rank."""
         last = len(gain_up_to) - 1
