@@ -1,1 +1,1 @@
-"""Plain rivals that learn from every event: what our model has to beat, judged on the same events."""
+"""Every model under evaluation behind one interface, and the plain live ones that learn from every event."""

@@ -18,6 +18,9 @@ from models.rivals.neural import NeuralRecommender
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, Recommender
 
+COOCCURRENCE = CooccurrenceConfig(history_decay=0.6, max_items=MAX_PAIRED_ITEMS)
+"""The best of 21 on MovieLens-1M's second to last events: filtered NDCG@10 .0893, with the live decay .0840."""
+
 NEXT_ITEM = {
     "gru4rec": NextItemConfig(encoder="gru", shape=Shape(n_layers=1)),
     "sasrec": NextItemConfig(),
@@ -60,7 +63,7 @@ def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = 
     if name == "popularity":
         return Popularity(catalogue.n_items)
     if name == "cooccurrence":
-        return Cooccurrence(catalogue.n_items, CooccurrenceConfig(max_items=MAX_PAIRED_ITEMS))
+        return Cooccurrence(catalogue.n_items, COOCCURRENCE)
     if name == "content-knn":
         return ContentNeighbours(_content(name, catalogue))
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
