@@ -35,6 +35,8 @@ class RunnerSettings:
         backoff_s: pause after a first error; doubles up to max_backoff_s.
         max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
         steady_s: a role that ran so long without an error is healthy, whatever was before.
+        settle_s: how long a role counts as starting while its group has given it nothing; then it may be that there
+            are more members than partitions.
         rests_s: pause after a batch that was not full, by role; for roles that nobody waits for. Records gather
             meanwhile, and a batch costs a role much the same whether it is of one record or of fifty.
     """
@@ -46,6 +48,7 @@ class RunnerSettings:
     max_restarts: int = 5
     window_s: float = 300.0
     steady_s: float = 30.0
+    settle_s: float = 15.0
     rests_s: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -117,6 +120,7 @@ class _RoleLoop:
         self._committed: dict[int, int] | None = None  # what an owner last committed
         self._reported_at = 0.0
         self._running_since = 0.0
+        self._opened_at = 0.0
         self._health = RoleHealth()
         self._health_lock = Lock()
 
@@ -137,6 +141,7 @@ class _RoleLoop:
 
     def _read(self) -> None:
         reader = self._open_reader()
+        self._opened_at = time.monotonic()
         try:
             while not self._stop.is_set():
                 self._step(reader)
@@ -245,6 +250,8 @@ class _RoleLoop:
         now = time.monotonic()
         state = self.health.state
         if state == "running" and now - self._reported_at < _LAG_EVERY_S:
+            return
+        if state == "starting" and not reader.assigned() and now - self._opened_at < self._settings.settle_s:
             return
         self._reported_at = now
         try:

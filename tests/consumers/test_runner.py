@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -34,7 +34,8 @@ class Noting:
     topic = "events"
 
     def __init__(self, name: str = "noting", failure: Callable[[list[Record]], None] | None = None) -> None:
-        self.name = self.group = name
+        self.name = name
+        self.group: str | None = name
         self.offsets: list[int] = []
         self.n_closed = 0
         self._failure = failure
@@ -54,6 +55,7 @@ class Owning(Noting):
     def __init__(self, own: dict[int, int], failure: Callable[[list[Record]], None] | None = None) -> None:
         super().__init__("owning", failure)
         self.own = own
+        self.n_idle = 0
 
     def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
         return {partition: self.own.setdefault(partition, 0) for partition in partitions}
@@ -63,7 +65,7 @@ class Owning(Noting):
             del self.own[partition]
 
     def idle(self) -> None:
-        pass
+        self.n_idle += 1
 
     def positions(self) -> Mapping[int, int]:
         return self.own
@@ -187,6 +189,71 @@ def test_role_that_keeps_failing_is_unhealthy_until_it_recovers(tmp_path: Path) 
             wait_until(lambda: role.offsets == [0], "recovery")
     assert [line["event"] for line in logs].count("role_failed") == 1
     assert [line["event"] for line in logs].count("role_unhealthy") == 1
+
+
+class Unreachable(EmbeddedLog):
+    """Brokers that go and come back: reads nothing and knows no lag meanwhile."""
+
+    is_gone = False
+
+    def reader(self, topic: str, **arguments: Any) -> EmbeddedReader:
+        reader = super().reader(topic, **arguments)
+        known = reader.lag
+
+        def lag() -> dict[int, int]:
+            if self.is_gone:
+                raise LogUnavailable("no broker answers")
+            return known()
+
+        reader.lag = lag
+        return reader
+
+
+def test_role_whose_log_is_gone_waits_without_a_restart_and_goes_on(tmp_path: Path) -> None:
+    role = Noting()
+    with open_log(tmp_path):
+        pass
+    log = Unreachable(tmp_path / "log.sqlite", topics(N_PARTITIONS))
+    with capture_logs() as logs, closing(log), running(log, role) as runner:
+        wait_until(lambda: runner.health()["noting"].state == "running", "start")
+        log.is_gone = True
+        wait_until(lambda: runner.health()["noting"].state == "waiting", "the log's absence")
+        assert runner.health()["noting"].last_error == "no broker answers"
+        log.is_gone = False
+        wait_until(lambda: runner.health()["noting"].state == "running", "the log's return")
+        assert runner.health()["noting"].n_restarts == 0
+    assert [line["event"] for line in logs] == ["log_unreachable", "role_recovered"]
+
+
+def test_role_without_a_share_is_starting_until_its_group_has_settled(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        holders = [log.reader("events", group="owning") for _ in range(N_PARTITIONS)]
+        for reader in holders:
+            reader.poll(max_records=1, timeout_s=0)
+        wait_until(lambda: _all_hold_one(holders), "each has one partition")
+        starting, settled = Owning({}), Owning({})
+        with running(log, starting, settings=replace(QUICK, settle_s=600.0)) as runner:
+            wait_until(lambda: starting.n_idle > 2, "polls that give nothing")
+            assert runner.health()["owning"].state == "starting"
+        with running(log, settled, settings=replace(QUICK, settle_s=0.0)) as runner:
+            wait_until(lambda: runner.health()["owning"].state == "running", "more members than partitions")
+        for reader in holders:
+            reader.close()
+
+
+def _all_hold_one(readers: Sequence[EmbeddedReader]) -> bool:
+    for reader in readers:
+        reader.poll(max_records=1, timeout_s=0)
+    return all(len(reader.assigned()) == 1 for reader in readers)
+
+
+def test_role_without_a_group_reads_every_partition_beside_others(tmp_path: Path) -> None:
+    first, second = Noting("first"), Noting("second")
+    first.group = second.group = None
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(3)])
+        with running(log, first, second):
+            wait_until(lambda: len(first.offsets) == len(second.offsets) == 3, "everything, twice")
 
 
 def test_owner_is_put_back_to_its_own_offsets(tmp_path: Path) -> None:
