@@ -107,14 +107,14 @@ def coverage(shown: IntArray, n_items: int) -> float:
 
 
 def gini(amounts: IntArray) -> float:
-    """Gini coefficient of how exposure is spread: 0 all alike, 1 - 1/N one item has all; NaN without any.
+    """Gini coefficient of how exposure is spread: 0 all alike or none at all, 1 - 1/N one item has all.
 
     >>> gini(np.array([1, 1, 1, 1])), gini(np.array([0, 0, 0, 8]))
     (0.0, 0.75)
     """
     n, total = len(amounts), amounts.sum()
     if not total:
-        return float("nan")
+        return 0.0
     return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(amounts) / (n * total))
 
 

@@ -1,0 +1,1 @@
+"""`freshet evaluate`: models compared on a data set, offline, by one protocol."""

@@ -1,0 +1,199 @@
+"""`freshet evaluate`: models compared on one data set by one protocol, run by run, resumable.
+
+data set -> split -> (model, seed): choose, refit, ask -> figures -> table, JSON, picture
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from freshet.evaluation.content import encode_catalogue
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.evaluation.plot import plot
+from freshet.evaluation.runs import Run, RunKey, Runs
+from freshet.evaluation.table import table
+from freshet.evaluation.trial import Build, Trial, config_of
+from models.content.table import ContentTable
+from models.durable import write_durably
+from models.evaluation.exposure import Popularity
+from models.evaluation.ranking import Questions
+from models.evaluation.ranks import BoolArray
+from models.evaluation.splits import Split, by_time, drawn_items, leave_one_out
+from models.evaluation.summary import ItemFacts, gains, summarise
+from models.rivals.build import NAMES, build
+from stream.kinds import EventKinds
+from stream.replay.dataset import open_dataset
+
+SPLITS = ("leave-one-out", "time")
+WITHHELD_SEED = 0  # the same items whatever the models' seeds
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What was asked for.
+
+    Attributes:
+        data: folder of the data set; None is the synthetic shop.
+        models: names, as in `models.rivals.build.NAMES`.
+        split: one of `SPLITS`.
+        n_seeds: each model is trained with seeds 0, 1, ...
+        runs: folder that runs, towers and vectors are kept in.
+        json: where the figures go; None for the terminal only.
+        plot: where the picture goes; None for beside the JSON, if there is one.
+        withheld: share of the items kept out of training.
+        group: attribute to report exposure by; None looks for a usual one.
+    """
+
+    data: str | None
+    models: tuple[str, ...]
+    split: str = SPLITS[0]
+    n_seeds: int = 1
+    runs: Path = Path("freshet-runs")
+    json: Path | None = None
+    plot: Path | None = None
+    withheld: float = 0.0
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = ", ".join(name or "(nothing)" for name in self.models if name not in NAMES)
+        if unknown:
+            raise EvaluationError(f"--model {unknown} is not known; there are {', '.join(NAMES)}")
+        if len(set(self.models)) < len(self.models):
+            raise EvaluationError(f"--model {','.join(self.models)} names a model twice; name each once")
+        if self.n_seeds < 1:
+            raise EvaluationError(f"--seeds {self.n_seeds} must be at least 1; 3 are usual")
+        if not 0 <= self.withheld <= 0.5:
+            raise EvaluationError(f"--withhold-items {self.withheld:g} must be at least 0 and at most 0.5")
+        for option, path in (("--json", self.json), ("--plot", self.plot)):
+            if path is not None and not path.parent.is_dir():
+                raise EvaluationError(f"{option} {path} lies in a folder that does not exist; make {path.parent} first")
+
+
+def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build = build) -> int:
+    """Run what is not kept yet, then report on all of it.
+
+    Args:
+        options: what was asked for.
+        kinds: which events enter a history and which are targets.
+        build_model: makes the models.
+
+    Raises:
+        EvaluationError, SplitError: this cannot be evaluated.
+        BadRun: a kept run is damaged.
+        DatasetError: the data set cannot be read.
+        TrainingDiverged, TowerError: a model could not be made.
+    """
+    dataset = open_dataset(options.data, kinds=kinds)
+    data = read_data(dataset, kinds=kinds, group=options.group)
+    if dataset.bad_rows.total:
+        _say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
+    if data.n_left_out:
+        _say(f"{data.n_left_out:,} events left out: the catalogue does not know their item")
+    is_withheld = _withheld(len(data.items), options.withheld)
+    split = _split(data, options.split).without(is_withheld)
+    questions = Questions(split.test, data.live_from_ms, is_withheld)
+    _check(split, questions)
+    content = _content(data, split, is_withheld, options.runs)
+    trial = Trial(split, questions, content, Runs(options.runs), build_model, _say)
+    runs = {
+        name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
+    }
+    comparison = _compared(options, data, trial, runs)
+    _report(options, comparison)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _withheld(n_items: int, share: float) -> BoolArray:
+    return drawn_items(n_items, share=share, seed=WITHHELD_SEED) if share else np.zeros(n_items, np.bool_)
+
+
+def _split(data: EvaluationData, name: str) -> Split:
+    return leave_one_out(data.events) if name == "leave-one-out" else by_time(data.events)
+
+
+def _check(split: Split, questions: Questions) -> None:
+    if not len(questions.spans):
+        raise EvaluationError(
+            f"none of {questions.n_without_history} events can be asked: each comes in its user's first second; "
+            "give longer histories"
+        )
+    if not len(split.train.rows):
+        raise EvaluationError("no event is left to learn from; withhold fewer items")
+
+
+def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder: Path) -> Callable[[], ContentTable]:
+    """Encodes the catalogue at the first call, if there is one."""
+    is_known = ~is_withheld
+    if split.test_start_ms is not None:
+        is_known &= data.live_from_ms < split.test_start_ms
+
+    @cache
+    def encoded() -> ContentTable:
+        return encode_catalogue(data, is_known=is_known, folder=folder, say=_say)
+
+    return encoded
+
+
+def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) -> RunKey:
+    return RunKey(
+        model=model,
+        config=config_of(model),
+        seed=seed,
+        data_name=data.name,
+        data=data.fingerprint,
+        split=options.split,
+        withheld=options.withheld,
+    )
+
+
+def _compared(
+    options: EvaluateOptions, data: EvaluationData, trial: Trial, runs: dict[str, list[Run]]
+) -> dict[str, Any]:
+    facts = ItemFacts(
+        Popularity.of(trial.split.refit, len(data.items)),
+        data.has_text,
+        data.has_image,
+        data.groups if data.group_name else None,
+    )
+    ranked = {name: [run.ranked for run in of_model] for name, of_model in runs.items()}
+    models = {name: summarise(trial.questions, answers, facts) for name, answers in ranked.items()}
+    for name, of_model in runs.items():
+        models[name]["n_epochs"] = [run.choice.n_epochs for run in of_model]
+    first, *others = options.models
+    return {
+        "title": f"{data.name}, {options.split}" + (f", {options.withheld:.0%} withheld" if options.withheld else ""),
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "n_items": len(data.items),
+            "n_users": len(data.events.starts) - 1,
+            "n_events": len(data.events.rows),
+            "n_left_out": data.n_left_out,
+        },
+        "split": options.split,
+        "withheld": options.withheld,
+        "group": data.group_name,
+        "models": models,
+        "gains": {first: {other: gains(trial.questions, ranked[first], ranked[other]) for other in others}},
+    }
+
+
+def _report(options: EvaluateOptions, comparison: dict[str, Any]) -> None:
+    print(table(comparison))
+    if options.json:
+        write_durably(options.json, (json.dumps(comparison, indent=1) + "\n").encode())
+    picture = options.plot or (options.json.with_suffix(".png") if options.json else None)
+    if picture:
+        write_durably(picture, plot(comparison))

@@ -1,0 +1,68 @@
+"""Content vectors of the items under evaluation; towers are built once and kept with the runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from freshet.evaluation.data import EvaluationData
+from models.content.encode import encode_items
+from models.content.features import FeatureStore, content_hash
+from models.content.table import ContentTable
+from models.evaluation.ranks import BoolArray
+from models.towers.building import TowerConfig, build_towers
+from models.towers.pair import Towers, load_towers, save_towers
+from models.towers.tower import TowerError
+
+Say = Callable[[str], None]
+
+
+def encode_catalogue(
+    data: EvaluationData, *, is_known: BoolArray, folder: Path, say: Say, config: TowerConfig | None = None
+) -> ContentTable:
+    """Part vectors of all items.
+
+    Args:
+        data: the items.
+        is_known: (N,) items the towers may be trained on; the others are as new to them as to the models.
+        folder: where towers and vectors are kept, so that a second sitting makes neither again.
+        say: told of what takes long.
+        config: which towers; the product's by default.
+
+    Raises:
+        TowerError: a folder named in the config holds no readable model.
+        OSError: the folder cannot be written.
+    """
+    store = FeatureStore(folder / "features")
+    towers = _towers(data, is_known, folder=folder, store=store, say=say, config=config or TowerConfig())
+    return encode_items(
+        data.items,
+        towers,
+        store=store,
+        read_image=data.read_image,
+        on_progress=lambda done, total: say(f"encoded {done:,} of {total:,} pieces of content"),
+    )
+
+
+def _towers(
+    data: EvaluationData, is_known: BoolArray, *, folder: Path, store: FeatureStore, say: Say, config: TowerConfig
+) -> Towers:
+    known = [data.items[row] for row in np.flatnonzero(is_known).tolist()]
+    kept = folder / "towers" / content_hash(repr(config), data.fingerprint, is_known.tobytes())
+    try:
+        return load_towers(kept)
+    except TowerError:
+        say(f"preparing the content towers on {len(known):,} items")
+    towers, notes = build_towers(known, config, read_image=data.read_image, store=store)
+    for note in notes:
+        say(note)
+    half_written = kept.with_suffix(".tmp")
+    shutil.rmtree(half_written, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    half_written.parent.mkdir(exist_ok=True)
+    save_towers(half_written, towers)
+    half_written.rename(kept)
+    return towers

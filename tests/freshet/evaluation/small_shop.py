@@ -1,0 +1,23 @@
+"""A data set in the folder format, small enough to train on in a test: users walk round a ring of items."""
+
+from pathlib import Path
+
+import numpy as np
+
+N_ITEMS, N_USERS, N_EVENTS = 12, 10, 9
+START_S = 1_700_000_000
+
+
+def write_shop(root: Path) -> Path:
+    """Items with text vectors of their own, three without an image attribute; events ten minutes apart."""
+    (root / "features").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    np.save(root / "features" / "text.npy", rng.normal(size=(N_ITEMS, 6)).astype(np.float16))
+    items = [f"item-{n},Title {n},A text.,{'ada' if n % 2 else 'bo'}" for n in range(N_ITEMS)]
+    (root / "items.csv").write_text("\n".join(["item_id,title,text,provider", *items]) + "\n")
+    lines = ["user_id,item_id,timestamp"]
+    for user in range(N_USERS):
+        for step in range(N_EVENTS):
+            lines.append(f"user-{user},item-{(user + step) % N_ITEMS},{START_S + 600 * step + user}")
+    (root / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return root

@@ -1,0 +1,89 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freshet.evaluation.content import encode_catalogue
+from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data
+from models.towers.building import TowerConfig
+from stream.kinds import DEFAULT_KINDS
+from stream.replay.dataset import open_dataset
+
+ITEMS = """item_id,title,text,image,timestamp,genres
+heat,Heat,A thief.,heat.png,1000,"crime, drama"
+solaris,Solaris,A planet.,,2000,
+heat,Heat (1995),A thief and a policeman.,heat.png,3000,"crime, drama"
+nothing,,,broken.png,,crime
+"""
+EVENTS = """user_id,item_id,timestamp,kind
+bo,solaris,1500,click
+ada,heat,1100,click
+ada,solaris,2500,dislike
+ada,gone,2600,click
+ada,nothing,2700,view
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> EvaluationData:
+    (tmp_path / "images").mkdir()
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), "#884422").save(picture, "PNG")
+    (tmp_path / "images" / "heat.png").write_bytes(picture.getvalue())
+    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "items.csv").write_text(ITEMS)
+    (tmp_path / "interactions.csv").write_text(EVENTS)
+    return read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS)
+
+
+def test_events_of_known_items_that_enter_a_sequence_become_histories(data: EvaluationData) -> None:
+    assert [item.item_id for item in data.items] == ["heat", "solaris", "nothing"]
+    assert data.events.rows.tolist() == [0, 2, 1]  # ada's, then bo's
+    assert data.n_left_out == 1
+
+
+def test_the_newest_state_of_an_item_counts(data: EvaluationData) -> None:
+    assert data.items[0].sentences == ("Heat (1995)", "A thief and a policeman.")
+    assert data.has_text.tolist() == [True, True, False]
+
+
+def test_items_are_live_from_their_time_or_their_first_event(data: EvaluationData) -> None:
+    assert data.live_from_ms.tolist() == [1_000_000, 1_500_000, ALWAYS_MS]
+
+
+def test_a_picture_that_does_not_decode_is_a_missing_one(data: EvaluationData) -> None:
+    assert data.has_image.tolist() == [True, False, False]
+    assert data.read_image(data.items[0].image or "") is not None
+    assert data.read_image("gone") is None
+
+
+def test_groups_come_from_a_usual_attribute_cut_at_commas(data: EvaluationData) -> None:
+    assert data.group_name == "genres"
+    assert data.groups == (("crime", "drama"), (), ("crime",))
+
+
+def test_the_fingerprint_changes_with_a_single_event(data: EvaluationData, tmp_path: Path) -> None:
+    again = read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS)
+    (tmp_path / "interactions.csv").write_text(EVENTS + "ada,heat,2800,view\n")
+    other = read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS)
+
+    assert data.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = TowerConfig(text="tfidf")
+    is_known = np.array([True, True, False])
+
+    first = encode_catalogue(data, is_known=is_known, folder=tmp_path / "runs", say=said.append, config=config)
+    n_said = len(said)
+    second = encode_catalogue(data, is_known=is_known, folder=tmp_path / "runs", say=said.append, config=config)
+
+    assert said[0] == "preparing the content towers on 2 items"
+    assert len(said) == n_said
+    assert first.item_ids == ("heat", "solaris", "nothing")
+    assert first.text.equal(second.text)
+    assert first.image.equal(second.image)
+    assert first.image_mask.any(dim=1).tolist() == [True, False, False]

@@ -1,0 +1,216 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from freshet.cli import main
+from freshet.evaluation.command import EvaluateOptions, evaluate
+from freshet.evaluation.data import EvaluationError
+from freshet.evaluation.runs import BadRun
+from models.evaluation.splits import SplitError
+from models.rivals.build import build
+from models.rivals.recommender import Catalogue, Recommender
+from stream.kinds import DEFAULT_KINDS
+from tests.freshet.evaluation.small_shop import START_S, write_shop
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> EvaluateOptions:
+    return EvaluateOptions(
+        data=str(write_shop(tmp_path / "shop")),
+        models=("cooccurrence", "popularity"),
+        runs=tmp_path / "runs",
+        json=tmp_path / "figures.json",
+    )
+
+
+class Builder:
+    """Makes real models, notes each, and is interrupted before the n-th."""
+
+    def __init__(self, *, interrupted_at: int | None = None) -> None:
+        self.made: list[tuple[str, int, bool]] = []
+        self._interrupted_at = interrupted_at
+
+    def __call__(self, name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
+        if len(self.made) == self._interrupted_at:
+            raise KeyboardInterrupt
+        self.made.append((name, seed, n_epochs is not None))
+        return build(name, catalogue, seed=seed, n_epochs=n_epochs)
+
+
+def run(options: EvaluateOptions, builder: Builder | None = None) -> dict[str, dict[str, object]]:
+    evaluate(options, kinds=DEFAULT_KINDS, build_model=builder or Builder())
+    assert options.json
+    figures: dict[str, dict[str, object]] = json.loads(options.json.read_text())
+    return figures
+
+
+def test_figures_have_means_and_bounds_by_model_and_protocol(options: EvaluateOptions) -> None:
+    models = run(options)["models"]
+
+    figure = models["cooccurrence"]["filtered"]["ndcg@10"]
+    assert set(models) == {"cooccurrence", "popularity"}
+    assert 0 < figure["low"] <= figure["mean"] <= figure["high"] <= 1
+    assert models["popularity"]["unfiltered"].keys() == {
+        f"{name}@{k}" for name in ("recall", "ndcg", "mrr") for k in (5, 10, 20)
+    }
+    assert models["popularity"]["exposure"].keys() == {"ada", "bo"}
+    assert models["popularity"]["lists"]["coverage@10"]["mean"] == 1.0
+
+
+def test_the_table_is_printed_best_model_first(options: EvaluateOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    models = run(options)["models"]
+
+    lines = capsys.readouterr().out.splitlines()
+    best, other = sorted(models, key=lambda name: -models[name]["filtered"]["ndcg@10"]["mean"])
+    assert re.split(r"  +", lines[0])[:4] == ["model", "seeds", "NDCG@10 [95 %]", "Recall@10"]
+    assert lines[1].startswith(best)
+    assert lines[2].startswith(other)
+    assert lines[4].startswith("NDCG@10 by slice")
+
+
+def test_the_picture_lies_beside_the_json_or_where_it_is_asked_for(options: EvaluateOptions, tmp_path: Path) -> None:
+    run(options)
+    run(replace(options, plot=tmp_path / "there.png"))
+
+    for path in (tmp_path / "figures.png", tmp_path / "there.png"):
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert picture.width > picture.height > 300
+
+
+def test_runs_are_kept_so_that_only_new_ones_are_made(options: EvaluateOptions) -> None:
+    first, more, again = Builder(), Builder(), Builder()
+
+    run(options, first)
+    run(replace(options, models=("cooccurrence", "gru4rec"), n_seeds=2), more)
+    run(replace(options, models=("gru4rec", "popularity")), again)
+
+    assert first.made == [("cooccurrence", 0, False)] * 2 + [("popularity", 0, False)] * 2
+    assert more.made == [
+        ("cooccurrence", 1, False),
+        ("cooccurrence", 1, False),
+        ("gru4rec", 0, False),
+        ("gru4rec", 0, True),
+        ("gru4rec", 1, False),
+        ("gru4rec", 1, True),
+    ]
+    assert again.made == []
+
+
+def test_another_split_or_other_data_is_another_run(options: EvaluateOptions) -> None:
+    run(options)
+    other_split, other_data = Builder(), Builder()
+
+    run(replace(options, models=("popularity",), split="time"), other_split)
+    with (Path(options.data or "") / "interactions.csv").open("a") as file:
+        file.write(f"user-0,item-11,{START_S + 9_000}\n")
+    run(replace(options, models=("popularity",)), other_data)
+
+    assert len(other_split.made) == len(other_data.made) == 2
+
+
+def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_json(options: EvaluateOptions, tmp_path: Path) -> None:
+    options = replace(options, models=("gru4rec", "popularity"), n_seeds=2)
+    undisturbed = replace(options, runs=tmp_path / "undisturbed", json=tmp_path / "undisturbed.json")
+    run(undisturbed)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(options, Builder(interrupted_at=3))  # the second seed's epochs are chosen, it is not fitted yet
+    rest = Builder()
+    run(options, rest)
+
+    assert rest.made == [("gru4rec", 1, True)] + [("popularity", 0, False)] * 2 + [("popularity", 1, False)] * 2
+    assert (tmp_path / "figures.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
+
+
+def test_withheld_items_are_placed_by_content_alone(options: EvaluateOptions) -> None:
+    options = replace(options, models=("content-knn", "cooccurrence"), split="time", withheld=0.25)
+
+    models = run(options)["models"]
+
+    for name in ("withheld", "withheld_among_withheld"):
+        assert models["cooccurrence"]["slices"][name]["counts"]["n"] > 0
+        assert models["content-knn"]["slices"][name]["filtered"]["recall@10"]["mean"] > 0
+    assert models["cooccurrence"]["slices"]["cold_items"] == models["cooccurrence"]["slices"]["withheld"]
+    assert (options.runs / "features").is_dir()
+
+
+def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions) -> None:
+    run(options)
+    damaged = next(options.runs.glob("*popularity*.json"))
+    damaged.write_text(damaged.read_text()[:-9])
+
+    with pytest.raises(
+        BadRun, match=rf"kept run {re.escape(str(damaged))} cannot be read .*; delete it to run it again"
+    ):
+        run(options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ("sasrek", "m2se")}, r"--model sasrek is not known; there are popularity, cooccurrence, "),
+        ({"models": ("",)}, r"--model \(nothing\) is not known; there are "),
+        ({"models": ("sasrec", "sasrec")}, r"--model sasrec,sasrec names a model twice; name each once"),
+        ({"n_seeds": 0}, r"--seeds 0 must be at least 1; 3 are usual"),
+        ({"withheld": 0.7}, r"--withhold-items 0.7 must be at least 0 and at most 0.5"),
+        ({"json": Path("nowhere/a.json")}, r"--json nowhere/a.json lies in a folder that does not exist; make nowhere"),
+        ({"plot": Path("nowhere/a.png")}, r"--plot nowhere/a.png lies in a folder that does not exist; make nowhere"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(
+    options: EvaluateOptions, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        replace(options, **changes)  # type: ignore[arg-type]
+
+
+def test_an_unknown_group_is_refused_with_those_there_are(options: EvaluateOptions) -> None:
+    with pytest.raises(EvaluationError, match=r"no item has the attribute 'genre'; they have provider"):
+        run(replace(options, group="genre"))
+
+
+def test_data_without_events_is_refused(options: EvaluateOptions) -> None:
+    (Path(options.data or "") / "interactions.csv").write_text("user_id,item_id,timestamp\nada,unknown,1\n")
+
+    with pytest.raises(EvaluationError, match=r"data set shop has 12 items and 0 events of them that enter a history"):
+        run(options)
+
+
+def test_histories_within_one_second_cannot_be_asked(options: EvaluateOptions) -> None:
+    rows = [f"ada,item-{n},{START_S}" for n in range(3)]
+    (Path(options.data or "") / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+
+    with pytest.raises(EvaluationError, match=r"none of 1 events can be asked: each comes in its user's first second"):
+        run(options)
+    with pytest.raises(SplitError, match=r"3 events within 0 s cannot be cut by time"):
+        run(replace(options, split="time"))
+
+
+def test_the_command_takes_a_list_of_models_and_writes_the_figures(
+    options: EvaluateOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    status = main(["evaluate", "--data", "shop", "--model", "popularity,cooccurrence", "--json", "a.json"])
+
+    assert status == 0
+    assert list(json.loads(Path("a.json").read_text())["models"]) == ["popularity", "cooccurrence"]
+    assert len(list(Path("freshet-runs").glob("shop-leave-one-out-*-seed0-*.json"))) == 2
+
+
+def test_the_command_says_in_one_line_what_it_cannot_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["evaluate", "--model", "sasrek"]) == 1
+    assert main(["evaluate", "--model", "sasrec", "--data", "nowhere"]) == 1
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("freshet: --model sasrek is not known; there are popularity, ")
+    assert lines[1] == "freshet: data folder nowhere does not exist"
