@@ -86,7 +86,7 @@ class Delivery:
         try:
             self.flush(timeout_s)
         finally:
-            self._producer.close(timeout=0)
+            self._producer.give_up()
 
     def done(self, n_messages: int) -> None:
         """So many messages are durable or failed."""
@@ -98,7 +98,7 @@ class Delivery:
     def _working_producer(self) -> Producer:
         with self._connecting:
             if self._producer.is_broken:
-                self._producer.close(timeout=0)
+                self._producer.give_up()
                 self._producer = self._connect()
             return self._producer
 

@@ -177,7 +177,7 @@ class KafkaLog:
                 names = [settings.prefix + name for name in self._topics]
                 producer.prepare(names, timeout_s=settings.request_timeout_s)
         except BaseException:
-            producer.close(timeout=0)
+            producer.give_up()
             raise
         return producer
 

@@ -1,5 +1,7 @@
 """A broker of the test's own goes away and comes back; nothing acknowledged is lost, and nobody waits for ever."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -100,6 +102,22 @@ def test_whoever_asks_an_absent_broker_is_told_in_time(cluster: Cluster, setting
         publish(log, 10, 10)
         wait_until(lambda: read_on(reader, records) or len(records) >= 20, "records after the broker came back")
         assert reader.lag() == {0: 0}
+
+
+def test_writers_go_on_after_giving_up_what_was_on_its_way(cluster: Cluster, settings: KafkaSettings) -> None:
+    (node,) = cluster.nodes
+    with closing(KafkaLog(replace(settings, delivery_timeout_s=3.0), TOPICS)) as log:
+        publish(log, 0, 10)
+        os.kill(node.pid, signal.SIGSTOP)
+        late = log.publish("one", [Message(b"k", b"late")])
+        sender = log._delivery._producer._sender
+        wait_until(lambda: any(sender._in_flight_batches.values()), "a batch is on its way")
+        node.kill()
+        with pytest.raises(LogUnavailable, match=r"Expiring 1 record\(s\)"):
+            late.result(10)
+        back(cluster)
+        publish(log, 10, 10)
+        assert log.ends("one")[0] >= 20
 
 
 def test_a_producer_that_is_broken_for_good_is_replaced(cluster: Cluster, settings: KafkaSettings) -> None:
