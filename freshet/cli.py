@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from freshet.offline import add_offline
 from freshet.settings import SECRETS, BadSettings, InForce, Settings, load_settings
 
 
@@ -43,6 +44,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from freshet.evaluation.runs import BadRun
     from freshet.http_server import PortTaken
     from freshet.replay import ReplayFailed
+    from models.encoder.checkpoint import BadCheckpoint
     from models.encoder.loop import TrainingDiverged
     from models.evaluation.splits import SplitError
     from models.registry.bundle import RegistryError
@@ -51,6 +53,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from stream.replay.rows import BadRowError, DatasetError
 
     return (
+        BadCheckpoint,
         BadManifest,
         BadRowError,
         BadRun,
@@ -108,19 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--data-dir", type=Path, help="folder the service keeps everything in")
     models.set_defaults(run=_models)
 
-    evaluation = _command(commands, "evaluate", "compare models on a data set: full ranking, intervals, kept runs")
-    evaluation.add_argument("--data", metavar="DIR", help="data folder; none is the synthetic shop")
-    evaluation.add_argument("--model", metavar="NAME,...", required=True, help="such as popularity,sasrec,m2se")
-    evaluation.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
-    evaluation.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")
-    evaluation.add_argument("--withhold-items", type=float, default=0.0, metavar="SHARE", help="train without these")
-    evaluation.add_argument("--group", metavar="ATTRIBUTE", help="report exposure by it (default: a usual one)")
-    evaluation.add_argument(
-        "--runs", type=Path, default=Path("freshet-runs"), metavar="DIR", help="where runs are kept"
-    )
-    evaluation.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    evaluation.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG there (default: beside the JSON)")
-    evaluation.set_defaults(run=_evaluate)
+    add_offline(commands)
 
     letters = _command(commands, "dead-letters", "show rejected records, or send them again (service stopped)")
     letters.add_argument("action", choices=("list", "replay"))
@@ -251,23 +242,6 @@ def _models(options: argparse.Namespace) -> int:
     if pointer and pointer.paused:
         print("automatic promotion is paused; promoting a version by hand resumes it")
     return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from freshet.evaluation.command import EvaluateOptions, evaluate
-
-    asked = EvaluateOptions(
-        data=options.data,
-        models=tuple(options.model.split(",")),
-        split=options.split,
-        n_seeds=options.seeds,
-        runs=options.runs,
-        json=options.json,
-        plot=options.plot,
-        withheld=options.withhold_items,
-        group=options.group,
-    )
-    return evaluate(asked, kinds=load_settings()[0].event_kinds())
 
 
 def _dead_letters(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from freshet.evaluation.content import encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
@@ -141,7 +141,8 @@ def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder:
 
     @cache
     def encoded() -> ContentTable:
-        return encode_catalogue(data, is_known=is_known, folder=folder, say=_say)
+        towers = catalogue_towers(data, is_known=is_known, folder=folder, say=_say)
+        return encode_catalogue(data, towers, folder=folder, say=_say)
 
     return encoded
 

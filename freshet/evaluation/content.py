@@ -20,15 +20,37 @@ from models.towers.tower import TowerError
 Say = Callable[[str], None]
 
 
-def encode_catalogue(
-    data: EvaluationData, *, is_known: BoolArray, folder: Path, say: Say, config: TowerConfig | None = None
-) -> ContentTable:
+def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say: Say) -> ContentTable:
     """Part vectors of all items.
 
     Args:
         data: the items.
+        towers: what encodes.
+        folder: where vectors are kept, so that nothing is encoded twice.
+        say: told of progress.
+
+    Raises:
+        BadVector: an item's own vector does not fit.
+        OSError: the folder cannot be written.
+    """
+    return encode_items(
+        data.items,
+        towers,
+        store=FeatureStore(folder / "features"),
+        read_image=data.read_image,
+        on_progress=lambda done, total: say(f"encoded {done:,} of {total:,} pieces of content"),
+    )
+
+
+def catalogue_towers(
+    data: EvaluationData, *, is_known: BoolArray, folder: Path, say: Say, config: TowerConfig | None = None
+) -> Towers:
+    """The towers of a catalogue: kept from before, or built now and kept.
+
+    Args:
+        data: the items.
         is_known: (N,) items the towers may be trained on; the others are as new to them as to the models.
-        folder: where towers and vectors are kept, so that a second sitting makes neither again.
+        folder: where towers and vectors are kept.
         say: told of what takes long.
         config: which towers; the product's by default.
 
@@ -36,20 +58,8 @@ def encode_catalogue(
         TowerError: a folder named in the config holds no readable model.
         OSError: the folder cannot be written.
     """
+    config = config or TowerConfig()
     store = FeatureStore(folder / "features")
-    towers = _towers(data, is_known, folder=folder, store=store, say=say, config=config or TowerConfig())
-    return encode_items(
-        data.items,
-        towers,
-        store=store,
-        read_image=data.read_image,
-        on_progress=lambda done, total: say(f"encoded {done:,} of {total:,} pieces of content"),
-    )
-
-
-def _towers(
-    data: EvaluationData, is_known: BoolArray, *, folder: Path, store: FeatureStore, say: Say, config: TowerConfig
-) -> Towers:
     known = [data.items[row] for row in np.flatnonzero(is_known).tolist()]
     kept = folder / "towers" / content_hash(repr(config), data.fingerprint, is_known.tobytes())
     try:

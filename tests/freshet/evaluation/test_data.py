@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freshet.evaluation.content import encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data
+from models.content.table import ContentTable
 from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
@@ -77,9 +78,13 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     config = TowerConfig(text="tfidf")
     is_known = np.array([True, True, False])
 
-    first = encode_catalogue(data, is_known=is_known, folder=tmp_path / "runs", say=said.append, config=config)
+    def encoded() -> ContentTable:
+        towers = catalogue_towers(data, is_known=is_known, folder=tmp_path / "runs", say=said.append, config=config)
+        return encode_catalogue(data, towers, folder=tmp_path / "runs", say=said.append)
+
+    first = encoded()
     n_said = len(said)
-    second = encode_catalogue(data, is_known=is_known, folder=tmp_path / "runs", say=said.append, config=config)
+    second = encoded()
 
     assert said[0] == "preparing the content towers on 2 items"
     assert len(said) == n_said

@@ -1,0 +1,1 @@
+"""`freshet pretrain` and `freshet finetune`: a model from a data set, without a stream."""

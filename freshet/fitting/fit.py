@@ -1,0 +1,221 @@
+"""A model fitted to a data set: pretraining from nothing, or fine-tuning what was pretrained; resumable by epoch.
+
+data set -> towers, content -> epochs, a checkpoint after each -> bundle in the registry, card and curve beside it
+
+The last event of every user stays out of training; the curve says how well it is predicted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.fitting.card import CurvePoint, model_card, write_card
+from freshet.paths import Paths
+from models.content.features import content_hash
+from models.content.table import ContentTable
+from models.durable import write_durably
+from models.encoder.batches import SequenceData
+from models.encoder.checkpoint import load_checkpoint, save_checkpoint
+from models.encoder.config import Shape, TrainingConfig
+from models.encoder.loop import EpochReport
+from models.encoder.m2se import M2SE
+from models.encoder.succession import first_model
+from models.encoder.training import Trainer
+from models.evaluation.splits import leave_one_out
+from models.examples import Example, examples, rank_examples
+from models.ranker import Ranker, load_model, write_model
+from models.registry.bundle import TOWERS, Bundle, DataSpan, Manifest
+from models.registry.registry import Registry, wall_ms
+from models.rivals.numbering import Numbering
+from models.towers.pair import Towers, load_towers, save_towers
+from stream.kinds import EventKinds
+from stream.replay.dataset import open_dataset
+
+MAX_QUESTIONS = 2_000  # of the curve
+PhaseName = Literal["pretrain", "finetune"]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What was asked for.
+
+    Attributes:
+        phase: `pretrain`, or `finetune`, which adds an ID to every item with events.
+        data: folder of the data set; None is the synthetic shop.
+        data_dir: the service's folder; the registry lies there.
+        n_epochs: None for the usual number.
+        seed: of everything drawn.
+        parent: the pretrained version to fine-tune; None for the newest one.
+    """
+
+    phase: PhaseName
+    data: str | None
+    data_dir: Path
+    n_epochs: int | None = None
+    seed: int = 0
+    parent: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_epochs is not None and self.n_epochs < 1:
+            raise EvaluationError(f"--epochs {self.n_epochs} must be at least 1")
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Of the one phase that runs."""
+        usual = TrainingConfig(seed=self.seed)
+        if self.phase == "pretrain":
+            return replace(usual, pretrain_epochs=self.n_epochs or usual.pretrain_epochs, finetune_epochs=0)
+        return replace(usual, pretrain_epochs=0, finetune_epochs=self.n_epochs or usual.finetune_epochs)
+
+
+def fit(options: FitOptions, *, kinds: EventKinds) -> int:
+    """Fit and publish; the version is not promoted.
+
+    Raises:
+        EvaluationError, SplitError, DatasetError: the data cannot be learned from.
+        RegistryError: the parent is unknown, damaged, or no pretrained one.
+        BadCheckpoint: what a killed run left cannot be read.
+        TrainingDiverged: the loss stopped being a number; the last checkpoint stays.
+    """
+    registry = Registry(Paths(options.data_dir).folders.registry)
+    parent = _parent(registry, options)
+    data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
+    fitting = _Fitting(options, data, parent)
+    curve = fitting.run()
+    version = fitting.publish(registry, curve)
+    print(f"published {version}; `freshet models promote {version}` makes it the current model")
+    return 0
+
+
+class _Fitting:
+    """One training on one data set; items are numbered with those that have events first."""
+
+    def __init__(self, options: FitOptions, data: EvaluationData, parent: Bundle | None) -> None:
+        split = leave_one_out(data.events)
+        numbering = Numbering(np.bincount(split.refit.rows, minlength=len(data.items)) > 0)
+        self.options, self.data, self.parent = options, data, parent
+        self.train = numbering.renumbered(split.refit)
+        self.towers = load_towers(parent.towers) if parent else self._new_towers()
+        table = encode_catalogue(data, self.towers, folder=options.data_dir, say=_say)
+        self.table: ContentTable = table.select(torch.from_numpy(numbering.row_of))
+        self.n_ids = 0 if options.phase == "pretrain" else numbering.n_owners
+        self.model = self._model()
+        content = self.table.select(torch.arange(numbering.n_owners))
+        self.trainer = Trainer(self.model, content, self.train, options.config)
+        test = split.test
+        asked = SequenceData(numbering.numbers(test.rows), test.ts_ms, test.starts, test.is_target)
+        self.questions: list[Example] = examples(
+            asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
+        )
+        made_from = (options.phase, repr(options.config), data.fingerprint, parent.manifest.version if parent else "")
+        work = options.data_dir / "fitting"
+        work.mkdir(parents=True, exist_ok=True)
+        self._checkpoint = work / f"{options.phase}-{content_hash(*made_from)}.safetensors"
+        self._curve_file = self._checkpoint.with_suffix(".json")
+
+    def run(self) -> list[CurvePoint]:
+        """Train what is left; gives the curve of all epochs."""
+        curve = self._resume()
+        started = time.perf_counter()
+
+        def after_epoch(done: EpochReport) -> None:
+            nonlocal started
+            seconds = time.perf_counter() - started
+            point = CurvePoint(done.epoch + 1, done.loss, done.n_targets, seconds, self._ndcg_at_10())
+            curve.append(point)
+            write_durably(self._curve_file, json.dumps([asdict(one) for one in curve]).encode())
+            save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
+            _say(f"epoch {point.epoch}: loss {point.loss:.4f}, NDCG@10 {point.ndcg_at_10:.4f} ({seconds:.1f} s)")
+            started = time.perf_counter()
+
+        self.trainer.run(after_epoch)
+        return curve
+
+    def publish(self, registry: Registry, curve: list[CurvePoint]) -> str:
+        """Bundle, card and curve; then what a killed run would have needed is removed."""
+        stage = registry.stage()
+        write_model(stage, self.model, self.table.item_ids[: self.n_ids])
+        save_towers(stage / TOWERS, self.towers)
+        version = registry.publish(stage, replace(self._draft(), metrics={"ndcg_at_10": curve[-1].ndcg_at_10}))
+        facts = {
+            "phase": self.options.phase,
+            "data": f"{self.data.name}, {len(self.train.rows):,} events, {len(self.data.items):,} items",
+            "parent": self.parent.manifest.version if self.parent else "none",
+            "towers": ", ".join(self.towers.revisions.values()),
+            "items with an ID": f"{self.n_ids:,}",
+            "seed": str(self.options.seed),
+            "code": f"freshet {installed_version('freshet')}",
+        }
+        write_card(registry.path(version), model_card(version, facts=facts, config=self._config(), curve=curve), curve)
+        for path in (self._checkpoint, self._curve_file):
+            path.unlink(missing_ok=True)
+        return version
+
+    def _new_towers(self) -> Towers:
+        is_known = np.ones(len(self.data.items), np.bool_)
+        return catalogue_towers(self.data, is_known=is_known, folder=self.options.data_dir, say=_say)
+
+    def _model(self) -> M2SE:
+        if self.parent is None:
+            return first_model(Shape(), self.table, 0, self.options.seed)
+        model, _ = load_model(self.parent)
+        model.grow_ids(self.n_ids)
+        return model
+
+    def _resume(self) -> list[CurvePoint]:
+        if not (self._checkpoint.exists() and self._curve_file.exists()):
+            return []
+        load_checkpoint(self._checkpoint, self.trainer)
+        n_done = self.trainer.progress.epoch
+        _say(f"resumed after epoch {n_done}")
+        return [CurvePoint(**point) for point in json.loads(self._curve_file.read_bytes())][:n_done]
+
+    def _ndcg_at_10(self) -> float:
+        ranker = Ranker(self.model, self.table.item_ids[: self.n_ids], self._draft())
+        ranker.add_items(self.table)
+        return rank_examples(ranker, self.questions).means()["ndcg_at_10"]
+
+    def _config(self) -> dict[str, Any]:
+        return self.model.config.to_dict() | asdict(self.options.config)
+
+    def _draft(self) -> Manifest:
+        return Manifest(
+            created_ms=wall_ms(),
+            config={"encoder": self.model.config.to_dict(), "phase": self.options.phase, "data": self.data.fingerprint},
+            tower_revisions=self.towers.revisions,
+            data=DataSpan(n_events=len(self.train.rows)),
+            seed=self.options.seed,
+            code_version=installed_version("freshet"),
+            reason=f"{self.options.phase} on {self.data.name}",
+            parent=self.parent.manifest.version if self.parent else None,
+        )
+
+
+def _parent(registry: Registry, options: FitOptions) -> Bundle | None:
+    """The pretrained version to go on from."""
+    if options.phase == "pretrain":
+        return None
+    pretrained = [one.version for one in registry.manifests() if one.config.get("phase") == "pretrain"]
+    version = options.parent or (pretrained[-1] if pretrained else None)
+    if version is None:
+        raise EvaluationError(f"{registry.root} has no pretrained version; make one with `freshet pretrain`")
+    if registry.manifest(version).config.get("phase") != "pretrain":
+        raise EvaluationError(
+            f"--parent {version} is no pretrained version; there are {', '.join(pretrained) or 'none yet'}"
+        )
+    return registry.open(version)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

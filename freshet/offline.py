@@ -1,0 +1,72 @@
+"""Subcommands that work on a data set, without a service: evaluate, pretrain, finetune."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from freshet.settings import load_settings
+
+
+def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private type
+    """Add the subcommands to the parser of `freshet`."""
+    text = "compare models on a data set: full ranking, intervals, kept runs"
+    evaluation: argparse.ArgumentParser = commands.add_parser("evaluate", help=text, description=text)
+    _add_data(evaluation)
+    evaluation.add_argument("--model", metavar="NAME,...", required=True, help="such as popularity,sasrec,m2se")
+    evaluation.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
+    evaluation.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")
+    evaluation.add_argument("--withhold-items", type=float, default=0.0, metavar="SHARE", help="train without these")
+    evaluation.add_argument("--group", metavar="ATTRIBUTE", help="report exposure by it (default: a usual one)")
+    evaluation.add_argument("--runs", type=Path, default=Path("freshet-runs"), metavar="DIR", help="keep runs there")
+    evaluation.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    evaluation.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG there (default: beside the JSON)")
+    evaluation.set_defaults(run=_evaluate)
+    _add_fitting(commands, "pretrain", "train a model on a data set's content and order; it knows no item by its ID")
+    finetune = _add_fitting(commands, "finetune", "go on from a pretrained model, with an ID for every item")
+    finetune.add_argument("--parent", metavar="VERSION", help="pretrained version (default: the newest)")
+
+
+def _add_fitting(commands: Any, phase: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    parser: argparse.ArgumentParser = commands.add_parser(phase, help=text, description=text)
+    _add_data(parser)
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: the usual number)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
+    parser.add_argument("--data-dir", type=Path, help="folder the service keeps everything in; models go there")
+    parser.set_defaults(run=_fit, phase=phase, parent=None)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="data folder; none is the synthetic shop")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from freshet.evaluation.command import EvaluateOptions, evaluate  # noqa: PLC0415 - torch takes seconds
+
+    asked = EvaluateOptions(
+        data=options.data,
+        models=tuple(options.model.split(",")),
+        split=options.split,
+        n_seeds=options.seeds,
+        runs=options.runs,
+        json=options.json,
+        plot=options.plot,
+        withheld=options.withhold_items,
+        group=options.group,
+    )
+    return evaluate(asked, kinds=load_settings()[0].event_kinds())
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from freshet.fitting.fit import FitOptions, fit  # noqa: PLC0415 - torch takes seconds
+
+    settings = load_settings({"data_dir": options.data_dir})[0]
+    asked = FitOptions(
+        phase=options.phase,
+        data=options.data,
+        data_dir=settings.data_dir,
+        n_epochs=options.epochs,
+        seed=options.seed,
+        parent=options.parent,
+    )
+    return fit(asked, kinds=settings.event_kinds())

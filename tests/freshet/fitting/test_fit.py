@@ -1,0 +1,114 @@
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from freshet.cli import main
+from freshet.evaluation.data import EvaluationError
+from freshet.fitting.fit import FitOptions, fit
+from models.ranker import load_model
+from models.registry.registry import Registry
+from stream.kinds import DEFAULT_KINDS
+from tests.freshet.evaluation.small_shop import write_shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> str:
+    return str(write_shop(tmp_path / "shop"))
+
+
+def registry_of(data_dir: Path) -> Registry:
+    return Registry(data_dir / "registry")
+
+
+def pretrain(shop: str, data_dir: Path, *, n_epochs: int = 2) -> str:
+    fit(FitOptions("pretrain", shop, data_dir, n_epochs=n_epochs), kinds=DEFAULT_KINDS)
+    return registry_of(data_dir).versions()[-1]
+
+
+def test_a_pretrained_model_knows_content_alone_and_a_fine_tuned_one_ids(shop: str, tmp_path: Path) -> None:
+    first = pretrain(shop, tmp_path)
+    fit(FitOptions("finetune", shop, tmp_path, n_epochs=1), kinds=DEFAULT_KINDS)
+
+    registry = registry_of(tmp_path)
+    pretrained, finetuned = (registry.open(version) for version in registry.versions())
+    assert load_model(pretrained)[1] == ()
+    assert sorted(load_model(finetuned)[1]) == sorted(f"item-{n}" for n in range(12))
+    assert (finetuned.manifest.parent, finetuned.manifest.tower_revisions) == (
+        first,
+        pretrained.manifest.tower_revisions,
+    )
+    assert finetuned.manifest.metrics.keys() == {"ndcg_at_10"}
+    assert registry.current() is None
+
+
+def test_card_and_curve_lie_beside_the_bundle(shop: str, tmp_path: Path) -> None:
+    version = pretrain(shop, tmp_path)
+
+    bundle = registry_of(tmp_path).path(version)
+    card = bundle.with_name(f"{version}.md").read_text()
+    points = json.loads(bundle.with_name(f"{version}.json").read_text())
+    rows = list(csv.DictReader(bundle.with_name(f"{version}.csv").read_text().splitlines()))
+    assert card.startswith(f"# {version}\n\nM2SE, a multimodal sequence encoder")
+    assert "| data | shop, 80 events, 12 items |" in card
+    assert [point["epoch"] for point in points] == [1, 2]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert points[1].keys() == rows[1].keys() == {"epoch", "loss", "n_targets", "seconds", "ndcg_at_10"}
+
+
+class KilledAt(io.StringIO):
+    """Standard error that interrupts the program once a line of it starts so."""
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self._start = start
+
+    def write(self, text: str) -> int:
+        if text.startswith(self._start):
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_with_the_same_weights(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    undisturbed = pretrain(shop, tmp_path / "undisturbed", n_epochs=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt("epoch 2: "))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(shop, tmp_path / "killed", n_epochs=3)
+    resumed = pretrain(shop, tmp_path / "killed", n_epochs=3)
+
+    assert "resumed after epoch 2\nepoch 3: " in capsys.readouterr().err
+    weights = [
+        (registry_of(tmp_path / name).path(version) / "model.safetensors").read_bytes()
+        for name, version in (("undisturbed", undisturbed), ("killed", resumed))
+    ]
+    assert weights[0] == weights[1]
+    assert list((tmp_path / "killed" / "fitting").iterdir()) == []
+
+
+def test_fine_tuning_wants_a_pretrained_parent(shop: str, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"has no pretrained version; make one with `freshet pretrain`"):
+        fit(FitOptions("finetune", shop, tmp_path), kinds=DEFAULT_KINDS)
+
+    first = pretrain(shop, tmp_path, n_epochs=1)
+    fit(FitOptions("finetune", shop, tmp_path, n_epochs=1), kinds=DEFAULT_KINDS)
+    second = registry_of(tmp_path).versions()[-1]
+    with pytest.raises(EvaluationError, match=rf"--parent {second} is no pretrained version; there are {first}"):
+        fit(FitOptions("finetune", shop, tmp_path, parent=second), kinds=DEFAULT_KINDS)
+
+
+def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "kept")
+
+    assert main(["pretrain", "--data", shop, "--data-dir", folder, "--epochs", "1"]) == 0
+    assert main(["finetune", "--data", shop, "--data-dir", folder, "--epochs", "1", "--seed", "3"]) == 0
+    assert main(["pretrain", "--data", shop, "--data-dir", folder, "--epochs", "0"]) == 1
+
+    said = capsys.readouterr()
+    assert said.out.count("published v00000") == 2
+    assert said.err.endswith("freshet: --epochs 0 must be at least 1\n")
