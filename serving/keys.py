@@ -104,9 +104,7 @@ def _check(keys: Mapping[str, str]) -> None:
         raise ValueError("no keys; without any, listen on loopback only and let LocalOnly guard")
     for place, (key, role) in enumerate(keys.items(), 1):
         if len(key) < MIN_KEY_LENGTH:
-            raise ValueError(
-                f"key {place} has {len(key)} characters, needs {MIN_KEY_LENGTH}; make a longer one"
-            )
+            raise ValueError(f"key {place} has {len(key)} characters, needs {MIN_KEY_LENGTH}; make a longer one")
         if role not in get_args(KeyRole):
             raise ValueError(f"key {place} has role {role!r}, which is none of {', '.join(get_args(KeyRole))}")
 
