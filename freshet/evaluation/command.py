@@ -28,6 +28,7 @@ from models.evaluation.ranking import Questions
 from models.evaluation.ranks import BoolArray
 from models.evaluation.splits import Split, by_time, drawn_items, leave_one_out
 from models.evaluation.summary import ItemFacts, gains, summarise
+from models.examples import question_spans
 from models.rivals.build import NAMES, build
 from stream.kinds import EventKinds
 from stream.replay.dataset import open_dataset
@@ -129,8 +130,14 @@ def _check(split: Split, questions: Questions) -> None:
             f"none of {questions.n_without_history} events can be asked: each comes in its user's first second; "
             "give longer histories"
         )
-    if not len(split.train.rows):
-        raise EvaluationError("no event is left to learn from; withhold fewer items")
+    is_learned = np.bincount(split.train.rows, minlength=len(questions.is_withheld)) > 0
+    chosen_by = split.validation
+    n_events = int(chosen_by.is_target.sum())
+    if not len(question_spans(chosen_by, asked=is_learned[chosen_by.rows], limit=max(n_events, 1), seed=0)):
+        raise EvaluationError(
+            f"none of {n_events} validation events can be asked: each needs an earlier second in its user's history "
+            f"and an item among the {int(is_learned.sum())} that training sees; withhold fewer items, or take more data"
+        )
 
 
 def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder: Path) -> Callable[[], ContentTable]:

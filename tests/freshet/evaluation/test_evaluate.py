@@ -181,6 +181,14 @@ def test_data_without_events_is_refused(options: EvaluateOptions) -> None:
         run(options)
 
 
+def test_validation_events_that_training_cannot_know_are_refused(options: EvaluateOptions) -> None:
+    rows = [f"ada,item-{n},{START_S + n}" for n in range(3)]
+    (Path(options.data or "") / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+
+    with pytest.raises(EvaluationError, match=r"none of 1 validation events can be asked: .* among the 1 that"):
+        run(options)
+
+
 def test_histories_within_one_second_cannot_be_asked(options: EvaluateOptions) -> None:
     rows = [f"ada,item-{n},{START_S}" for n in range(3)]
     (Path(options.data or "") / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
