@@ -1,6 +1,7 @@
 """Who serves which users: replicas say on `control` which partitions of `events` they hold, and every replica listens.
 
-A replica that fell silent is no longer named, so what is known of the others ends by itself.
+A replica that fell silent is no longer named, so what is known of the others ends by itself. How long it is silent is
+told by the log's clock, since hosts' clocks differ: every record of the topic tells it, one's own words too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stream.topics import CONTROL
 
 KEY_PREFIX = "replica:"
 SILENT_S = 15.0  # three times what a replica waits between two words
+FORGOTTEN_S = 3_600.0
 
 
 class ReplicaDirectory:
@@ -22,42 +24,63 @@ class ReplicaDirectory:
 
     Args:
         name: Of this replica, which is never named as another.
-        clock: Seconds since 1970.
+        clock: Seconds, never going back.
     """
 
     topic = CONTROL
     group = None
 
-    def __init__(self, name: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = "replicas"
         self._own_name = name
         self._clock = clock
         self._lock = Lock()
-        self._replicas: dict[str, Replica] = {}
+        self._said: dict[str, tuple[Replica, int]] = {}  # by name, with when its word was appended
+        self._newest_ms = 0  # append time of the newest record
+        self._newest_at = 0.0  # when that came, by our clock
 
     def handle(self, records: list[Record]) -> None:
         """Note what replicas say; other records of the topic are others' business."""
-        for record in records:
-            if record.key is None or not record.key.startswith(KEY_PREFIX.encode()):
-                continue
-            try:
-                replica = decode_replica(record.value)
-            except BadEvent:
-                continue  # of a version that this process does not understand
-            with self._lock:
-                self._replicas[replica.name] = replica
+        with self._lock:
+            for record in records:
+                if record.ts_ms >= self._newest_ms:
+                    self._newest_ms, self._newest_at = record.ts_ms, self._clock()
+                if record.key is not None and record.key.startswith(KEY_PREFIX.encode()):
+                    self._note(record.key.decode(errors="replace").removeprefix(KEY_PREFIX), record)
+            oldest_ms = self._now_ms() - int(FORGOTTEN_S * 1_000)
+            self._said = {name: said for name, said in self._said.items() if said[1] >= oldest_ms}
 
     def close(self) -> None:
         """Nothing is kept."""
 
     def listed(self) -> list[Replica]:
         """Replicas heard of lately, by name."""
-        oldest_ms = int((self._clock() - SILENT_S) * 1_000)
         with self._lock:
-            heard = [replica for replica in self._replicas.values() if replica.ts_ms >= oldest_ms]
-        return sorted(heard, key=lambda replica: replica.name)
+            return [replica for replica, _ in self._heard()]
 
     def url_of(self, partition: int) -> str | None:
         """Where another replica serves this partition; None when nobody said so lately."""
-        holders = [r for r in self.listed() if partition in r.partitions and r.name != self._own_name]
-        return max(holders, key=lambda replica: replica.ts_ms).url if holders else None
+        with self._lock:
+            claims = [
+                (said_ms, replica.url)
+                for replica, said_ms in self._heard()
+                if partition in replica.partitions and replica.name != self._own_name
+            ]
+        return max(claims)[1] if claims else None
+
+    def _heard(self) -> list[tuple[Replica, int]]:
+        oldest_ms = self._now_ms() - int(SILENT_S * 1_000)
+        return [said for _, said in sorted(self._said.items()) if said[1] >= oldest_ms]
+
+    def _note(self, name: str, record: Record) -> None:
+        if record.value is None:
+            self._said.pop(name, None)
+            return
+        try:
+            self._said[name] = decode_replica(record.value), record.ts_ms
+        except BadEvent:
+            return  # of a version that this process does not understand
+
+    def _now_ms(self) -> int:
+        """The log's time."""
+        return self._newest_ms + int((self._clock() - self._newest_at) * 1_000)

@@ -162,7 +162,12 @@ class _RoleLoop:
 
     def _step(self, reader: Reader) -> None:
         """One round, in this order, so that a crash anywhere repeats records and never loses one."""
-        records = reader.poll(max_records=self._settings.max_records, timeout_s=self._settings.poll_s)
+        try:
+            records = reader.poll(max_records=self._settings.max_records, timeout_s=self._settings.poll_s)
+        except LogUnavailable as exc:
+            self._note_waiting(exc)
+            self._stop.wait(self._settings.poll_s)
+            return
         is_catching_up = len(records) >= self._settings.max_records
         records = self._take_over(reader, records)  # 1. state of gained partitions
         if records:
@@ -177,17 +182,28 @@ class _RoleLoop:
 
     def _take_over(self, reader: Reader, records: list[Record]) -> list[Record]:
         """Put an owner back to its own offsets; what was polled of a gained partition is read again."""
-        if self._owner is None or not self._gained:
+        if self._owner is None:
             return records
-        assigned = set(reader.assigned())
-        gone = set(self._owner.positions()) - assigned  # lost while the role was being restarted
-        if gone:
-            self._owner.lost(sorted(gone))
-        gained = sorted(assigned.intersection(self._gained))
+        self._let_go(reader)
+        if not self._gained:
+            return records
+        gained = sorted(set(reader.assigned()).intersection(self._gained))
         for partition, offset in self._owner.gained(gained).items():
             reader.seek(partition, offset)
         self._gained.clear()
         return [record for record in records if record.partition not in gained]
+
+    def _let_go(self, reader: Reader) -> None:
+        """Have an owner give up what was lost while the role was being restarted, once its group has settled."""
+        if self._owner is None or not self._is_settled(reader):
+            return
+        gone = set(self._owner.positions()) - set(reader.assigned())
+        if gone:
+            self._owner.lost(sorted(gone))
+
+    def _is_settled(self, reader: Reader) -> bool:
+        """Whether the group has given this reader its share, which may be nothing."""
+        return bool(reader.assigned()) or time.monotonic() - self._opened_at >= self._settings.settle_s
 
     def _commit(self, reader: Reader) -> None:
         if self._role.group is None:
@@ -251,7 +267,7 @@ class _RoleLoop:
         state = self.health.state
         if state == "running" and now - self._reported_at < _LAG_EVERY_S:
             return
-        if state == "starting" and not reader.assigned() and now - self._opened_at < self._settings.settle_s:
+        if state == "starting" and not self._is_settled(reader):
             return
         self._reported_at = now
         try:

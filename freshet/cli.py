@@ -181,6 +181,7 @@ def _serve(options: argparse.Namespace) -> int:
         service.announce(server.url)
         print(f"freshet serves {server.url}, everything is kept in {settings.data_dir}", flush=True)
         _until_asked_to_stop()
+        service.withdraw()
         server.stop()
     finally:
         service.close()

@@ -91,7 +91,8 @@ class Learning:
         if self._trainer is not None:
             self._trainer.stop()
         busy = self._runner.stop(STOP_TIMEOUT_S) if self._runner is not None else []
-        self._held.close()
+        if not busy:  # else the lock goes with the process: whoever is busy may still write
+            self._held.close()
         return busy
 
     def health(self) -> dict[str, RoleHealth]:

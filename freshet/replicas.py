@@ -40,11 +40,11 @@ class Replicas:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say that nothing is held here any more."""
-        self._stopping.set()
-        if self._thread.ident is not None:
+        """Say that nobody is to come here any more. Harmless if it was said already, or nothing was announced."""
+        if self._thread.ident is not None and not self._stopping.is_set():
+            self._stopping.set()
             self._thread.join(STOP_TIMEOUT_S)
-            self._say(())
+            self._publish(None)
 
     def _run(self) -> None:
         said: tuple[int, ...] | None = None
@@ -58,7 +58,10 @@ class Replicas:
     def _say(self, partitions: tuple[int, ...]) -> None:
         ts_ms = time.time_ns() // 1_000_000
         word = Replica(name=self.name, url=self._url, partitions=partitions, ts_ms=ts_ms)
+        self._publish(encode(word))
+
+    def _publish(self, value: bytes | None) -> None:
         try:
-            self._log.publish(CONTROL, [Message(f"{KEY_PREFIX}{self.name}".encode(), encode(word))])
+            self._log.publish(CONTROL, [Message(f"{KEY_PREFIX}{self.name}".encode(), value)])
         except LogError as exc:  # it is said again in a few seconds
             structlog.get_logger().warning("replica_not_announced", reason=str(exc))

@@ -134,6 +134,10 @@ class Service:
         if self._has("feeds") and not self.settings.is_embedded:
             self.replicas.announce(self.settings.public_url or url)
 
+    def withdraw(self) -> None:
+        """Tell the other replicas to send nobody here any more; before HTTP is stopped."""
+        self.replicas.stop()
+
     def app(self) -> FastAPI:
         """The HTTP side, ready to be served: all of it where feeds are made, health and metrics elsewhere."""
         if not self._has("feeds"):
@@ -159,7 +163,7 @@ class Service:
     def close(self) -> None:
         """Stop everything; what was accepted is on the disk afterwards."""
         self._stopping.set()
-        self.replicas.stop()
+        self.withdraw()
         busy = self.learning.stop()
         self._follower.stop()
         busy += self._runner.stop(STOP_TIMEOUT_S)

@@ -6,6 +6,7 @@ is `FRESHET_` and the setting's name in capitals. `freshet config` prints what i
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -31,6 +32,9 @@ CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_FILE = "freshet.toml"
 OF_OTHERS = (f"{PREFIX}API_KEY", f"{PREFIX}METRICS_PORT")  # the client's and the worker's, in the same environment
 OF_WORKERS = f"{PREFIX}WORKER_"
+
+
+_PLACE = re.compile(r"https?://[^/?#\s]+")
 
 
 class BadSettings(Exception):
@@ -145,6 +149,13 @@ class Settings(BaseSettings):
             raise ValueError("must be a loopback address without api_keys, so that nobody else is let in; set some")
         return host
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_place(cls, url: str | None) -> str | None:
+        if url is not None and not _PLACE.fullmatch(url):
+            raise ValueError("must be http://host:port or https://host:port, without a path")
+        return url
+
     @field_validator("log")
     @classmethod
     def _is_log(cls, log: str) -> str:
@@ -167,10 +178,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"retention_days={self.retention_days} must be at least twice snapshot_s={self.snapshot_s} seconds"
             )
+        if self._is_anywhere and not self.is_embedded and "feeds" in self.roles and self.public_url is None:
+            raise ValueError(f"host={self.host} is no address that other replicas could reach; set public_url")
         if self.log == EMBEDDED and set(self.roles) != set(ROLES):
             raise ValueError(f"roles={self.roles} with the embedded log: one process has it, and does all of {ROLES}")
         self.event_kinds()
         return self
+
+    @property
+    def _is_anywhere(self) -> bool:
+        """Whether it listens on every address, which names none."""
+        return self.host in ("0.0.0.0", "::")
 
     @property
     def is_embedded(self) -> bool:

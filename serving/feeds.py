@@ -1,6 +1,5 @@
 """Feeds: for a user, or for a session's items. What was shown is logged as an exposure."""
 
-import asyncio
 import uuid
 from typing import Annotated
 
@@ -43,14 +42,18 @@ async def user_feed(
     """What to show a user now. Always answers; `degraded` and `stale` say when it is less than it could be."""
     timeout_s = (timeout_ms or serving.parts.settings.feed_timeout_ms) / 1_000
     partition = serving.parts.sequences.partition_of(user_id)
+    needed = _needed(after, serving, partition)
     is_here = partition in serving.parts.sequences.held()
     if not is_here:
         answer = await serving.forwarder.forward(request, partition, timeout_s=2 * timeout_s)
         if answer is not None:
             return answer
-    is_stale = after is not None and not await _reached(after, serving, timeout_s)
-    task = FeedTask(user_id, k, exclude_seen)
-    return await _answer(task, serving, timeout_s, stale=is_stale or not is_here)
+    sequences = serving.parts.sequences
+    if is_here and needed is not None:
+        is_current = await sequences.applied.wait_async(partition, needed, timeout_s)
+    else:
+        is_current = sequences.is_current(partition)
+    return await _answer(FeedTask(user_id, k, exclude_seen), serving, timeout_s, stale=not is_current)
 
 
 @router.post("/v1/feeds", response_model=FeedOut, responses=REFUSALS)
@@ -61,25 +64,23 @@ async def session_feed(body: SessionIn, serving: Running) -> FeedOut:
     return await _answer(task, serving, timeout_s, session_id=body.session_id)
 
 
-async def _reached(after: str, serving: Serving, timeout_s: float) -> bool:
-    """Whether the sequences reflect the token's position, waiting for it.
+def _needed(after: str | None, serving: Serving, partition: int) -> int | None:
+    """The next offset of the user's partition that the feed has to reflect; of others it reflects nothing.
 
     Raises:
         Problem: 400 for a token of another log, or none at all.
     """
+    if after is None:
+        return None
     try:
         token = PositionToken.decode(after)
         token.check(serving.parts.log.log_id, EVENTS)
     except BadToken as exc:
         raise Problem(400, f"after: {exc}", field="after") from exc
-    if any(partition >= serving.n_partitions for partition in token.next_offsets):
+    if any(named >= serving.n_partitions for named in token.next_offsets):
         detail = f"after: it names a partition beyond {serving.n_partitions - 1}; leave `after` away"
         raise Problem(400, detail, field="after", limit=serving.n_partitions - 1)
-    applied = serving.parts.sequences.applied
-    waits = (
-        applied.wait_async(partition, next_offset, timeout_s) for partition, next_offset in token.next_offsets.items()
-    )
-    return all(await asyncio.gather(*waits))
+    return token.next_offsets.get(partition)
 
 
 async def _answer(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stream.log import Position
 
-MAX_TOKEN_LENGTH = 2_000
+MAX_TOKEN_LENGTH = 32_000  # fits offsets of 1,024 partitions; of four it has about 150
 MAX_OFFSET = 2**63 - 1
 
 

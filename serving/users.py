@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from consumers.sequences.store import HistoryEntry
 from serving.cards import card
+from serving.errors import Problem
 from serving.openapi import problems
 from serving.schemas import HistoryItem, HistoryOut, PathId, UsersOut
 from serving.state import Running, Serving
@@ -34,6 +35,7 @@ async def history(
         answer = await serving.forwarder.forward(request, partition, timeout_s=FORWARD_TIMEOUT_S)
         if answer is not None:
             return answer
+        raise Problem(503, "another replica has this user's history, and does not answer; ask again in a moment")
     entries = await serving.pool.run(serving.parts.sequences.history, user_id)
     newest_first = list(entries)[::-1][:limit]
     return HistoryOut(user_id=user_id, items=[_item(entry, serving) for entry in newest_first])

@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from consumers.admission import admit
-from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, restore, snapshot
+from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, offset_of, restore, snapshot
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
 from monitoring.metrics import Metrics
@@ -41,7 +41,6 @@ class Snapshots:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self._log_id = log_id
-        self._offsets: dict[int, int] = {}  # of the file, by partition
         oldest_s = time.time() - UNFINISHED_S
         for unfinished in root.glob("*.tmp"):
             with contextlib.suppress(FileNotFoundError):  # another replica was at it, or cleared it away too
@@ -53,19 +52,23 @@ class Snapshots:
         return self.root / f"events-{partition}.snapshot"
 
     def save(self, partition: int, state: PartitionState) -> None:
-        """Write the partition, unless nothing happened since the last time.
+        """Write the partition, unless the file stands there already, or further on.
+
+        Further on it is when another replica holds the partition by now, and this one has not noticed yet.
 
         Raises:
             OSError: not written; the file of the last time is still there.
         """
-        if self._offsets.get(partition) != state.next_offset:
-            self._offsets[partition] = snapshot(state, self.path(partition), self._log_id)
+        path = self.path(partition)
+        kept = offset_of(path, self._log_id)
+        if kept is None or kept < state.next_offset:
+            snapshot(state, path, self._log_id)
 
     def load(self, partition: int, sequences: UserSequences) -> PartitionState | None:
         """The partition as it was saved; None when there is nothing to use, and then it must be rebuilt."""
         path = self.path(partition)
         try:
-            state = restore(path, Origin(self._log_id, sequences.length, sequences.max_seen))
+            return restore(path, Origin(self._log_id, sequences.length, sequences.max_seen))
         except FileNotFoundError:
             return None
         except DamagedSnapshot as exc:
@@ -73,8 +76,6 @@ class Snapshots:
             path.replace(aside)
             structlog.get_logger().warning("snapshot_set_aside", file=str(aside), reason=str(exc))
             return None
-        self._offsets[partition] = state.next_offset
-        return state
 
 
 class SequencesRole:
@@ -105,7 +106,7 @@ class SequencesRole:
             snapshot_s: seconds between snapshots; retention must be at least twice as long.
         """
         self._sequences, self._snapshots = sequences, snapshots
-        self._dead_letters = DeadLetters(log)
+        self._log, self._dead_letters = log, DeadLetters(log)
         self._kinds, self._metrics = kinds, metrics
         self._interval_s = snapshot_s
         self._stop = Event()
@@ -113,10 +114,11 @@ class SequencesRole:
 
     def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Load the partitions that are not held already."""
+        ends = self._log.ends(self.topic)
         for partition in partitions:
             if partition not in self._sequences.held():
                 state = self._snapshots.load(partition, self._sequences)
-                self._sequences.hold(partition, state)
+                self._sequences.hold(partition, state, current_from=ends[partition])
                 self._log_gained(partition, is_restored=state is not None)
         self._metrics.users.set(self._sequences.n_users)
         self._start_saver()

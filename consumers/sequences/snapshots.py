@@ -34,6 +34,8 @@ READABLE_FORMATS = (1, 2)  # 1 had trending counts, which are now counted from t
 _MAGIC = b"FRESHSEQ"
 _DIGEST_BYTES = 16
 _READ_BYTES = 1 << 22
+_TAIL_BYTES = 4_096  # the last frame but one says what the file is
+_META_HEADER = b'{"name":"meta"'
 _BLOCK_ROWS = 4_096  # about 4 MB and 1 ms under the lock, at 50 positions
 
 Arrays = list[NDArray[Any]]
@@ -113,6 +115,24 @@ def restore(path: Path, origin: Origin) -> PartitionState:
             return _read(file, origin)
         except (ValueError, TypeError, struct.error, msgspec.MsgspecError, LookupError) as exc:
             raise DamagedSnapshot(f"snapshot {path} cannot be read: {exc}; rebuild from the log") from exc
+
+
+def offset_of(path: Path, log_id: str) -> int | None:
+    """The next offset that a file of this log says it stands at, without reading all of it.
+
+    Returns:
+        None where there is no file, or it says nothing that can be used; `restore` says why.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            tail = file.read()
+        begin = tail.rindex(_META_HEADER)
+        payload = tail.index(b"}", begin) + 1
+        meta = msgspec.json.decode(tail[payload : tail.index(b"}", payload) + 1], type=_Meta)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+    return meta.next_offset if meta.log_id == log_id else None
 
 
 def _write(state: PartitionState, file: BinaryIO, log_id: str) -> int:

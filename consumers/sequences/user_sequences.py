@@ -57,6 +57,7 @@ class UserSequences:
         self.length, self.max_seen = length, max_seen
         self.applied = AppliedPositions()
         self._states: dict[int, PartitionState] = {}
+        self._current_from: dict[int, int] = {}  # offset by partition held, from which on it is not behind
         self._counts = TrendingCounts()  # of all partitions held; each has its own
 
     @property
@@ -117,9 +118,21 @@ class UserSequences:
         """State by partition held."""
         return dict(self._states)
 
-    def hold(self, partition: int, state: PartitionState | None = None) -> None:
-        """Serve this partition from now on, from `state` or from nothing."""
+    def is_current(self, partition: int) -> bool:
+        """Whether the partition is held, and all that was there when it was taken over has been applied."""
+        state = self._states.get(partition)
+        return state is not None and state.next_offset >= self._current_from.get(partition, 0)
+
+    def hold(self, partition: int, state: PartitionState | None = None, *, current_from: int = 0) -> None:
+        """Serve this partition from now on, from `state` or from nothing.
+
+        Args:
+            partition: of the `events` topic.
+            state: as it was saved.
+            current_from: offset up to which there is something to catch up with.
+        """
         state = state or self.empty_state()
+        self._current_from[partition] = current_from
         self._states[partition] = state
         self._counts = _merged([held.trending for held in self._held()])
         self.applied.advance(partition, state.next_offset)

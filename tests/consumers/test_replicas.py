@@ -4,7 +4,6 @@ from consumers.replicas import ReplicaDirectory
 from stream.events import Replica, encode
 from stream.log import Record
 
-NOW_S = 1_700_000_000.0
 NOW_MS = 1_700_000_000_000
 
 
@@ -13,8 +12,18 @@ def word(name: str, partitions: tuple[int, ...], *, ts_ms: int = NOW_MS) -> Reco
     return Record("control", 0, 0, f"replica:{name}".encode(), encode(replica), ts_ms)
 
 
-def directory(*words: Record) -> ReplicaDirectory:
-    known = ReplicaDirectory("own", clock=lambda: NOW_S)
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def directory(*words: Record, clock: Clock | None = None) -> ReplicaDirectory:
+    known = ReplicaDirectory("own", clock=clock or Clock())
     known.handle(list(words))
     return known
 
@@ -34,10 +43,24 @@ def test_a_replica_that_let_a_partition_go_is_no_longer_named() -> None:
     assert known.url_of(1) is None
 
 
-def test_a_replica_silent_for_too_long_is_no_longer_named() -> None:
-    known = directory(word("a", (0,), ts_ms=NOW_MS - 15_001), word("b", (1,), ts_ms=NOW_MS - 15_000))
+def test_a_replica_silent_for_too_long_by_the_logs_clock_is_no_longer_named() -> None:
+    known = directory(word("a", (0,), ts_ms=NOW_MS - 15_001), word("b", (1,), ts_ms=NOW_MS - 15_000), word("c", (2,)))
     assert (known.url_of(0), known.url_of(1)) == (None, "http://b:8000")
-    assert [replica.name for replica in known.listed()] == ["b"]
+    assert [replica.name for replica in known.listed()] == ["b", "c"]
+
+
+def test_silence_counts_while_nobody_says_anything() -> None:
+    clock = Clock()
+    known = directory(word("a", (0,)), clock=clock)
+    clock.now_s += 15.0
+    assert known.url_of(0) == "http://a:8000"
+    clock.now_s += 0.01
+    assert known.url_of(0) is None
+
+
+def test_a_replica_that_said_goodbye_is_forgotten() -> None:
+    goodbye = Record("control", 0, 1, b"replica:a", None, NOW_MS)
+    assert directory(word("a", (0,)), goodbye).listed() == []
 
 
 def test_its_own_word_never_sends_a_replica_to_itself() -> None:

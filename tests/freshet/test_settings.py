@@ -145,6 +145,11 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ('roles = ["cooking"]', "roles.0='cooking' (freshet.toml): Input should be 'feeds', 'learning' or 'watching'"),
         ("roles = []", "roles=[] (freshet.toml): List should have at least 1 item"),
         ('api_keys = { short = "read" }', "api_keys (freshet.toml): a key has fewer than 16 characters"),
+        ('public_url = "there/"', "public_url='there/' (freshet.toml): must be http://host:port"),
+        (
+            'log = "kafka://a"\nhost = "0.0.0.0"\n[api_keys]\n0123456789abcdef = "read"',
+            "settings (all together): host=0.0.0.0 is no address that other replicas could reach; set public_url",
+        ),
         ('data_dir = "freshet.toml"', "data_dir='freshet.toml' (freshet.toml): is a file; name a folder"),
         (
             "retention_days = 0.001\nsnapshot_s = 60.0",

@@ -61,7 +61,7 @@ def test_the_position_of_a_feed_can_be_given_back(client: AppClient, model: Hand
 
 
 def test_a_position_not_reached_in_time_is_answered_marked_stale(client: AppClient, world: World) -> None:
-    ahead = PositionToken(world.log.log_id, "events", {0: 1_000}).encode()
+    ahead = PositionToken(world.log.log_id, "events", {world.sequences.partition_of("ada"): 1_000}).encode()
 
     feed = client.get("/v1/feeds/ada", params={"after": ahead, "timeout_ms": 20}).json()
 

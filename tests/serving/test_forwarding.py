@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.app import create_app
+from serving.tokens import PositionToken
 from stream.events import Replica
 from tests.serving.live import serve
 from tests.serving.world import AppClient, HandRanker, World, running_world, wait_until
@@ -68,12 +69,40 @@ def test_a_refusal_of_the_other_replica_is_passed_on(world: World, there: str) -
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1"], ids=["nobody known", "nobody answers"])
+@pytest.mark.parametrize(
+    "url", [None, "http://127.0.0.1:1", "http://:bad:"], ids=["nobody known", "nobody answers", "no address"]
+)
 def test_without_the_other_replica_the_feed_says_that_the_user_is_elsewhere(world: World, url: str | None) -> None:
     world.serve_model(HandRanker("v1", ["a", "b", "c"]))
     with client_here(world, url) as client:
         feed = client.get(f"/v1/feeds/{USER}").json()
     assert (feed["degraded"], feed["stale"]) == ("elsewhere", True)
+
+
+def test_a_history_that_nobody_can_tell_is_refused_and_not_empty(world: World) -> None:
+    with client_here(world, None) as client:
+        answer = client.get(f"/v1/users/{USER}/history")
+    assert (answer.status_code, "another replica" in answer.json()["detail"]) == (503, True)
+
+
+def test_a_feed_waits_for_its_own_users_partition_only(world: World, model: HandRanker) -> None:
+    elsewhere = 1 - world.sequences.partition_of(USER)
+    with world.client() as client:
+        position = client.post("/v1/events", json={"user_id": USER, "item_id": "a"}).json()["position"]
+        token = PositionToken.decode(position)
+        both = PositionToken(token.log_id, token.topic, token.next_offsets | {elsewhere: 10**6}).encode()
+        feed = client.get(f"/v1/feeds/{USER}?after={both}").json()
+    assert (feed["stale"], feed["degraded"]) == (False, None)
+
+
+def test_a_feed_of_a_partition_that_is_still_catching_up_is_stale(world: World, model: HandRanker) -> None:
+    partition = world.sequences.partition_of(USER)
+    with world.client() as client:
+        client.post("/v1/events", json={"user_id": USER, "item_id": "a"})
+        wait_until(lambda: world.sequences.sequence(USER), "the event is applied")
+        assert client.get(f"/v1/feeds/{USER}").json()["stale"] is False
+        world.sequences.hold(partition, world.sequences.held()[partition], current_from=100)
+        assert client.get(f"/v1/feeds/{USER}").json()["stale"] is True
 
 
 def test_a_request_is_forwarded_once_at_most(world: World, there: str) -> None:

@@ -171,3 +171,15 @@ def test_only_old_unfinished_snapshots_are_cleared_away(tmp_path: Path) -> None:
     os.utime(left_behind, (two_hours_ago, two_hours_ago))
     Snapshots(tmp_path, "log")
     assert list(tmp_path.iterdir()) == [being_written]
+
+
+def test_a_snapshot_never_replaces_one_that_is_further_on(tmp_path: Path) -> None:
+    sequences = UserSequences(1)
+    behind, ahead = sequences.empty_state(), sequences.empty_state()
+    behind.next_offset, ahead.next_offset = 3, 9
+    suspended, owner = Snapshots(tmp_path, "log"), Snapshots(tmp_path, "log")
+    owner.save(0, ahead)
+    suspended.save(0, behind)
+    loaded = owner.load(0, sequences)
+    assert loaded is not None
+    assert loaded.next_offset == 9

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, restore, snapshot
+from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, offset_of, restore, snapshot
 from consumers.sequences.user_sequences import UserSequences
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
@@ -162,3 +162,13 @@ def test_snapshot_made_otherwise_is_refused(tmp_path: Path, origin: Origin, mess
     _, path = saved(tmp_path)
     with pytest.raises(DamagedSnapshot, match=message):
         restore(path, origin)
+
+
+def test_a_file_tells_its_offset_without_being_read(tmp_path: Path) -> None:
+    _, path = saved(tmp_path)
+    offset = restore(path, ORIGIN).next_offset
+    assert offset_of(path, ORIGIN.log_id) == offset
+    assert offset_of(path, "another log") is None
+    assert offset_of(tmp_path / "none", ORIGIN.log_id) is None
+    path.write_bytes(b"nonsense")
+    assert offset_of(path, ORIGIN.log_id) is None
