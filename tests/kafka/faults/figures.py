@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import machine
+from consumers.admission import admit
 from consumers.sequences.store import SequenceStore, apply_one
-from stream.events import Interaction, Outcome, decode_interaction, decode_outcome, decode_partition_counts
+from stream.events import BadEvent, Interaction, Outcome, decode_outcome, decode_partition_counts
 from stream.kinds import DEFAULT_KINDS
 from stream.topics import COUNTS, EVENTS, OUTCOMES
 from tests.faults.process import ROOT, ServiceProcess, wait_until
@@ -40,7 +41,7 @@ class Figures:
         n_outcomes: distinct; None where no worker ran.
         n_repeated_outcomes: records of `outcomes` that repeat one.
         n_feeds_stale: answered without the user's newest events, and marked so.
-        recovered_s: from each fault until every partition shows a new event in a feed, or is handled by a worker.
+        recovered_s: from each fault until every partition shows a new event, or is handled by a worker.
         n_worker_ends: how often a worker ended, and was started again by its supervisor.
         slowest_feed_s: the longest that a visitor waited.
     """
@@ -83,7 +84,7 @@ def check(site: Site, load: Load, fault: str, *, name: str) -> Figures:
     expected, shown = expected_histories(load.acknowledged), {}
     for user_id, history in expected.items():
         shown[user_id] = _wait_for_history(site.alive[0], user_id, history)
-    on_log = [decode_interaction(record.value).event_id for record in site.read(EVENTS)]
+    on_log = _event_ids(site)
     acknowledged = {said.what.event_id for said in load.acknowledged if isinstance(said.what, Interaction)}
     outcomes = _check_outcomes(site, load.acknowledged) if site.workers else (None, None)
     figures = Figures(
@@ -156,14 +157,31 @@ def _check_outcomes(site: Site, acknowledged: list[Said]) -> tuple[int, int]:
     return len(kept), len(outcomes) - len(kept)
 
 
+def _event_ids(site: Site) -> list[str]:
+    """Of every record of `events` that can be read, and is not from far ahead."""
+    ids = []
+    for record in site.read(EVENTS):
+        with suppress(BadEvent):
+            ids.append(admit(record, DEFAULT_KINDS).event_id)
+    return ids
+
+
 def _outcomes(site: Site) -> list[Outcome]:
-    return [decode_outcome(record.value) for record in site.read(OUTCOMES)]
+    outcomes = []
+    for record in site.read(OUTCOMES):
+        with suppress(BadEvent):
+            outcomes.append(decode_outcome(record.value))
+    return outcomes
 
 
 def _trending(site: Site) -> dict[int, dict[str, int]]:
     """By partition, what was said of it last."""
-    said = [decode_partition_counts(record.value) for record in site.read(COUNTS)]
-    return {counts.partition: dict(counts.trending) for counts in said}
+    said = {}
+    for record in site.read(COUNTS):
+        with suppress(BadEvent):
+            counts = decode_partition_counts(record.value)
+            said[counts.partition] = dict(counts.trending)
+    return said
 
 
 def read_all(folder: Path = FOLDER) -> list[dict[str, object]]:

@@ -89,10 +89,15 @@ class Site:
 
     def start_workers(self, *names: str) -> list[WorkerProcess]:
         """Workers that handle records, and are started again whenever they end."""
-        workers = [WorkerProcess(self, name, {"WORKER_IDLE_S": NEVER_IDLE_S}).start() for name in names]
-        self.workers += workers
+        workers = [self.start_worker(name) for name in names]
         wait_until(lambda: all(handled(worker) for worker in workers), f"{len(workers)} workers share the users")
         return workers
+
+    def start_worker(self, name: str) -> WorkerProcess:
+        """A worker that may not handle records yet."""
+        worker = WorkerProcess(self, name, {"WORKER_IDLE_S": NEVER_IDLE_S}).start()
+        self.workers.append(worker)
+        return worker
 
     def remove(self, worker: WorkerProcess) -> None:
         """For good."""

@@ -43,6 +43,7 @@ def test_broker_stopped_and_killed_loses_nothing(broker_jars: Path, tmp_path: Pa
                 node.wait()
                 load.wait_until_served(time.monotonic())
                 assert load.visits.n_answered > n_feeds
+            load.wait_for_progress(300)
         check(site, load, "the only broker stopped for 3 s, then killed for 3 s", name="broker_away")
 
 
@@ -87,4 +88,5 @@ def test_broker_without_disk_space_refuses_events_until_there_is_some(
                 node.start()
                 node.wait()
             load.wait_until_served(since_s)
+            load.wait_for_progress(300)
         check(site, load, "the broker's disk full, then with room again", name="broker_disk_full")
