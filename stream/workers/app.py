@@ -1,31 +1,29 @@
-"""Builds the Faust app: topics, table, agents, and what watches over them. The only place that knows how Faust works.
+"""A worker: what Faust gives it, tied to the join, and watched. `make_app` is what `faust -A stream.worker` runs.
 
-Faust's part: group membership, the table's changelog, its recovery and standbys, fetching. Ours: what a record means
-(`stream.workers.join`), when it is acknowledged (`acks`), and when the process is of no use any more (`watchdog`).
+Faust's part: group membership, the table's changelog, its recovery and standbys, fetching (`stream.workers.faust_app`).
+Ours: what a record means (`join`), when it is acknowledged (`acks`), how it is written (`outbox`), and when the process
+is of no use any more (`watchdog`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import AsyncIterable, Callable, Hashable
 from typing import Any
 
 import faust
-from faust.app import BootStrategy
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from stream.embedded.file_lock import FileLock
 from stream.kafka.connect import connected
-from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import ensure_topics
-from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, MAX_DEAD_LETTER_BYTES, OUTCOMES, Topic, topics
+from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.worker_settings import WorkerSettings
 from stream.workers.acks import Source
+from stream.workers.faust_app import App, new_app, producer_config, silent_s
 from stream.workers.health import HealthServer
 from stream.workers.join import Join
 from stream.workers.metrics import WorkerMetrics
@@ -35,39 +33,13 @@ from stream.workers.user_table import UserTable
 from stream.workers.watchdog import Watchdog, end_process
 
 USED = (EVENTS, EXPOSURES, OUTCOMES, COUNTS, DEAD_LETTER)
-COMMIT_S = 1.0
 KEEP_HOUSE_S = 0.5
 COUNTS_SHARE = 20  # at most a twentieth of the time goes into publishing counts
 RESTORED_AT_ONCE = 500  # users between two turns of the event loop
 MAX_PENDING = 4_000  # records handled and not durable yet
 STOP_S = 12.0  # from being asked to end; then it ends anyhow
-OVERHEAD_BYTES = 4_096
 
 _log = logging.getLogger(__name__)
-
-
-class _WithoutWeb(BootStrategy):  # type: ignore[misc]
-    """Faust's own web server listens on all addresses unless the command line says --without-web."""
-
-    enable_web = False
-
-
-class App(faust.App):  # type: ignore[misc]
-    """Faust's, with a worker around it: Faust's own services start only once tables have recovered."""
-
-    BootStrategy = _WithoutWeb
-    worker: Worker
-
-    async def on_first_start(self) -> None:
-        """Before anything is connected to."""
-        await super().on_first_start()
-        await self.worker.start()
-
-    async def on_stop(self) -> None:
-        """When Faust has let go of its partitions."""
-        self.worker.begin_to_stop()
-        await super().on_stop()
-        await self.worker.stop()
 
 
 def make_app(settings: WorkerSettings) -> App:
@@ -76,35 +48,9 @@ def make_app(settings: WorkerSettings) -> App:
     Args:
         settings: of this worker.
     """
-    app = _faust_app(settings)
+    app = new_app(settings)
     app.worker = Worker(app, settings)
     return app
-
-
-def _faust_app(settings: WorkerSettings) -> App:
-    session_s = settings.session_timeout_s
-    return App(
-        settings.app_id,
-        broker=[f"kafka://{server}" for server in settings.kafka.servers],
-        broker_credentials=_credentials(settings.kafka),
-        store="rocksdb://",
-        datadir=str(settings.data_dir),
-        topic_partitions=settings.partitions,
-        topic_disable_leader=True,
-        table_standby_replicas=settings.standbys,
-        consumer_auto_offset_reset="earliest",
-        broker_commit_interval=COMMIT_S,
-        broker_session_timeout=session_s,
-        broker_heartbeat_interval=session_s / 10,
-        broker_request_timeout=max(30.0, session_s + 10),
-        web_enabled=False,
-        autodiscover=False,
-    )
-
-
-def silent_s(settings: WorkerSettings) -> float:
-    """How long a worker may have stood still and go on: well below what the brokers wait for a sign of it."""
-    return settings.session_timeout_s * 0.75
 
 
 class Worker:
@@ -114,7 +60,7 @@ class Worker:
         self._app, self._settings = app, settings
         self._metrics = WorkerMetrics()
         self._watchdog = Watchdog(self._progress, stuck_s=settings.stuck_s, silent_s=silent_s(settings))
-        self._outbox = Outbox(_producer_config(settings), before_send=self._watchdog.check, fail=_fail)
+        self._outbox = Outbox(producer_config(settings), before_send=self._watchdog.check, fail=_fail)
         self._table = UserTable(app, settings.partitions, self._outbox)
         self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
         self._health: HealthServer | None = None
@@ -308,6 +254,7 @@ class Worker:
             "is_alive": self._watchdog.silent_for_s < silent_s(self._settings),
             "is_ready": self._is_ready,
             "partitions": sorted(self._join.partitions),
+            "pending": self._join.acks.n_pending,
             "recovering_s": None if self._is_ready else round(time.monotonic() - self._lost_at, 1),
         }
 
@@ -318,37 +265,3 @@ def _fail(error: BaseException) -> None:
 
 def _join_settings(settings: WorkerSettings) -> JoinSettings:
     return JoinSettings(settings.attribution, settings.sequence_length, settings.kinds, settings.idle_s)
-
-
-def _producer_config(settings: WorkerSettings) -> dict[str, Any]:
-    credentials = _credentials(settings.kafka)
-    return {
-        "bootstrap_servers": list(settings.kafka.servers),
-        "client_id": "freshet-worker",
-        "request_timeout_ms": int(silent_s(settings) * 1_000),  # what is older may be another's to say by now
-        "max_request_size": MAX_DEAD_LETTER_BYTES + OVERHEAD_BYTES,
-        **credentials_to_aiokafka_auth(credentials, getattr(credentials, "ssl_context", None)),
-    }
-
-
-def _credentials(kafka: KafkaSettings) -> faust.types.auth.CredentialsT | None:
-    security = kafka.security
-    protocol = security.get("security_protocol") or "PLAINTEXT"
-    context = _ssl_context(kafka) if "SSL" in str(protocol) else None
-    if str(protocol).startswith("SASL"):
-        return faust.SASLCredentials(
-            username=security.get("sasl_plain_username"),
-            password=security.get("sasl_plain_password"),
-            mechanism=security.get("sasl_mechanism") or "PLAIN",
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context) if context is not None else None
-
-
-def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    security = kafka.security
-    cafile, certfile, keyfile = (security.get(name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"))
-    context = ssl.create_default_context(cafile=str(cafile) if cafile else None)
-    if certfile:
-        context.load_cert_chain(str(certfile), str(keyfile) if keyfile else None)
-    return context
