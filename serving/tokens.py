@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stream.log import Position
 
-MAX_TOKEN_LENGTH = 32_000  # fits offsets of 1,024 partitions; of four it has about 150
+MAX_TOKEN_LENGTH = 8_000  # fits offsets of 256 partitions, as many as there may be; of four it has about 150
 MAX_OFFSET = 2**63 - 1
 
 
@@ -48,7 +48,8 @@ class PositionToken:
         >>> PositionToken.decode(PositionToken("a1", "events", {2: 7}).encode()).next_offsets
         {2: 7}
         """
-        raw = json.dumps({"log": self.log_id, "topic": self.topic, "next": self.next_offsets})
+        fields = {"log": self.log_id, "topic": self.topic, "next": self.next_offsets}
+        raw = json.dumps(fields, separators=(",", ":"))
         return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
     @classmethod
