@@ -68,5 +68,5 @@ def test_a_token_of_another_topic_is_refused() -> None:
 
 
 def test_a_token_over_every_partition_there_may_be_is_taken_back() -> None:
-    token = PositionToken("f" * 32, "events", dict.fromkeys(range(1024), 10**12))
+    token = PositionToken("f" * 32, "events", dict.fromkeys(range(256), 10**12))
     assert PositionToken.decode(token.encode()) == token
