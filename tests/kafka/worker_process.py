@@ -195,8 +195,6 @@ class WorkerProcess:
 
     def state_now(self) -> str:
         """Whether it runs, what it says of itself, and its last words."""
-        if self.process is not None and self.process.poll() is None:
-            Path(f"/tmp/w/f3/trigger-{self.process.pid}").touch(); time.sleep(4); print("DUMP", self.name, self.process.pid)
         status = None if self.process is None else self.process.poll()
         says = ""
         if status is None:
