@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 from benchmarks.machine import machine
 from consumers.admission import admit
@@ -182,8 +181,3 @@ def _trending(site: Site) -> dict[int, dict[str, int]]:
             counts = decode_partition_counts(record.value)
             said[counts.partition] = dict(counts.trending)
     return said
-
-
-def read_all(folder: Path = FOLDER) -> list[dict[str, object]]:
-    """Figures of all faults that were kept, by the file's name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]

@@ -65,7 +65,7 @@ def test_poison_in_every_topic_is_put_aside_and_all_goes_on(site: Site) -> None:
         load.wait_for_progress(200)
         everywhere = {EVENTS: n_values + len(KEYS), ITEMS: n_values, EXPOSURES: n_values + len(KEYS)}
         wait_until(lambda: rejected(site) == everywhere, f"dead letters are {everywhere}")
-    check(site, load, "30 records that nobody can read in every topic", name="poison")
+    check(site, load, f"{n_values} records that nobody can read, in each of {len(EVERYWHERE)} topics", name="poison")
     for service in (replica, learner, watcher):
         service.wait_until_ready()
     assert handled(worker)

@@ -16,7 +16,7 @@ from tests.kafka.worker_process import N_PARTITIONS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
-N_KILLS = 3
+N_KILLS = 2
 
 
 def test_replicas_killed_at_random_under_load_lose_nothing(site: Site) -> None:

@@ -11,7 +11,7 @@ from tests.kafka.faults.site import Site
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
-N_KILLS = 3
+N_KILLS = 2
 
 
 def test_workers_killed_at_random_under_load_lose_nothing(site: Site) -> None:
