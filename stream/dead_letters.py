@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from stream.events import BadEvent, DeadLetter, decode_dead_letter, encode
@@ -71,7 +71,8 @@ class DeadLetters:
 def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, timeout_s: float) -> Replayed:
     """Publish dead letters again to the topics they came from, with their own key and bytes.
 
-    Records are idempotent, so a replay may be repeated; `next_offset` of the last one avoids it.
+    Records are idempotent, so a replay may be repeated; `next_offset` of the last one avoids it. A record that several
+    readers rejected, or one of them again after a crash, has several letters and is published once.
 
     Args:
         log: holds the `dead-letter` topic.
@@ -84,9 +85,11 @@ def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, time
         UnknownTopic: a source topic is not one of this log; leave it out with select.
     """
     n_replayed = n_read = 0
+    published: set[tuple[str, int, int]] = set()  # where records came from; one entry a letter
     end = log.ends(DEAD_LETTER)[0]
     for records in dead_letters(log, from_offset=from_offset, timeout_s=timeout_s):
-        n_replayed += _replay_batch(log, records, select, timeout_s)
+        letters = [letter for letter in _decoded(records) if select is None or select(letter)]
+        n_replayed += _replay_batch(log, letters, published, timeout_s)
         n_read += len(records)
     return Replayed(n_replayed, n_read - n_replayed, max(from_offset, end))
 
@@ -116,15 +119,21 @@ def dead_letters(log: Log, *, from_offset: int = 0, timeout_s: float) -> Iterato
                 yield records
 
 
-def _replay_batch(log: Log, records: Sequence[Record], select: Select | None, timeout_s: float) -> int:
-    waiting = []
+def _decoded(records: Sequence[Record]) -> Iterator[DeadLetter]:
     for record in records:
-        try:
-            letter = decode_dead_letter(record.value)
-        except BadEvent:  # not written by DeadLetters: nothing to replay, counted as skipped
-            continue
-        if select is None or select(letter):
+        with suppress(BadEvent):  # not written by DeadLetters: nothing to replay, counted as skipped
+            yield decode_dead_letter(record.value)
+
+
+def _replay_batch(
+    log: Log, letters: Sequence[DeadLetter], published: set[tuple[str, int, int]], timeout_s: float
+) -> int:
+    waiting = []
+    for letter in letters:
+        source = (letter.source_topic, letter.partition, letter.offset)
+        if source not in published:
             waiting.append(log.publish(letter.source_topic, [Message(letter.key, letter.value)]))
+            published.add(source)
     _wait_all(waiting, timeout_s)
     return len(waiting)
 

@@ -136,7 +136,7 @@ class PartitionWindows:
     def _add(self, record: Interaction | Exposure, now_ms: int) -> int:
         window = self._users.get(record.user_id) or UserWindow()
         if isinstance(record, Interaction):
-            is_late = is_late_event(record, self._settings, now_ms)
+            is_late = is_late_event(record, now_ms)
             add_event(window, record, self._settings, now_ms)
         else:
             is_late = is_late_exposure(record, self._settings, now_ms)

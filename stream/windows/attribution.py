@@ -89,9 +89,9 @@ class UserWindow(msgspec.Struct, array_like=True):
     n_dropped: int = 0
 
 
-def is_late_event(event: Interaction, settings: AttributionSettings, now_ms: int) -> bool:
-    """Whether no exposure that is open, or still may come, can claim the event."""
-    return event.ts_ms < now_ms - settings.window_ms
+def is_late_event(event: Interaction, now_ms: int) -> bool:
+    """Whether the event is older than stream time: what closed by then must not change any more."""
+    return event.ts_ms < now_ms
 
 
 def is_late_exposure(exposure: Exposure, settings: AttributionSettings, now_ms: int) -> bool:
@@ -107,7 +107,7 @@ def add_event(window: UserWindow, event: Interaction, settings: AttributionSetti
     """
     now_ms = max(now_ms, window.closed_ms)
     _prune(window, settings, now_ms)
-    if is_late_event(event, settings, now_ms):
+    if is_late_event(event, now_ms):
         return False
     event_id = event.event_id
     for known in window.events:

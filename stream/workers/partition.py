@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.events import MAX_TRENDING_ITEMS, Exposure, Interaction, Outcome, PartitionCounts, event_hash
+from stream.events import Exposure, Interaction, Outcome, PartitionCounts, event_hash
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.topics import EVENTS, EXPOSURES
 from stream.windows.arms import ArmCounts
 from stream.windows.attribution import AttributionSettings, add_event, add_exposure, close, closing, wake_ms
 from stream.windows.clock import StreamClock
+from stream.windows.counts import partition_counts
 from stream.windows.due import DueUsers
 from stream.windows.ring import RingEntry, insert
 from stream.windows.trending import TrendingCounts
@@ -176,12 +177,7 @@ class PartitionJoin:
     def counts(self) -> PartitionCounts:
         """What is to be published; the partition counts as unchanged from now on."""
         self.is_changed = False
-        return PartitionCounts(
-            partition=self.partition,
-            hour=self._trending.newest_hour,
-            trending=tuple(self._trending.most(MAX_TRENDING_ITEMS)),
-            arms=tuple(self._arms.counts()),
-        )
+        return partition_counts(self.partition, self._trending, self._arms)
 
     def _count(self, state: UserState, event: Interaction) -> bool:
         number = self._settings.kinds.number(event.kind)

@@ -84,3 +84,12 @@ def test_replay_to_a_topic_that_is_gone_says_which(log: EmbeddedLog) -> None:
     dead_letters.flush(DEADLINE_S)
     with pytest.raises(UnknownTopic, match="'gone'"):
         replay(log, timeout_s=DEADLINE_S)
+
+
+def test_a_record_with_several_letters_is_replayed_once(log: EmbeddedLog) -> None:
+    (record,) = rejected(log, b"bad for two readers")
+    dead_letters = DeadLetters(log)
+    dead_letters.send(record, "said by one")
+    dead_letters.send(record, "said by another")
+    dead_letters.flush(DEADLINE_S)
+    assert replay(log, timeout_s=DEADLINE_S) == Replayed(n_replayed=1, n_skipped=1, next_offset=2)

@@ -122,14 +122,22 @@ def test_known_records_change_nothing() -> None:
     assert msgspec.msgpack.encode(window) == before
 
 
-def test_records_that_nothing_can_be_joined_to_are_late() -> None:
-    assert not is_late_event(click("e", 100, "a"), RULES, now_ms=200)
-    assert is_late_event(click("e", 99, "a"), RULES, now_ms=200)
+def test_events_older_than_stream_time_and_exposures_that_closed_are_late() -> None:
+    assert not is_late_event(click("e", 200, "a"), now_ms=200)
+    assert is_late_event(click("e", 199, "a"), now_ms=200)
     assert not is_late_exposure(shown("f", 100, "a"), RULES, now_ms=200)
     assert is_late_exposure(shown("f", 99, "a"), RULES, now_ms=200)
     window = UserWindow()
-    assert [add(window, click("e", 99, "a"), 200), add(window, shown("f", 99, "a"), 200)] == [False, False]
+    assert [add(window, click("e", 199, "a"), 200), add(window, shown("f", 99, "a"), 200)] == [False, False]
     assert is_empty(window)
+
+
+def test_an_event_that_comes_while_outcomes_are_on_their_way_changes_neither_them_nor_the_counts() -> None:
+    window = window_of(shown("f", 0, "a"))
+    assert closing(window, "ada", 150, RULES) == []
+    assert not add(window, click("e", 50, "a"), 150)
+    (arm,) = close(window, 150, RULES)
+    assert (arm.n_feeds, arm.n_outcomes) == (1, 0)
 
 
 def test_closed_exposure_does_not_open_again_though_stream_time_went_back() -> None:
