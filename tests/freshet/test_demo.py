@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from broker.cluster import Cluster
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 RUN_TIMEOUT_S = 540  # a quiet machine needs 100
 
 
-def run_check(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+def run_check(folder: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
     done = subprocess.run(
-        [sys.executable, "-m", "freshet", "demo", "--check", "--data-dir", str(folder), "--port", "0"],
+        [sys.executable, "-m", "freshet", "demo", "--check", "--data-dir", str(folder), "--port", "0", *options],
         capture_output=True,
         text=True,
         timeout=RUN_TIMEOUT_S,
@@ -43,3 +45,12 @@ def test_demo_holds_its_promises_and_a_second_run_goes_on(tmp_path: Path) -> Non
     assert "Going on from where the last run stopped, 38,000 events into" in second.stdout
     assert later["stream"]["n_live"] == 8_000
     assert min(cycle["cycle"] for cycle in later["cycles"]) > max(cycle["cycle"] for cycle in summary["cycles"])
+
+
+@pytest.mark.kafka
+def test_demo_holds_its_promises_through_a_real_broker(tmp_path: Path, broker: Cluster) -> None:
+    done, summary = run_check(tmp_path / "data", "--log", f"kafka://{broker.addresses}")
+
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
+    assert summary["ok"] is True
+    assert (summary["stream"]["n_live"], summary["stream"]["lag"], summary["feeds"]["n_failed"]) == (8_000, 0, 0)
