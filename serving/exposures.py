@@ -106,7 +106,7 @@ class Exposures:
         if failure is None:
             logger.info("exposures_logged_again")
         else:
-            logger.warning("exposures_dropped", reason=str(failure))
+            logger.warning("exposures_dropped", reason=str(failure) or type(failure).__name__)
 
     def _count(self, result: str, n: int) -> None:
         self._metrics.exposures_total.labels(result=result).inc(n)
