@@ -20,8 +20,7 @@ from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
 from models.evaluation.splits import Split
-from models.rivals.build import M2SE, NEXT_ITEM
-from models.rivals.cooccurrence import CooccurrenceConfig
+from models.rivals.build import COOCCURRENCE, M2SE, NEXT_ITEM
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "gru4rec", "sasrec", "m2se-id-only"})
@@ -122,4 +121,4 @@ class Trial:
 
 def config_of(model: str) -> str:
     """Everything a model's training is set by, as text: a run made with other settings is another run."""
-    return repr(({**NEXT_ITEM, **M2SE}.get(model), Shape(), CooccurrenceConfig()))
+    return repr(({**NEXT_ITEM, **M2SE}.get(model), Shape(), COOCCURRENCE))
