@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     kafka_ssl_certfile: Path | None = Field(None, description="This process's certificate.")
     kafka_ssl_keyfile: Path | None = Field(None, description="Its key.")
 
-    partitions: int = Field(4, ge=1, le=256, description="Partitions of each topic; fixed once the log exists.")
+    partitions: int = Field(4, ge=1, le=128, description="Partitions of each topic; fixed once the log exists.")
     retention_days: float = Field(30.0, gt=0, description="Days that events and exposures stay on the log.")
     log_max_mb: int | None = Field(None, ge=1, description="Largest size of the log's file; then ingest answers 503.")
     kinds: list[Kind] = Field(default_factory=_default_kinds, description="The closed set of event kinds.")

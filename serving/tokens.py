@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stream.log import Position
 
-MAX_TOKEN_LENGTH = 8_000  # fits offsets of 256 partitions, as many as there may be; of four it has about 150
+MAX_TOKEN_LENGTH = 4_000  # fits offsets of 128 partitions, as many as there may be; of four it has about 150
 MAX_OFFSET = 2**63 - 1
 
 

@@ -87,7 +87,7 @@ class WorkerSettings:
     metrics_port: int = 8001
 
     def __post_init__(self) -> None:
-        _check("partitions", self.partitions, 1, 256)
+        _check("partitions", self.partitions, 1, 128)
         _check("sequence_length", self.sequence_length, 1, MAX_SEQUENCE_LENGTH)
         _check("worker_idle_s", self.idle_s, 0, 86_400)
         _check("worker_session_timeout_s", self.session_timeout_s, MIN_SESSION_TIMEOUT_S, 1_800)

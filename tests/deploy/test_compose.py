@@ -149,6 +149,8 @@ def test_service_settings_can_be_used(
     assert role is not None
     for variable, value in _environment(services[name]).items():
         monkeypatch.setenv(variable, value)
+    for variable, value in re.findall(r"(FRESHET_\w+)=(\S+)", command):  # set by its command
+        monkeypatch.setenv(variable, value.replace("$${HOSTNAME}", "c0ffee").replace("${HOSTNAME}", "c0ffee"))
 
     settings = Settings(data_dir=tmp_path, roles=[role[1]])
 
@@ -156,6 +158,7 @@ def test_service_settings_can_be_used(
     assert settings.host == "0.0.0.0"
     assert settings.api_keys == json.loads(KEYS)
     assert settings.partitions == 4
+    assert settings.public_url == ("http://c0ffee:8000" if role[1] == "feeds" else None)
 
 
 def test_every_variable_of_a_service_is_a_setting(services: dict[str, Any]) -> None:

@@ -53,8 +53,8 @@ def test_what_is_no_token_is_refused_with_the_next_step(text: str) -> None:
 
 
 def test_a_very_long_token_is_refused_by_length() -> None:
-    with pytest.raises(BadToken, match="has 9000 characters, limit is 8000"):
-        PositionToken.decode("a" * 9_000)
+    with pytest.raises(BadToken, match="has 5000 characters, limit is 4000"):
+        PositionToken.decode("a" * 5_000)
 
 
 def test_a_token_of_another_log_is_refused() -> None:
@@ -68,5 +68,5 @@ def test_a_token_of_another_topic_is_refused() -> None:
 
 
 def test_a_token_over_every_partition_there_may_be_is_taken_back() -> None:
-    token = PositionToken("f" * 32, "events", dict.fromkeys(range(256), 10**12))
+    token = PositionToken("f" * 32, "events", dict.fromkeys(range(128), 10**12))
     assert PositionToken.decode(token.encode()) == token

@@ -44,7 +44,7 @@ def test_variables_are_those_of_the_service() -> None:
         ("LOG", "embedded", "FRESHET_LOG='embedded': workers need a Kafka log; set it to kafka://"),
         ("LOG", "kafka://", "FRESHET_LOG='kafka://' cannot be used: servers="),
         ("PARTITIONS", "many", "FRESHET_PARTITIONS='many' cannot be used: invalid literal"),
-        ("PARTITIONS", "0", "FRESHET_PARTITIONS=0: 1 to 256 are possible"),
+        ("PARTITIONS", "0", "FRESHET_PARTITIONS=0: 1 to 128 are possible"),
         ("WORKER_SESSION_TIMEOUT_S", "1", "FRESHET_WORKER_SESSION_TIMEOUT_S=1.0: 2.0 to 1800 are possible"),
         ("METRICS_PORT", "70000", "FRESHET_METRICS_PORT=70000: 0 to 65535 are possible"),
         ("KINDS", "[]", "FRESHET_KINDS='[]' cannot be used: 0 event kinds given"),
