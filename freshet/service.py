@@ -27,7 +27,7 @@ from consumers.catalog.role import CatalogRole
 from consumers.learning.cycle_events import CycleEvent
 from consumers.roles import Role
 from consumers.runner import RoleHealth, Runner, RunnerSettings
-from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.role import UNFINISHED_S, SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
 from consumers.watching.watcher import WatcherRole, WatcherSettings
 from consumers.windows.counts_role import CountsRole
@@ -215,9 +215,10 @@ class Service:
         return roles
 
     def _sequences_role(self) -> SequencesRole:
+        embedded = self.settings.is_embedded
         return SequencesRole(
             self.sequences,
-            Snapshots(self.paths.snapshots, self.log.log_id),
+            Snapshots(self.paths.snapshots, self.log.log_id, unfinished_s=0.0 if embedded else UNFINISHED_S),
             self.log,
             kinds=self.kinds,
             metrics=self.metrics,

@@ -36,15 +36,21 @@ _RESULTS = {APPLIED: "applied", DUPLICATE: "duplicate", STALE: "stale"}
 class Snapshots:
     """The snapshot files of one log's partitions, in one folder."""
 
-    def __init__(self, root: Path, log_id: str) -> None:
-        """Make the folder if it is missing; clear away snapshots that were never finished."""
+    def __init__(self, root: Path, log_id: str, *, unfinished_s: float = UNFINISHED_S) -> None:
+        """Make the folder if it is missing; clear away snapshots that were never finished.
+
+        Args:
+            root: the folder.
+            log_id: of the log that the offsets are of.
+            unfinished_s: age from which on nobody is at one any more; 0 where nobody shares the folder.
+        """
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self._log_id = log_id
-        oldest_s = time.time() - UNFINISHED_S
+        oldest_s = time.time() - unfinished_s
         for unfinished in root.glob("*.tmp"):
             with contextlib.suppress(FileNotFoundError):  # another replica was at it, or cleared it away too
-                if unfinished.stat().st_mtime < oldest_s:
+                if unfinished.stat().st_mtime <= oldest_s:
                     unfinished.unlink()
 
     def path(self, partition: int) -> Path:
