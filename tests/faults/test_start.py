@@ -111,7 +111,7 @@ def test_data_folder_inside_a_file_is_refused(tmp_path: Path) -> None:
     [
         ("COLOUR", "red", "unknown settings in the environment: FRESHET_COLOUR; see `freshet config`"),
         ("SEQUENCE_LENGTH", "256", "sequence_length='256' (environment): Input should be less than or equal to 255"),
-        ("HOST", "0.0.0.0", "host='0.0.0.0' (environment): must be a loopback address: there are no keys yet"),
+        ("HOST", "0.0.0.0", "host='0.0.0.0' (environment): must be a loopback address without api_keys"),
         ("CONFIG", "/no/such/file.toml", "FRESHET_CONFIG=/no/such/file.toml: there is no such file"),
     ],
 )
