@@ -56,7 +56,7 @@ def make_app(settings: WorkerSettings) -> App:
 class Worker:
     """Ties the join to Faust."""
 
-    def __init__(self, app: faust.App, settings: WorkerSettings) -> None:
+    def __init__(self, app: App, settings: WorkerSettings) -> None:
         self._app, self._settings = app, settings
         self._metrics = WorkerMetrics()
         self._watchdog = Watchdog(self._progress, stuck_s=settings.stuck_s, silent_s=silent_s(settings))
@@ -135,6 +135,7 @@ class Worker:
         self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
+        self._app.chain.restart()
         await self._flush()
 
     async def _flush(self) -> None:
@@ -192,11 +193,14 @@ class Worker:
 
     def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401
         """Faust would go on with the next record after an error, and commit this one with it."""
+        source, offset = Source(*event.message.tp), event.message.offset
+        if not self._app.chain.handled(source, offset):
+            end_process(f"records of {source} before offset {offset} were fetched and never came")
         try:
             handle(event)
         except Exception as exc:
             _log.exception("a record cannot be handled")
-            end_process(f"a record of {event.message.tp} at {event.message.offset} cannot be handled: {exc!r}")
+            end_process(f"a record of {source} at {offset} cannot be handled: {exc!r}")
 
     async def _room(self) -> None:
         while self._join.acks.n_pending > MAX_PENDING:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import faust
 from faust.app import BootStrategy
 from faust.transport.drivers import aiokafka
+from faust.types import TP
+from mode.utils.objects import cached_property
+from mode.utils.queues import FlowControlEvent
 
 from stream.kafka.settings import KafkaSettings
 from stream.topics import MAX_DEAD_LETTER_BYTES
 from stream.worker_settings import WorkerSettings
+from stream.workers.acks import Source
+from stream.workers.chain import Chain
 
 COMMIT_S = 1.0
 OVERHEAD_BYTES = 4_096
@@ -39,20 +45,54 @@ class _WithoutWeb(BootStrategy):  # type: ignore[misc]
     enable_web = False
 
 
-class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
-    """Faust's, which after a rebalance seeks only where something was committed.
+class _FlowControl(FlowControlEvent):
+    """Faust's, which empties the agents' queues at every `resume`.
 
-    What it had fetched of other partitions and dropped would be passed over, and be lost with the next commit.
+    After a recovery it resumes twice, with records fetched in between: those were lost with the next commit.
     """
 
+    def resume(self) -> None:
+        """Let records flow; those that already do are left alone."""
+        if not self.is_active():
+            super().resume()
+
+
+class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
+    """Faust's, where it would pass records over after a rebalance.
+
+    It lets records come and then seeks back to what was committed: what came in between counts as a gap of the log,
+    to be committed whether it was handled or not. And it seeks only where something was committed: what it had
+    fetched of other partitions, and dropped, would be left out.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **options)
+        self._to_resume: set[TP] = set()
+        self._pass_on: Callable[[Any], Awaitable[None]] = self.callback  # type: ignore[has-type]
+        self.callback = self._link
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Let changelogs be read; other topics once they were sought."""
+        sources = {tp for tp in tps if not self._is_changelog_tp(tp)}
+        self._to_resume |= sources
+        super().resume_partitions(set(tps) - sources)
+
     async def perform_seek(self) -> None:
-        """Go back to what was committed, or to the beginning."""
+        """Go back to what was committed, or to the beginning, and let all be read."""
+        generation = self.app.consumer_generation_id
         await super().perform_seek()
-        uncommitted = [
-            tp for tp in self.assignment() if not self._is_changelog_tp(tp) and not self._committed_offset.get(tp)
-        ]
+        sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        uncommitted = [tp for tp in sources if not self._committed_offset.get(tp)]
         if uncommitted:
             await self.seek_wait(await self.earliest_offsets(*uncommitted))
+        if generation == self.app.consumer_generation_id:
+            super().resume_partitions(self._to_resume & sources)
+            self._to_resume.clear()
+
+    async def _link(self, message: Any) -> None:  # noqa: ANN401
+        if not self._is_changelog_tp(message.tp):
+            self.app.chain.fetched(Source(*message.tp), message.offset)
+        await self._pass_on(message)
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -60,6 +100,12 @@ class App(faust.App):  # type: ignore[misc]
 
     BootStrategy = _WithoutWeb
     worker: Tied
+    chain: Chain
+
+    @cached_property
+    def flow_control(self) -> FlowControlEvent:
+        """What stops records while partitions change hands."""
+        return _FlowControl(loop=self.loop)
 
     def _new_transport(self) -> faust.types.TransportT:
         transport = super()._new_transport()
@@ -85,7 +131,7 @@ def new_app(settings: WorkerSettings) -> App:
         settings: of this worker.
     """
     session_s = settings.session_timeout_s
-    return App(
+    app = App(
         settings.app_id,
         broker=[f"kafka://{server}" for server in settings.kafka.servers],
         broker_credentials=_credentials(settings.kafka),
@@ -102,6 +148,8 @@ def new_app(settings: WorkerSettings) -> App:
         web_enabled=False,
         autodiscover=False,
     )
+    app.chain = Chain()
+    return app
 
 
 def silent_s(settings: WorkerSettings) -> float:
