@@ -1,6 +1,6 @@
 """All benchmarks that need no data set, one after the other; results go to benchmarks/results.
 
-Those with `kafka` in their names start a real broker; they need Java 17 and Maven.
+Those with `kafka` in their names, and `outcomes`, start a real broker; they need Java 17 and Maven.
 
 Command   python -m benchmarks [NAME ...]
 Minutes   25; leave the machine alone meanwhile, every result says what the load was before it
@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "kafka": ("kafka",),
     "freshness_kafka": ("freshness", "--log", "kafka"),
     "restart_kafka": ("restart",),
+    "outcomes": ("outcomes",),
     "restart_embedded": ("restart", "--log", "embedded"),
 }
 NAMES = tuple(COMMANDS)
