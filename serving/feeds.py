@@ -49,7 +49,7 @@ async def user_feed(
         if answer is not None:
             return answer
     sequences = serving.parts.sequences
-    if is_here and needed is not None:
+    if needed is not None:  # also where the partition is just being taken over
         is_current = await sequences.applied.wait_async(partition, needed, timeout_s)
     else:
         is_current = sequences.is_current(partition)
