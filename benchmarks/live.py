@@ -202,8 +202,8 @@ def announced(process: subprocess.Popen[str]) -> str:
     """The address in the line that the service prints when it answers."""
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("freshet serves "):
-            return line.removeprefix("freshet serves ").partition(",")[0]
+        if "freshet serves " in line:  # perhaps behind a line of another thread
+            return line.partition("freshet serves ")[2].partition(",")[0]
     raise RuntimeError(f"freshet serve ended with {process.wait()} before it served")
 
 

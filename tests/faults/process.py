@@ -33,7 +33,7 @@ SMALL = {  # a first training and cycles within seconds
     "SEGMENT_S": "0.5",
     "SNAPSHOT_S": "1",
 }
-SERVES = re.compile(r"^freshet serves (\S+), everything is kept in ", re.MULTILINE)
+SERVES = re.compile(r"freshet serves (\S+), everything is kept in ")  # perhaps behind a line of another thread
 
 
 def wait_until(claim: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
