@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from fastapi import APIRouter
 
-from consumers.admission import MAX_AHEAD_MS
 from serving.errors import Problem
 from serving.field_errors import FieldError
 from serving.openapi import problems
 from serving.pool import PoolFull
 from serving.schemas import EventBatch, EventIn, EventsIn, EventsOut
 from serving.state import Running, Serving, wall_ms
+from stream.admission import MAX_AHEAD_MS
 from stream.events import Interaction, encode
 from stream.kinds import EventKinds, UnknownKind
 from stream.log import LogError, Message

@@ -18,10 +18,10 @@ from pydantic import (
     field_validator,
 )
 
-from consumers.admission import MAX_AHEAD_MS
 from models.registry.registry import wall_ms
 from serving.feed_maker import Degraded
 from stream import events
+from stream.admission import MAX_AHEAD_MS
 
 MAX_EVENTS = 1_000  # in one request
 MAX_SESSION_ITEMS = 200

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
 
-from consumers.admission import admit_item
 from consumers.catalog.catalog import Catalog, CatalogItem
 from consumers.catalog.placement import Placement
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
+from stream.admission import admit_item
 from stream.dead_letters import DeadLetters
 from stream.events import BadEvent, ItemEvent, ItemUpsert
 from stream.log import Log, Record

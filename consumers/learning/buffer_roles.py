@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from consumers.admission import admit, admit_item
 from consumers.learning.training_buffer import TrainingBuffer
 from monitoring.metrics import Metrics
+from stream.admission import admit, admit_item
 from stream.events import BadEvent, ItemRemoval
 from stream.kinds import EventKinds
 from stream.log import Record

@@ -17,11 +17,11 @@ from threading import Event, Thread
 import numpy as np
 import structlog
 
-from consumers.admission import admit
 from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, offset_of, restore, snapshot
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
 from monitoring.metrics import Metrics
+from stream.admission import admit
 from stream.dead_letters import DeadLetters
 from stream.events import BadEvent, Interaction
 from stream.kinds import EventKinds

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.admission import admit
 from consumers.watching.blocks import Arrival, BlockReader, is_sampled
 from consumers.watching.prequential import PROTOCOLS, SOURCES, Prequential
 from models.registry.bundle import Manifest
 from models.rivals.panel import RivalPanel, default_rivals
 from monitoring.metrics import Metrics
+from stream.admission import admit
 from stream.events import BadEvent
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Record

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from consumers.admission import admit, admit_exposure
 from consumers.windows.windows import Windows
+from stream.admission import admit, admit_exposure
 from stream.dead_letters import DeadLetters
 from stream.events import BadEvent, Exposure, Interaction
 from stream.kinds import EventKinds

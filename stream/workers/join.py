@@ -17,16 +17,16 @@ from typing import Any, Protocol
 
 import msgspec
 
+from stream.admission import admit, admit_exposure
 from stream.dead_letters import MAX_REASON_LENGTH
-from stream.events import BadEvent, DeadLetter, Exposure, Interaction, decode_exposure, decode_interaction, encode
-from stream.kinds import EventKinds
+from stream.events import BadEvent, DeadLetter, encode
+from stream.log import Record
 from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES
 from stream.workers.acks import Acks, Pending, Source
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.partition import Closing, JoinSettings, PartitionJoin
 from stream.workers.user_state import DamagedState, UserState, decode_state, encode_state
 
-MAX_AHEAD_MS = 3_600_000  # later than its own append by more: a wrong clock or unit; as `consumers.admission` has it
 CLOSE_AT_ONCE = 8  # users after one record, so that a wave of them does not hold up records
 MAX_CLOSING = 1_000  # users of a partition whose outcomes are on their way
 
@@ -144,7 +144,7 @@ class Join:
         pending.one_less()
 
     def _apply_event(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
-        event = _admit_event(message.value, message.timestamp, self._settings.kinds)
+        event = admit(_record(EVENTS, message), self._settings.kinds)
         raw = self._states.read(partition.partition, event.user_id)
         state = self._decode(raw)
         is_changed = partition.add_event(state, event)
@@ -153,7 +153,7 @@ class Join:
         return is_changed
 
     def _apply_exposure(self, partition: PartitionJoin, message: Any, pending: Pending) -> bool:  # noqa: ANN401
-        exposure = _admit_exposure(message.value, message.timestamp)
+        exposure = admit_exposure(_record(EXPOSURES, message))
         raw = self._states.read(partition.partition, exposure.user_id)
         state = self._decode(raw)
         is_changed = partition.add_exposure(state, exposure)
@@ -241,23 +241,7 @@ def _nothing() -> None:
     """Nothing waits for it."""
 
 
-def _admit_event(value: bytes | None, appended_s: float, kinds: EventKinds) -> Interaction:
-    event = decode_interaction(value)
-    kinds.number(event.kind)
-    _check_time("event", event.ts_ms, appended_s)
-    return event
-
-
-def _admit_exposure(value: bytes | None, appended_s: float) -> Exposure:
-    exposure = decode_exposure(value)
-    _check_time("exposure", exposure.ts_ms, appended_s)
-    return exposure
-
-
-def _check_time(what: str, ts_ms: int, appended_s: float) -> None:
-    ahead_ms = ts_ms - int(appended_s * 1_000)
-    if ahead_ms > MAX_AHEAD_MS:
-        raise BadEvent(
-            f"{what} rejected: ts_ms={ts_ms} is {ahead_ms} ms after it was appended, limit is {MAX_AHEAD_MS}; check "
-            "the sender's clock and that the unit is milliseconds"
-        )
+def _record(topic: str, message: Any) -> Record:  # noqa: ANN401
+    """A Faust message as the log's record."""
+    ts_ms = int(message.timestamp * 1_000)
+    return Record(topic, message.partition, message.offset, message.key, message.value, ts_ms)

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from consumers.admission import MAX_AHEAD_MS
 from serving.state import wall_ms
+from stream.admission import MAX_AHEAD_MS
 from stream.events import decode_interaction
 from stream.log import LogUnavailable, QueueFull
 from tests.serving.world import AppClient, World, wait_until

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from consumers.admission import MAX_AHEAD_MS
 from consumers.runner import OffsetOwner, Runner, RunnerSettings
 from consumers.watching.blocks import is_sampled
 from consumers.watching.watcher import WatcherRole, WatcherSettings
 from models.registry.bundle import DataSpan, Manifest
 from monitoring.metrics import Metrics
+from stream.admission import MAX_AHEAD_MS
 from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message, Record

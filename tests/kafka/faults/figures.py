@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from benchmarks.machine import machine
-from consumers.admission import admit
 from consumers.sequences.store import SequenceStore, apply_one
+from stream.admission import admit
 from stream.events import BadEvent, Interaction, Outcome, decode_outcome, decode_partition_counts
 from stream.kinds import DEFAULT_KINDS
 from stream.topics import COUNTS, EVENTS, OUTCOMES

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stream.admission import MAX_AHEAD_MS
 from stream.events import (
     Exposure,
     Interaction,
@@ -16,7 +17,7 @@ from stream.events import (
 )
 from stream.topics import COUNTS, DEAD_LETTER, OUTCOMES
 from stream.windows.attribution import AttributionSettings
-from stream.workers.join import MAX_AHEAD_MS, Join
+from stream.workers.join import Join
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.partition import JoinSettings
 

@@ -1,6 +1,6 @@
 import pytest
 
-from consumers.admission import MAX_AHEAD_MS, admit, admit_exposure
+from stream.admission import MAX_AHEAD_MS, admit, admit_exposure
 from stream.events import BadEvent, Exposure, Interaction, encode
 from stream.kinds import DEFAULT_KINDS, UnknownKind
 from stream.log import Record
