@@ -241,6 +241,17 @@ def test_role_without_a_share_is_starting_until_its_group_has_settled(tmp_path: 
             reader.close()
 
 
+def test_role_gives_up_what_it_is_not_given_back_after_a_restart(tmp_path: Path) -> None:
+    role = Owning(dict.fromkeys(range(N_PARTITIONS), 0))  # held before, and now all another's
+    with open_log(tmp_path) as log:
+        holders = [log.reader("events", group="owning") for _ in range(N_PARTITIONS)]
+        wait_until(lambda: _all_hold_one(holders), "each has one partition")
+        with running(log, role, settings=replace(QUICK, settle_s=0.0)):
+            wait_until(lambda: not role.own, "nothing is held any more")
+        for reader in holders:
+            reader.close()
+
+
 def _all_hold_one(readers: Sequence[EmbeddedReader]) -> bool:
     for reader in readers:
         reader.poll(max_records=1, timeout_s=0)
