@@ -166,6 +166,7 @@ class Worker:
             if n_lost != self._n_lost:  # another rebalance began; Faust comes here again after it
                 return
             self._read_back[partition] = n_read_back
+        self._app.chain.restart()
         self._is_ready = True
         took_s = time.monotonic() - self._lost_at
         self._metrics.recovering.set(0)
@@ -193,6 +194,8 @@ class Worker:
 
     def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401
         """Faust would go on with the next record after an error, and commit this one with it."""
+        if not self._is_ready:
+            return  # of before the partitions were given back; reading goes back to what was committed
         source, offset = Source(*event.message.tp), event.message.offset
         if not self._app.chain.handled(source, offset):
             end_process(f"records of {source} before offset {offset} were fetched and never came")
@@ -241,8 +244,8 @@ class Worker:
         """Records still to be handled; None while it is not known."""
         tp = TP(self._settings.kafka.prefix + topic, partition)
         end = self._app.consumer.highwater(tp)
-        done = self._join.next_offsets.get(Source(topic, partition), self._app.consumer._committed_offset[tp] or 0)
-        return None if end is None else max(0, end - done)
+        done = self._join.next_offsets.get(Source(topic, partition), self._app.consumer.sought.get(tp))
+        return None if end is None or done is None else max(0, end - done)
 
     # What others see --------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from typing import Any, Protocol
 
 import faust
@@ -21,6 +22,8 @@ from stream.workers.chain import Chain
 
 COMMIT_S = 1.0
 OVERHEAD_BYTES = 4_096
+
+_log = logging.getLogger(__name__)
 
 
 class Tied(Protocol):
@@ -57,6 +60,20 @@ class _FlowControl(FlowControlEvent):
             super().resume()
 
 
+class Readable:
+    """The partitions that may be read at the moment; true also when there are none.
+
+    Given an empty set, aiokafka hands out records of all partitions. Faust asks so while partitions change hands, drops
+    what comes, and goes on behind it.
+    """
+
+    def __init__(self, active: Set[TP]) -> None:
+        self._active = active  # Faust's own set, which it changes while a request waits
+
+    def __contains__(self, tp: object) -> bool:
+        return tp in self._active
+
+
 class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
     """Faust's, where it would pass records over after a rebalance.
 
@@ -67,6 +84,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **options)
+        self.sought: dict[TP, int] = {}  # where reading went on after the last rebalance
         self._to_resume: set[TP] = set()
         self._pass_on: Callable[[Any], Awaitable[None]] = self.callback  # type: ignore[has-type]
         self.callback = self._link
@@ -82,12 +100,29 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         generation = self.app.consumer_generation_id
         await super().perform_seek()
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
-        uncommitted = [tp for tp in sources if not self._committed_offset.get(tp)]
-        if uncommitted:
-            await self.seek_wait(await self.earliest_offsets(*uncommitted))
+        starts = await self.earliest_offsets(*sources) if sources else {}
+        passed = {tp: start for tp, start in starts.items() if (self._committed_offset.get(tp) or 0) <= start}
+        if passed:  # nothing committed, or retention has passed it
+            await self.seek_wait(passed)
+            self._committed_offset.update({tp: start for tp, start in passed.items() if start})
+        self.sought = {tp: self._committed_offset.get(tp) or 0 for tp in starts}
         if generation == self.app.consumer_generation_id:
             super().resume_partitions(self._to_resume & sources)
             self._to_resume.clear()
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """An agent's queue has room again; what is paused until it was sought stays so."""
+        if tp in self._paused_partitions:
+            self._buffered_partitions.discard(tp)
+        else:
+            super().on_buffer_drop(tp)
+
+    async def _getmany(self, active_partitions: Set[TP], timeout: float) -> Any:  # noqa: ANN401
+        return await super()._getmany(active_partitions=Readable(active_partitions), timeout=timeout)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        _log.warning("%s has no records from offset %d to %d: past retention?", tp, offset_from, offset_to - 1)
+        await super()._add_gap(tp, offset_from, offset_to)
 
     async def _link(self, message: Any) -> None:  # noqa: ANN401
         if not self._is_changelog_tp(message.tp):
