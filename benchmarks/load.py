@@ -1,4 +1,4 @@
-"""Clients of a running service: events one by one over several connections, feeds beside them, all timed.
+"""Clients of a running service: events one by one, over HTTP or straight to the log, feeds beside them, all timed.
 
 Every client has a connection and a Poisson schedule of its own, fixed before it starts; one that is late sends at
 once, and how late it was is kept, so that a slow answer cannot hide behind a slow client.
@@ -19,7 +19,11 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
 from benchmarks.machine import milliseconds
-from stream.events import Interaction
+from serving.tokens import PositionToken
+from stream.events import Interaction, encode
+from stream.kafka.log import KafkaLog
+from stream.log import LogError, Message
+from stream.topics import EVENTS
 
 TIMEOUT_S = 10.0
 JOIN_S = 30.0
@@ -32,6 +36,13 @@ class Reply(NamedTuple):
     status: int
     answer: Any
     ended: float
+
+
+class Accepted(NamedTuple):
+    """An event is durable: the position to ask a feed with, and when."""
+
+    position: str
+    at: float
 
 
 class Connection:
@@ -125,13 +136,19 @@ class Load:
         events: What is sent, in this order over all connections.
         users: Whose feeds are asked for, apart from those of events.
         rates: How much.
+        log: Events are published here, as producers beside the service would; to the service when None.
     """
 
     def __init__(
-        self, url: str, events: Iterator[Interaction], users: Sequence[str], rates: Rates | None = None
+        self,
+        url: str,
+        events: Iterator[Interaction],
+        users: Sequence[str],
+        rates: Rates | None = None,
+        log: KafkaLog | None = None,
     ) -> None:
         self.samples = Samples()
-        self._url = url
+        self._url, self._log = url, log
         self._rates = rates = rates or Rates()
         self._events = events
         self._taking = threading.Lock()
@@ -164,7 +181,7 @@ class Load:
             due += rng.expovariate(rate)
             try:
                 step(connection)
-            except (OSError, http.client.HTTPException, ValueError) as exc:
+            except (OSError, http.client.HTTPException, LogError, ValueError) as exc:
                 self.samples.fail(f"{type(exc).__name__}: {exc}")
 
     def _sender(self, seed: int) -> Callable[[Connection], None]:
@@ -175,21 +192,25 @@ class Load:
             with self._taking:
                 event = next(self._events)
             started = time.perf_counter()
-            reply = connection.ask("POST", "/v1/events", _body(event))
-            self.samples.note("acknowledged", started, reply.ended)
-            if reply.status != 202:
-                self.samples.fail(f"event answered {reply.status}: {reply.answer}")
-            elif rng.random() < share:
-                self._read_own(connection, event, accepted=reply, sent=started)
+            accepted = self._publish(event) if self._log is not None else _post(connection, event)
+            self.samples.note("acknowledged", started, accepted.at)
+            if rng.random() < share:
+                self._read_own(connection, event, accepted=accepted, sent=started)
 
         return step
 
-    def _read_own(self, connection: Connection, event: Interaction, *, accepted: Reply, sent: float) -> None:
+    def _publish(self, event: Interaction) -> Accepted:
+        assert self._log is not None
+        durable = self._log.publish(EVENTS, [Message(event.user_id.encode(), encode(event))])
+        token = PositionToken.after(self._log.log_id, EVENTS, durable.result(TIMEOUT_S))
+        return Accepted(token.encode(), time.perf_counter())
+
+    def _read_own(self, connection: Connection, event: Interaction, *, accepted: Accepted, sent: float) -> None:
         """The feed that must reflect the event; one clock runs from its sending, one from its acceptance."""
-        path = f"/v1/feeds/{quote(event.user_id)}?after={accepted.answer['position']}"
+        path = f"/v1/feeds/{quote(event.user_id)}?after={accepted.position}"
         reply = connection.ask("GET", path)
         self.samples.note("sent_to_feed", sent, reply.ended)
-        self.samples.note("accepted_to_feed", accepted.ended, reply.ended)
+        self.samples.note("accepted_to_feed", accepted.at, reply.ended)
         problem = _why_not_fresh(reply, event)
         if problem:
             self.samples.fail(problem)
@@ -200,6 +221,13 @@ class Load:
         self.samples.note("feed", started, reply.ended)
         if reply.status != 200 or reply.answer["degraded"]:
             self.samples.fail(f"feed answered {reply.status}: {reply.answer}")
+
+
+def _post(connection: Connection, event: Interaction) -> Accepted:
+    reply = connection.ask("POST", "/v1/events", _body(event))
+    if reply.status != 202:
+        raise ValueError(f"event answered {reply.status}: {reply.answer}")
+    return Accepted(reply.answer["position"], reply.ended)
 
 
 def _body(event: Interaction) -> dict[str, Any]:
