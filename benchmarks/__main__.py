@@ -3,7 +3,7 @@
 Those with `kafka` in their names, and `outcomes`, start a real broker; they need Java 17 and Maven.
 
 Command   python -m benchmarks [NAME ...]
-Minutes   25; leave the machine alone meanwhile, every result says what the load was before it
+Minutes   35; leave the machine alone meanwhile, every result says what the load was before it
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "new_items": ("new_items",),
     "swaps": ("swaps",),
     "kafka": ("kafka",),
-    "freshness_kafka": ("freshness", "--log", "kafka"),
+    "freshness_kafka": ("freshness", "--log", "kafka", "--no-cycles"),
+    "freshness_kafka_cycles": ("freshness", "--log", "kafka"),
+    "freshness_kafka_http": ("freshness", "--log", "kafka", "--no-cycles", "--over-http"),
     "restart_kafka": ("restart",),
     "outcomes": ("outcomes",),
     "restart_embedded": ("restart", "--log", "embedded"),

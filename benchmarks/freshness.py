@@ -38,7 +38,7 @@ N_USERS = 300
 ASKED_P99_MS = {"embedded": {"accepted_to_feed": 50.0}, "kafka": {"sent_to_feed": 40.0}}
 RATES = {"embedded": Rates(), "kafka": Rates(events=500.0, n_senders=16)}
 PREFIX = "freshness-"
-NO_CYCLES = {"CYCLE_EVENTS": "100000000", "CYCLE_S": "1000000"}
+NO_CYCLES = {"CYCLE_EVENTS": "100000000", "CYCLE_S": "1000000", "SEGMENT_S": "10"}
 
 
 def main() -> None:

@@ -1,11 +1,10 @@
 """Micro-batching: requests that arrive together are answered by one call on one worker thread.
 
-The first request of a batch waits at most `max_wait_s` for others; while the worker is busy the next batch fills by
-itself. The queue is bounded, each request has a deadline, and one that was given up is not answered any more.
+Nobody waits for others: while the worker is busy the next batch fills by itself, the more the busier it is. The queue
+is bounded, each request has a deadline, and one that was given up is not answered any more.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,6 @@ class Batcher(Generic[Request, Answer]):
     Args:
         answer: a batch to as many answers, in order; called on the one worker thread.
         max_batch: requests per call, at least 1.
-        max_wait_s: how long the first of a batch waits for others.
         max_waiting: requests not yet taken into a batch.
     """
 
@@ -43,12 +41,10 @@ class Batcher(Generic[Request, Answer]):
         answer: Callable[[Sequence[Request]], Sequence[Answer]],
         *,
         max_batch: int = 32,
-        max_wait_s: float = 0.002,
         max_waiting: int = 1_024,
     ) -> None:
         self._answer = answer
         self._max_batch = max_batch
-        self._max_wait_s = max_wait_s
         self._max_waiting = max_waiting
         self._queue: deque[_Waiting[Request, Answer]] = deque()
         self._grown = asyncio.Event()
@@ -97,23 +93,14 @@ class Batcher(Generic[Request, Answer]):
 
     async def _run(self) -> None:
         while True:
-            await self._fill()
+            while not self._queue and not self._is_closed:
+                self._grown.clear()
+                await self._grown.wait()
             if self._is_closed:
                 return
             batch = self._take()
             if batch:
                 await self._answer_batch(batch)
-
-    async def _fill(self) -> None:
-        """Wait for a first request, then a little for others."""
-        while not self._queue and not self._is_closed:
-            self._grown.clear()
-            await self._grown.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._max_wait_s):
-                while len(self._queue) < self._max_batch and not self._is_closed:
-                    self._grown.clear()
-                    await self._grown.wait()
 
     def _take(self) -> list[_Waiting[Request, Answer]]:
         batch: list[_Waiting[Request, Answer]] = []

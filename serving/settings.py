@@ -16,7 +16,6 @@ class ServingSettings:
         publish_timeout_s: how long ingest waits for the log to say "durable" before it answers 503.
         feed_timeout_ms: default of a feed's `timeout_ms`.
         max_batch: feeds answered by one call of the ranker.
-        max_wait_ms: how long the first feed of a batch waits for others.
         max_waiting_feeds: feeds waiting to be scored; one more is answered 503.
         max_waiting_exposures: exposures not yet handed to the log; one more is dropped and counted.
         n_threads: threads for disk, pictures and the registry; as many again hand events to the log.
@@ -27,7 +26,6 @@ class ServingSettings:
     publish_timeout_s: float = 5.0
     feed_timeout_ms: int = 1_000
     max_batch: int = 32
-    max_wait_ms: float = 2.0
     max_waiting_feeds: int = 1_024
     max_waiting_exposures: int = 10_000
     n_threads: int = 4

@@ -41,7 +41,6 @@ class Serving:
         self.batcher: Batcher[FeedTask, Feed] = Batcher(
             self._make_feeds,
             max_batch=settings.max_batch,
-            max_wait_s=settings.max_wait_ms / 1_000,
             max_waiting=settings.max_waiting_feeds,
         )
 

@@ -29,7 +29,7 @@ def test_requests_that_arrive_together_are_answered_by_one_call() -> None:
     doubler = Doubler()
 
     async def scenario() -> list[int]:
-        batcher: Batcher[int, int] = Batcher(doubler, max_batch=32, max_wait_s=0.05)
+        batcher: Batcher[int, int] = Batcher(doubler, max_batch=32)
         batcher.start()
         answers = await asyncio.gather(*(batcher.ask(number, timeout_s=10) for number in (1, 2, 3)))
         await batcher.close()
@@ -43,7 +43,7 @@ def test_a_batch_never_exceeds_its_size() -> None:
     doubler = Doubler()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(doubler, max_batch=2, max_wait_s=0.05)
+        batcher: Batcher[int, int] = Batcher(doubler, max_batch=2)
         batcher.start()
         await asyncio.gather(*(batcher.ask(number, timeout_s=10) for number in range(5)))
         await batcher.close()
@@ -57,7 +57,7 @@ def test_while_the_worker_is_busy_the_next_batch_fills() -> None:
     doubler.may_go_on.clear()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(doubler, max_wait_s=0.001)
+        batcher: Batcher[int, int] = Batcher(doubler)
         batcher.start()
         first = asyncio.create_task(batcher.ask(0, timeout_s=10))
         await asyncio.to_thread(doubler.started.wait, 10)
@@ -76,7 +76,7 @@ def test_a_full_queue_refuses_at_once_and_names_the_limit() -> None:
     doubler.may_go_on.clear()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(doubler, max_batch=1, max_wait_s=0.001, max_waiting=1)
+        batcher: Batcher[int, int] = Batcher(doubler, max_batch=1, max_waiting=1)
         batcher.start()
         at_work = asyncio.create_task(batcher.ask(0, timeout_s=10))
         await asyncio.to_thread(doubler.started.wait, 10)
@@ -96,7 +96,7 @@ def test_a_request_past_its_deadline_is_given_up_and_never_computed() -> None:
     doubler.may_go_on.clear()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(doubler, max_wait_s=0.001)
+        batcher: Batcher[int, int] = Batcher(doubler)
         batcher.start()
         at_work = asyncio.create_task(batcher.ask(0, timeout_s=10))
         await asyncio.to_thread(doubler.started.wait, 10)
@@ -116,7 +116,7 @@ def test_an_error_reaches_every_asker_of_its_batch_and_the_next_batch_is_answere
         return [10 // number for number in numbers]
 
     async def scenario() -> list[int | BaseException]:
-        batcher: Batcher[int, int] = Batcher(fails_on_zero, max_wait_s=0.02)
+        batcher: Batcher[int, int] = Batcher(fails_on_zero)
         batcher.start()
         together = await asyncio.gather(
             batcher.ask(0, timeout_s=10), batcher.ask(1, timeout_s=10), return_exceptions=True
@@ -133,7 +133,7 @@ def test_an_error_reaches_every_asker_of_its_batch_and_the_next_batch_is_answere
 
 def test_too_few_answers_are_an_error_not_a_hang() -> None:
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(lambda numbers: [], max_wait_s=0.001)
+        batcher: Batcher[int, int] = Batcher(lambda numbers: [])
         batcher.start()
         with pytest.raises(ValueError, match="zip"):
             await batcher.ask(1, timeout_s=10)
@@ -147,7 +147,7 @@ def test_closing_ends_those_who_wait_and_refuses_new_ones() -> None:
     doubler.may_go_on.clear()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(doubler, max_batch=1, max_wait_s=0.001)
+        batcher: Batcher[int, int] = Batcher(doubler, max_batch=1)
         batcher.start()
         at_work = asyncio.create_task(batcher.ask(1, timeout_s=10))
         await asyncio.to_thread(doubler.started.wait, 10)
