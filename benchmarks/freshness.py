@@ -11,7 +11,8 @@ Expected  event accepted (202 received) to a feed asked with its position: p99 a
 
 Three processes: this one is the clients, `freshet serve`, and its trainer (see benchmarks.live). With --log kafka a
 broker as well, on the same cores, and beside the load a bare produce-and-poll round trip; events are produced to the
-broker by the clients, each by itself, or with --over-http sent to the service. --no-cycles leaves out the training
+broker, each by itself, by the clients where a feed follows and by another process where none does; with --over-http all
+are sent to the service. --no-cycles leaves out the training
 after the first model.
 """
 
@@ -21,7 +22,8 @@ import argparse
 import tempfile
 import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from benchmarks.brokers import opened_log, started_broker
 from benchmarks.live import CycleWatch, LiveService
 from benchmarks.load import Load, Rates
 from benchmarks.machine import keep, machine
+from benchmarks.producers import Producers
 from benchmarks.round_trips import RoundTrips
 from freshet.client import Client
 from stream.kafka.log import KafkaLog
@@ -72,14 +75,24 @@ def measure(
     Args:
         service: ready.
         seconds: measured time.
-        log: events are published here; sent to the service when None.
+        log: events are published here, those that no feed follows by a process apart; sent to the service when None.
         server: a broker for bare round trips beside the load; none when empty.
         rates: of the load.
     """
     bare = RoundTrips(server) if server else None
+    events, timed, producers = service.live_events(), rates, None
+    if log is not None:
+        one_in = round(rates.events / rates.fresh_feeds)
+        events = islice(events, 0, None, one_in)
+        timed = replace(rates, events=rates.fresh_feeds)
+        producers = Producers(server, PREFIX, rate=rates.events - rates.fresh_feeds, one_in=one_in)
     with Client(service.url) as client:
         users = client.get(f"/v1/users?limit={N_USERS}")["users"]
-    with Load(service.url, service.live_events(), users, rates, log) as load, bare or nullcontext():
+    with (
+        producers or nullcontext(),
+        Load(service.url, events, users, timed, log) as load,
+        bare or nullcontext(),
+    ):
         time.sleep(WARM_UP_S)
         before = machine()
         with CycleWatch(service) as cycles:
@@ -92,6 +105,7 @@ def measure(
         "figures_ms": load.samples.report(since),
         "bare_round_trip_ms": bare.samples.report(since) if bare else None,
         "training": cycles.report,
+        "producers": producers.report if producers else None,
     }
 
 
