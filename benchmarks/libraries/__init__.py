@@ -1,0 +1,1 @@
+"""SASRec as RecTools and RecBole have it, beside ours: `python -m benchmarks.libraries`."""

@@ -1,0 +1,143 @@
+"""Our SASRec beside RecTools' and RecBole's: how fast they train, how good they get, how long that takes.
+
+Command   python -m benchmarks.libraries --data PATH --json FILE [--only rectools|recbole] [--part speed|quality]
+Data      a GroupLens folder (`ratings.dat`, `movies.dat`); leave-one-out
+Hardware  2 CPU cores, both used; a package index, once, for an environment of each library's own
+Minutes   speed 15; quality 240, and it goes on where it was stopped
+Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools' targets a second
+
+Every measured thing is a process of its own, all on the same PyTorch with 2 threads. Speed is in next-item targets
+trained a second, in rounds in which all take turns. For quality RecTools' SASRec is tuned on the second to last events
+(`settings.TRIALS`; ours stands as in `models.rivals.build`, one trial, its epochs chosen likewise), the best is fitted
+anew with these, and the last events are asked; the scores of both are ranked by `models.evaluation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.libraries import environments, figures
+from benchmarks.libraries.histories import Histories
+from benchmarks.libraries.settings import TRIALS, RecToolsSettings
+from benchmarks.libraries.tasks import OURS, RECBOLE, RECTOOLS, Processes, Task, kept_folder, run
+from benchmarks.machine import machine
+from freshet.evaluation.data import read_data
+from models.durable import write_durably
+from stream.kinds import DEFAULT_KINDS
+from stream.replay.dataset import open_dataset
+
+ROUNDS = 3
+SPEED_EPOCHS = 3
+SEEDS = (0, 1, 2)
+KEPT = Path(".cache/libraries")
+SPEED_TASKS = {
+    OURS: Task(part="speed", n_epochs=SPEED_EPOCHS),
+    RECTOOLS: Task(part="speed", n_epochs=SPEED_EPOCHS, settings=RecToolsSettings(history="pieces")),
+    f"{RECTOOLS}-newest": Task(part="speed", n_epochs=SPEED_EPOCHS, settings=RecToolsSettings()),
+}
+
+Keep = Callable[[dict[str, Any]], None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.libraries", description="Compare with libraries.")
+    parser.add_argument("--data", type=Path, required=True, help="a GroupLens folder")
+    parser.add_argument("--json", type=Path, required=True, help="result file, rewritten after every measured thing")
+    parser.add_argument("--only", choices=("rectools", "recbole"), help="one library (default: both)")
+    parser.add_argument("--part", choices=("speed", "quality"), help="one part (default: both)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all speeds (default: %(default)s)")
+    parser.add_argument("--users", type=int, help="only the first so many users, to try it out")
+    parser.add_argument("--max-epochs", type=int, default=100, help="of a trial (default: %(default)s)")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {
+        "command": "python -m benchmarks.libraries",
+        "machine": machine(),
+        "users": arguments.users,
+    }
+
+    def keep(part: dict[str, Any]) -> None:
+        result.update(part)
+        write_durably(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
+
+    histories, processes = prepared(arguments)
+    if arguments.part != "quality":
+        measure_speed(processes, arguments, keep)
+    if arguments.part != "speed" and arguments.only != "recbole":
+        measure_quality(histories, processes, arguments.max_epochs, keep)
+    print(arguments.json.read_text())
+
+
+def prepared(arguments: argparse.Namespace) -> tuple[Histories, Processes]:
+    """The data set, written where the processes read it, and the environments."""
+    data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
+    histories = Histories(data.events, data.live_from_ms)
+    if arguments.users is not None:
+        histories = histories.first_users(arguments.users)
+    kept = kept_folder(KEPT, f"{data.fingerprint}-{arguments.users}")
+    histories.save(kept / "histories.npz")
+    pythons = {OURS: Path(sys.executable)}
+    if arguments.only != "recbole":
+        pythons[RECTOOLS] = environments.library_python(environments.rectools())
+    if arguments.only != "rectools" and arguments.part != "quality":
+        pythons[RECBOLE] = environments.library_python(environments.recbole())
+    return histories, Processes(kept / "histories.npz", kept, pythons)
+
+
+def measure_speed(processes: Processes, arguments: argparse.Namespace, keep: Keep) -> None:
+    """All in turns, `arguments.rounds` times."""
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(arguments.rounds):
+        for name, result in speeds(processes):
+            measured = figures.speed(result["epochs"])
+            rounds.setdefault(name, []).append(measured | {"peak_mb": result["peak_mb"], "torch": result["torch"]})
+            keep({"speed": {"rounds": rounds, **compared(rounds)}})
+
+
+def speeds(processes: Processes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One round."""
+    for name, task in SPEED_TASKS.items():
+        if task.model in processes.pythons:
+            yield name, processes.measured(task, processes.kept / f"{task.name}.json")
+    if RECBOLE in processes.pythons:
+        path = processes.kept / f"speed-{RECBOLE}.json"
+        script = [str(processes.pythons[RECBOLE]), "-m", "benchmarks.libraries.recbole_speed"]
+        yield RECBOLE, run([*script, str(processes.histories), str(path)], path)
+
+
+def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Medians over the rounds, and ours as a ratio to each."""
+    medians = {name: statistics.median(one["targets_per_s"] for one in those) for name, those in rounds.items()}
+    ratios = {name: round(medians[OURS] / median, 2) for name, median in medians.items() if name != OURS}
+    return {"median_targets_per_s": medians, "ours_to": ratios}
+
+
+def measure_quality(histories: Histories, processes: Processes, max_epochs: int, keep: Keep) -> None:
+    """Choose, race, ask; every finished task is kept and not done again."""
+    ours = processes.result(Task(part="choose"))["epochs"]
+    trials: dict[str, Any] = {OURS: figures.chosen(ours)}
+    epochs: dict[RecToolsSettings, Any] = {}
+    for settings in (RecToolsSettings(**trial.to_dict() | {"max_epochs": max_epochs}) for trial in TRIALS):
+        epochs[settings] = processes.result(Task(part="choose", settings=settings))["epochs"]
+        trials[settings.name] = figures.chosen(epochs[settings]) | settings.to_dict()
+        keep({"trials": trials})
+    best = max(epochs, key=lambda settings: figures.chosen(epochs[settings])["validation_ndcg_at_10"])
+    keep({"chosen": best.name, "race": figures.race(epochs[best], ours)})
+    questions = histories.questions()
+    n_epochs = {None: int(figures.chosen(ours)["n_epochs"]), best: int(figures.chosen(epochs[best])["n_epochs"])}
+    results: dict[str, list[dict[str, Any]]] = {OURS: [], RECTOOLS: []}
+    for seed in SEEDS:
+        for settings_or_none, n in n_epochs.items():
+            task = Task(part="final", settings=settings_or_none, seed=seed, n_epochs=n)
+            results[task.model].append(processes.result(task))
+            keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items() if those}})
+    keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What is tuned, and what is tried: every trial is chosen by the validation events, never by the test."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecToolsSettings:
+    """How RecTools' SASRec is trained; its shape is ours.
+
+    Args:
+        lr: Learning rate of Adam, the same throughout.
+        history: `newest`, a user's newest window, as the library does it; `pieces`, all of it.
+        dropout: Share dropped.
+        batch_size: Sequences a step.
+        max_epochs: Epochs at most; training stops once validation gets no better.
+    """
+
+    lr: float = 1e-3
+    history: Literal["newest", "pieces"] = "newest"
+    dropout: float = 0.2
+    batch_size: int = 128
+    max_epochs: int = 100
+
+    @property
+    def name(self) -> str:
+        """Of the trial.
+
+        >>> RecToolsSettings(lr=2e-3).name
+        'newest-lr0.002-dropout0.2-batch128'
+        """
+        return f"{self.history}-lr{self.lr:g}-dropout{self.dropout:g}-batch{self.batch_size}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+TRIALS = (
+    RecToolsSettings(),  # the library's own
+    *(RecToolsSettings(history="pieces", lr=lr) for lr in (5e-4, 1e-3, 2e-3, 4e-3)),
+    RecToolsSettings(lr=2e-3),
+    RecToolsSettings(lr=4e-3),
+    RecToolsSettings(history="pieces", lr=1e-3, dropout=0.1),
+    RecToolsSettings(history="pieces", lr=1e-3, dropout=0.3),
+    RecToolsSettings(history="pieces", lr=1e-3, batch_size=64),
+)

@@ -1,0 +1,110 @@
+"""What is measured, one process each, and the folder that finished tasks are kept in, so that a killed run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from benchmarks.libraries.settings import RecToolsSettings
+
+OURS = "sasrec"
+RECTOOLS = "rectools-sasrec"
+RECBOLE = "recbole-sasrec"
+TIMEOUT_S = 6 * 3600.0
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured thing.
+
+    Attributes:
+        part: see `worker`.
+        settings: of RecTools' SASRec; None is ours, as it stands in `models.rivals.build`.
+        seed: of all it draws.
+        n_epochs: as chosen; None leaves it to validation.
+    """
+
+    part: Literal["speed", "choose", "final"]
+    settings: RecToolsSettings | None = None
+    seed: int = 0
+    n_epochs: int | None = None
+
+    @property
+    def model(self) -> str:
+        """Whose SASRec."""
+        return OURS if self.settings is None else RECTOOLS
+
+    @property
+    def name(self) -> str:
+        """Says what it is, and differs with everything it depends on but the data.
+
+        >>> Task(part="final", seed=2, n_epochs=7).name
+        'final-sasrec-seed2-epochs7'
+        """
+        trial = "" if self.settings is None else f"-{self.settings.name}-max{self.settings.max_epochs}"
+        epochs = "" if self.n_epochs is None else f"-epochs{self.n_epochs}"
+        return f"{self.part}-{self.model}{trial}-seed{self.seed}{epochs}"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Runs tasks on one data set.
+
+    Attributes:
+        histories: file of the data set.
+        kept: folder of finished tasks; one for each data set.
+        pythons: by model, the Python that has it.
+    """
+
+    histories: Path
+    kept: Path
+    pythons: dict[str, Path]
+
+    def result(self, task: Task) -> dict[str, Any]:
+        """The task's result, kept from an earlier sitting or made now.
+
+        Raises:
+            RuntimeError: the process failed.
+        """
+        path = self.kept / f"{task.name}.json"
+        if not path.exists():
+            self.measured(task, path)
+        result: dict[str, Any] = json.loads(path.read_bytes())
+        return result
+
+    def measured(self, task: Task, path: Path) -> dict[str, Any]:
+        """The task's result, made now and written to `path`.
+
+        Raises:
+            RuntimeError: the process failed.
+        """
+        options = [str(self.histories), str(path), "--task", msgspec.json.encode(task).decode()]
+        return run([str(self.pythons[task.model]), "-m", "benchmarks.libraries.worker", *options], path)
+
+
+def run(command: list[str], result: Path) -> dict[str, Any]:
+    """Run one measuring process, whose progress is shown, and read the result it wrote.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    print(" ".join(command[2:3] + command[5:]), flush=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    done = subprocess.run(command, env=environment, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}; its last lines are above")
+    written: dict[str, Any] = json.loads(result.read_bytes())
+    return written
+
+
+def kept_folder(folder: Path, fingerprint: str) -> Path:
+    """Where the tasks on one data set are kept; made where it is missing."""
+    kept = folder / hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.libraries import figures
+from models.encoder.batches import SequenceData
+from models.evaluation.ranking import Questions
+
+
+def epoch(number: int, validation: float, seconds: float = 2.0) -> dict[str, Any]:
+    return {"epoch": number, "validation": validation, "seconds": seconds, "cpu_s": 2 * seconds, "n_targets": 100}
+
+
+def final(greater: list[int]) -> dict[str, Any]:
+    counts = {"greater": greater, "equal": [1] * len(greater)}
+    return {"ranked": {"filtered": counts, "unfiltered": counts}}
+
+
+def three_questions() -> Questions:
+    """Three users of two events each, the second of which is asked."""
+    events = SequenceData.from_events(
+        np.repeat(np.arange(3), 2), np.arange(6), np.arange(6) * 1_000, is_target=np.tile([False, True], 3)
+    )
+    return Questions(events, np.zeros(20, np.int64), np.zeros(20, np.bool_))
+
+
+def test_speed_leaves_the_first_epoch_out_and_takes_the_median() -> None:
+    epochs = [epoch(1, 0.0, 100.0), epoch(2, 0.0, 1.0), epoch(3, 0.0, 2.0), epoch(4, 0.0, 4.0)]
+
+    assert figures.speed(epochs) == {"targets_per_s": 50, "targets_per_cpu_s": 25, "n_targets": 100}
+
+
+def test_speed_of_a_single_epoch_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 epochs measured; at least 2 are needed"):
+        figures.speed([epoch(1, 0.0)])
+
+
+def test_the_earliest_best_epoch_is_chosen_with_its_seconds() -> None:
+    chosen = figures.chosen([epoch(1, 0.1), epoch(2, 0.3), epoch(3, 0.3), epoch(4, 0.2)])
+
+    assert chosen == {"validation_ndcg_at_10": 0.3, "n_epochs": 2, "seconds": 4.0, "n_epochs_run": 4}
+
+
+def test_a_race_ends_where_ours_first_reaches_their_best() -> None:
+    theirs = [epoch(1, 0.1, 10.0), epoch(2, 0.15, 10.0), epoch(3, 0.12, 10.0)]
+    ours = [epoch(1, 0.1, 1.0), epoch(2, 0.14, 1.0), epoch(3, 0.16, 1.0), epoch(4, 0.17, 1.0)]
+
+    assert figures.race(theirs, ours) == {
+        "validation_ndcg_at_10": 0.15,
+        "rectools_s": 20.0,
+        "ours_s": 3.0,
+        "ours_to_rectools": 0.15,
+    }
+
+
+def test_a_race_that_ours_never_ends_says_so() -> None:
+    result = figures.race([epoch(1, 0.2)], [epoch(1, 0.1), epoch(2, 0.19)])
+
+    assert (result["ours_s"], result["ours_to_rectools"]) == (None, None)
+
+
+def test_accuracy_is_the_mean_over_questions_and_seeds() -> None:
+    found = figures.accuracy(three_questions(), [final([0, 0, 99]), final([0, 99, 99])])
+
+    assert found["n_seeds"] == 2
+    assert found["filtered"]["ndcg@10"]["mean"] == pytest.approx(0.5)
+    assert found["filtered"]["recall@10"]["by_seed"] == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_gain_pairs_the_answers_to_each_question() -> None:
+    found = figures.gain(three_questions(), [final([0, 0, 0])], [final([0, 0, 99])])
+
+    assert found["ndcg@10"]["mean"] == pytest.approx(1 / 3)
