@@ -20,10 +20,10 @@ from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
 from models.evaluation.splits import Split
-from models.rivals.build import COOCCURRENCE, M2SE, NEXT_ITEM
+from models.rivals.build import COOCCURRENCE, M2SE, MEMORY, NEXT_ITEM
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
-WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "gru4rec", "sasrec", "m2se-id-only"})
+WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
 
 Say = Callable[[str], None]
 
@@ -121,4 +121,4 @@ class Trial:
 
 def config_of(model: str) -> str:
     """Everything a model's training is set by, as text: a run made with other settings is another run."""
-    return repr(({**NEXT_ITEM, **M2SE}.get(model), Shape(), COOCCURRENCE))
+    return repr(({"memory": MEMORY, **NEXT_ITEM, **M2SE}.get(model), Shape(), COOCCURRENCE))

@@ -10,16 +10,20 @@ import torch
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.config import Shape, TrainingConfig
+from models.memory.transitions import MemoryConfig
 from models.rivals.config import NextItemConfig
 from models.rivals.cooccurrence import CooccurrenceConfig
 from models.rivals.counting import MAX_PAIRED_ITEMS, ContentNeighbours, Cooccurrence, Popularity
 from models.rivals.learners import Learner, M2SELearner, NextItemLearner
+from models.rivals.memory import Memory
 from models.rivals.neural import NeuralRecommender
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, Recommender
 
 COOCCURRENCE = CooccurrenceConfig(history_decay=0.6, max_items=MAX_PAIRED_ITEMS)
 """The best of 21 on MovieLens-1M's second to last events: filtered NDCG@10 .0893, with the live decay .0840."""
+
+MEMORY = MemoryConfig()
 
 NEXT_ITEM = {
     "gru4rec": NextItemConfig(encoder="gru", shape=Shape(n_layers=1)),
@@ -42,7 +46,7 @@ M2SE = {
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
 
-NAMES = ("popularity", "cooccurrence", "content-knn", *NEXT_ITEM, *M2SE)
+NAMES = ("popularity", "cooccurrence", "memory", "content-knn", *NEXT_ITEM, *M2SE)
 
 
 def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
@@ -64,6 +68,8 @@ def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = 
         return Popularity(catalogue.n_items)
     if name == "cooccurrence":
         return Cooccurrence(catalogue.n_items, COOCCURRENCE)
+    if name == "memory":
+        return Memory(catalogue.n_items, MEMORY)
     if name == "content-knn":
         return ContentNeighbours(_content(name, catalogue))
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)

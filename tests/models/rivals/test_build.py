@@ -55,7 +55,7 @@ def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
 
 
 def test_an_unknown_name_is_answered_with_all_names() -> None:
-    with pytest.raises(ValueError, match="no model is called 'm3se'; there are popularity, cooccurrence, content-knn"):
+    with pytest.raises(ValueError, match="no model is called 'm3se'; there are popularity, cooccurrence, memory, "):
         build("m3se", CATALOGUE, seed=0)
 
 
