@@ -1,0 +1,81 @@
+"""Freshet itself under evaluation: the encoder, the fast memory, and the blend that the validation events taught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.encoder.batches import SequenceData
+from models.evaluation.ranks import IntArray
+from models.memory.blend import BlendWeights
+from models.memory.blocks import Block, blocks_by_time
+from models.memory.learner import OnlineLearner
+from models.rivals.recommender import FitReport, Recommender
+
+Scores = NDArray[np.float32]
+
+BATCH_SIZE = 256
+
+
+class BlendedRecommender:
+    """A slow model and what learns beside it.
+
+    With validation events, the blend learns from them as from a stream: the model is not trained on them, and each is
+    predicted before the memory has it. Without, it keeps the weights it was given.
+
+    Args:
+        name: as on the command line.
+        slow: the model.
+        weights: of the blend, as chosen on validation; the configured start when None.
+    """
+
+    def __init__(self, name: str, slow: Recommender, *, weights: BlendWeights | None = None) -> None:
+        self.name = name
+        self._slow = slow
+        self._learner = OnlineLearner.new(weights=weights)
+
+    @property
+    def weights(self) -> BlendWeights:
+        """Of the blend, as they are now."""
+        return self._learner.blend.weights
+
+    def fit(
+        self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
+    ) -> None:
+        """Train the model, then let the memory live through the same events in the order of time."""
+        self._slow.fit(train, validation=validation, on_epoch=on_epoch)
+        self._learner = OnlineLearner.new(weights=self.weights)
+        for block in _all_blocks(train):
+            self._apply(train, block)
+        if validation is not None:
+            asked = [block for block in _all_blocks(validation) if validation.is_target[block.begin : block.end].any()]
+            for at in range(0, len(asked), BATCH_SIZE):
+                self._learn(validation, asked[at : at + BATCH_SIZE])
+
+    def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
+        """(B, N) utilities."""
+        slow = self._slow.scores(histories, times_ms)
+        rows = [self._learner.utilities(row, history) for row, history in zip(slow, histories, strict=True)]
+        return np.stack(rows) if rows else slow
+
+    def _learn(self, data: SequenceData, blocks: Sequence[Block]) -> None:
+        """Predict and learn each block's targets, then apply the block."""
+        spans = [slice(block.first, block.begin) for block in blocks]
+        slow = self._slow.scores([data.rows[span] for span in spans], [data.ts_ms[span] for span in spans])
+        for block, span, row in zip(blocks, spans, slow, strict=True):
+            if block.begin > block.first:
+                parts = self._learner.parts(row, data.rows[span])
+                is_target = data.is_target[block.begin : block.end]
+                for target in data.rows[block.begin : block.end][is_target].tolist():
+                    self._learner.blend.learn(parts, target)
+            self._apply(data, block)
+
+    def _apply(self, data: SequenceData, block: Block) -> None:
+        items, times = data.rows[block.begin : block.end].tolist(), data.ts_ms[block.begin : block.end].tolist()
+        self._learner.apply(data.rows[block.first : block.begin], items, times)
+
+
+def _all_blocks(data: SequenceData) -> list[Block]:
+    return blocks_by_time(data, since_ms=int(data.ts_ms.min(initial=0)), until_ms=int(data.ts_ms.max(initial=0)) + 1)
