@@ -3,7 +3,7 @@
 Command   python -m benchmarks.libraries --data PATH --json FILE [--only rectools|recbole] [--part speed|quality]
 Data      a GroupLens folder (`ratings.dat`, `movies.dat`); leave-one-out
 Hardware  2 CPU cores, both used; a package index, once, for an environment of each library's own
-Minutes   speed 15; quality 240, and it goes on where it was stopped
+Minutes   speed 25; quality 240, and it goes on where it was stopped
 Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools' targets a second
 
 Every measured thing is a process of its own, all on the same PyTorch with 2 threads. Speed is in next-item targets
@@ -18,7 +18,8 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("speed", "quality"), help="one part (default: both)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all speeds (default: %(default)s)")
     parser.add_argument("--users", type=int, help="only the first so many users, to try it out")
+    parser.add_argument("--trials", type=int, default=len(TRIALS), help="the first so many (default: %(default)s)")
     parser.add_argument("--max-epochs", type=int, default=100, help="of a trial (default: %(default)s)")
     arguments = parser.parse_args()
     result: dict[str, Any] = {
@@ -69,7 +71,8 @@ def main() -> None:
     if arguments.part != "quality":
         measure_speed(processes, arguments, keep)
     if arguments.part != "speed" and arguments.only != "recbole":
-        measure_quality(histories, processes, arguments.max_epochs, keep)
+        trials = [replace(trial, max_epochs=arguments.max_epochs) for trial in TRIALS[: arguments.trials]]
+        measure_quality(histories, processes, trials, keep)
     print(arguments.json.read_text())
 
 
@@ -81,6 +84,7 @@ def prepared(arguments: argparse.Namespace) -> tuple[Histories, Processes]:
         histories = histories.first_users(arguments.users)
     kept = kept_folder(KEPT, f"{data.fingerprint}-{arguments.users}")
     histories.save(kept / "histories.npz")
+    histories.save_interactions(kept / "histories" / "histories.inter")
     pythons = {OURS: Path(sys.executable)}
     if arguments.only != "recbole":
         pythons[RECTOOLS] = environments.library_python(environments.rectools())
@@ -107,7 +111,7 @@ def speeds(processes: Processes) -> Iterator[tuple[str, dict[str, Any]]]:
     if RECBOLE in processes.pythons:
         path = processes.kept / f"speed-{RECBOLE}.json"
         script = [str(processes.pythons[RECBOLE]), "-m", "benchmarks.libraries.recbole_speed"]
-        yield RECBOLE, run([*script, str(processes.histories), str(path)], path)
+        yield RECBOLE, run([*script, str(processes.kept), str(path)], path)
 
 
 def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -117,23 +121,34 @@ def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"median_targets_per_s": medians, "ours_to": ratios}
 
 
-def measure_quality(histories: Histories, processes: Processes, max_epochs: int, keep: Keep) -> None:
+def measure_quality(
+    histories: Histories, processes: Processes, settings: Sequence[RecToolsSettings], keep: Keep
+) -> None:
     """Choose, race, ask; every finished task is kept and not done again."""
     ours = processes.result(Task(part="choose"))["epochs"]
     trials: dict[str, Any] = {OURS: figures.chosen(ours)}
     epochs: dict[RecToolsSettings, Any] = {}
-    for settings in (RecToolsSettings(**trial.to_dict() | {"max_epochs": max_epochs}) for trial in TRIALS):
-        epochs[settings] = processes.result(Task(part="choose", settings=settings))["epochs"]
-        trials[settings.name] = figures.chosen(epochs[settings]) | settings.to_dict()
+    for one in settings:
+        epochs[one] = processes.result(Task(part="choose", settings=one))["epochs"]
+        trials[one.name] = figures.chosen(epochs[one]) | one.to_dict()
         keep({"trials": trials})
-    best = max(epochs, key=lambda settings: figures.chosen(epochs[settings])["validation_ndcg_at_10"])
+    best = max(epochs, key=lambda one: figures.chosen(epochs[one])["validation_ndcg_at_10"])
     keep({"chosen": best.name, "race": figures.race(epochs[best], ours)})
+    ask(histories, processes, {None: figures.chosen(ours), best: figures.chosen(epochs[best])}, keep)
+
+
+def ask(
+    histories: Histories,
+    processes: Processes,
+    chosen: Mapping[RecToolsSettings | None, Mapping[str, float]],
+    keep: Keep,
+) -> None:
+    """Both fitted anew and asked the last events, seed by seed."""
     questions = histories.questions()
-    n_epochs = {None: int(figures.chosen(ours)["n_epochs"]), best: int(figures.chosen(epochs[best])["n_epochs"])}
     results: dict[str, list[dict[str, Any]]] = {OURS: [], RECTOOLS: []}
     for seed in SEEDS:
-        for settings_or_none, n in n_epochs.items():
-            task = Task(part="final", settings=settings_or_none, seed=seed, n_epochs=n)
+        for settings, choice in chosen.items():
+            task = Task(part="final", settings=settings, seed=seed, n_epochs=int(choice["n_epochs"]))
             results[task.model].append(processes.result(task))
             keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items() if those}})
     keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})

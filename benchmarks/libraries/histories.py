@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.encoder.batches import SequenceData
+from models.encoder.batches import MS_PER_SECOND, SequenceData
 from models.evaluation.ranking import Questions
 from models.evaluation.ranks import BoolArray, IntArray
 from models.evaluation.splits import Split, leave_one_out
@@ -70,3 +70,10 @@ class Histories:
         with np.load(path) as file:
             events = SequenceData(file["rows"], file["ts_ms"], file["starts"], file["is_target"])
             return cls(events, file["live_from_ms"])
+
+    def save_interactions(self, path: Path) -> None:
+        """Write RecBole's form of the events: a tab-separated `.inter` file, times in seconds."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = np.stack([self.events.users(), self.events.rows, self.events.ts_ms // MS_PER_SECOND], axis=1)
+        header = "user_id:token\titem_id:token\ttimestamp:float"
+        np.savetxt(path, columns, fmt="%d", delimiter="\t", header=header, comments="")

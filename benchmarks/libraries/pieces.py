@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,3 +53,9 @@ class Pieces:
         is_first[np.cumsum(lengths) - lengths] = True
         users = np.repeat(np.arange(len(spans)), lengths)
         return cls(users, data.rows[at], data.ts_ms[at], data.is_target[at] & ~is_first)
+
+    @classmethod
+    def whole(cls, data: SequenceData, users: Sequence[int]) -> Pieces:
+        """The whole histories of some users under their own numbers, nothing of them a target."""
+        at = np.concatenate([np.arange(data.starts[user], data.starts[user + 1]) for user in users])
+        return cls(data.users()[at], data.rows[at], data.ts_ms[at], np.zeros(len(at), np.bool_))

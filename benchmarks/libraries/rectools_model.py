@@ -29,12 +29,15 @@ from benchmarks.libraries.pieces import Pieces
 from benchmarks.libraries.settings import RecToolsSettings
 from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
+from models.evaluation.ranking import N_SHOWN
 from models.evaluation.ranks import IntArray
 from models.rivals.neural import PATIENCE
 from models.rivals.recommender import Catalogue, FitReport
 from models.rivals.validation import ValidationSet
 
 Scores = NDArray[np.float32]
+
+N_CHECKED = 20  # users whose recommendations are compared after each training
 
 
 class RecToolsSASRec:
@@ -76,10 +79,27 @@ class RecToolsSASRec:
         if watch.best is not None:
             model.torch_model.load_state_dict(watch.best.weights)
         self._model = model
+        self._check(train)
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N); an item it never learned stands behind all others, and without a known history all items tie."""
         return self._scores(self._model, histories)
+
+    def _check(self, data: SequenceData) -> None:
+        """That its own `recommend` shows the items we would, in that order.
+
+        Raises:
+            AssertionError: it does not; the figures would not be the library's.
+        """
+        users = [user for user, n in enumerate(np.diff(data.starts)[:N_CHECKED].tolist()) if n]
+        histories = [data.rows[data.starts[user] : data.starts[user + 1]] for user in users]
+        shown = self._model.recommend(
+            users, dataset=Dataset.construct(_frame(Pieces.whole(data, users))), k=N_SHOWN, filter_viewed=False
+        )
+        for user, scores in zip(users, self.scores(histories, histories), strict=True):
+            theirs = shown[shown[Columns.User] == user][Columns.Item].to_numpy()
+            if not np.allclose(scores[theirs], np.sort(scores)[::-1][: len(theirs)], atol=1e-4):
+                raise AssertionError(f"user {user} is recommended {theirs.tolist()}, whose scores are {scores[theirs]}")
 
     def _new_model(self) -> Any:  # noqa: ANN401 - another library's
         shape = Shape()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 
@@ -38,12 +38,17 @@ class RecToolsSettings:
         return asdict(self)
 
 
+_PIECES = RecToolsSettings(history="pieces")
 TRIALS = (
     RecToolsSettings(),  # the library's own
-    *(RecToolsSettings(history="pieces", lr=lr) for lr in (5e-4, 1e-3, 2e-3, 4e-3)),
+    _PIECES,
+    replace(_PIECES, lr=2e-3),
+    replace(_PIECES, lr=5e-4),
+    replace(_PIECES, lr=4e-3),
+    replace(_PIECES, dropout=0.1),
+    replace(_PIECES, dropout=0.3),
+    replace(_PIECES, batch_size=64),
     RecToolsSettings(lr=2e-3),
     RecToolsSettings(lr=4e-3),
-    RecToolsSettings(history="pieces", lr=1e-3, dropout=0.1),
-    RecToolsSettings(history="pieces", lr=1e-3, dropout=0.3),
-    RecToolsSettings(history="pieces", lr=1e-3, batch_size=64),
 )
+"""In the order of what they are expected to tell, for those who stop early."""

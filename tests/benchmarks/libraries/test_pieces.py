@@ -49,3 +49,10 @@ def test_no_history_makes_no_pieces() -> None:
     empty = SequenceData.from_events(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
     assert Pieces.of(empty, 3, newest_only=False).n_targets == 0
+
+
+def test_whole_histories_keep_the_numbers_of_their_users() -> None:
+    whole = Pieces.whole(SEVEN_AND_TWO_AND_ONE, [1, 2])
+
+    assert whole.users.tolist() == [1, 1, 2]
+    assert whole.rows.tolist() == [7, 8, 9]

@@ -42,6 +42,14 @@ def test_the_first_users_keep_all_their_events() -> None:
     assert few.n_items == 12
 
 
+def test_interactions_are_written_as_recbole_reads_them(tmp_path: Path) -> None:
+    small_histories().first_users(1).save_interactions(tmp_path / "new" / "histories.inter")
+
+    lines = (tmp_path / "new" / "histories.inter").read_text().splitlines()
+    assert lines[:3] == ["user_id:token\titem_id:token\ttimestamp:float", "0\t0\t0", "0\t1\t60"]
+    assert len(lines) == 9
+
+
 def test_ours_is_timed_without_scoring() -> None:
     result = work(Task(part="speed", n_epochs=2), small_histories())
 
