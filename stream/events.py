@@ -30,10 +30,13 @@ MAX_ITEM_BYTES = 1_000_000
 MAX_OUTCOME_BYTES = 1_048_576  # names of experiment and arm are an exposure's, and so may be long
 MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
 MAX_TRENDING_ITEMS = 1_000
+MAX_PARTNERS = 1_024
+MAX_TRANSITIONS_BYTES = 2_097_152  # as many partners with the longest ids, escaped
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 TsMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TS_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
 Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KIND_LENGTH)]
 AttributeText = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_LENGTH)]
 Attributes = Annotated[dict[AttributeText, AttributeText], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
@@ -130,6 +133,20 @@ class PartitionCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
     arms: tuple[ArmCount, ...] = ()
 
 
+class TransitionRow(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="transition_row"):
+    """What came close to an item in everybody's sequences; replaces what was said of it before.
+
+    Weights and count are of the moment given, and fade from there: it is the stream's highest event time, and how many
+    events it had brought.
+    """
+
+    item_id: Id
+    ts_ms: TsMs
+    n_events: Count
+    count: Amount  # of the item's events
+    partners: Annotated[tuple[tuple[Id, Amount], ...], msgspec.Meta(max_length=MAX_PARTNERS)]  # weight by item
+
+
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):
     """A process that serves feeds says which partitions of `events` it holds; replaces what it said before."""
 
@@ -152,7 +169,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 ItemEvent = ItemUpsert | ItemRemoval
-Event = Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | Replica | DeadLetter
+Event = (
+    Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | TransitionRow | Replica | DeadLetter
+)
 _T = TypeVar("_T")
 
 _encoder = msgspec.json.Encoder()
@@ -161,6 +180,7 @@ _items: msgspec.json.Decoder[ItemEvent] = msgspec.json.Decoder(ItemEvent)
 _exposures = msgspec.json.Decoder(Exposure)
 _outcomes = msgspec.json.Decoder(Outcome)
 _partition_counts = msgspec.json.Decoder(PartitionCounts)
+_transition_rows = msgspec.json.Decoder(TransitionRow)
 _replicas = msgspec.json.Decoder(Replica)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
@@ -225,6 +245,15 @@ def decode_partition_counts(raw: bytes | None) -> PartitionCounts:
         BadEvent: not valid; the next record of the partition replaces it.
     """
     return _decode(_partition_counts, raw, MAX_ITEM_BYTES)
+
+
+def decode_transition_row(raw: bytes | None) -> TransitionRow:
+    """Bytes from the `transitions` topic to what came close to an item.
+
+    Raises:
+        BadEvent: not valid; the next record of the item replaces it.
+    """
+    return _decode(_transition_rows, raw, MAX_TRANSITIONS_BYTES)
 
 
 def decode_replica(raw: bytes | None) -> Replica:

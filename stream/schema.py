@@ -19,6 +19,7 @@ from stream.events import (
     Outcome,
     PartitionCounts,
     Replica,
+    TransitionRow,
 )
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -29,6 +30,7 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     Exposure,
     Outcome,
     PartitionCounts,
+    TransitionRow,
     Replica,
     DeadLetter,
 )

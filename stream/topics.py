@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_OUTCOME_BYTES
+from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_OUTCOME_BYTES, MAX_TRANSITIONS_BYTES
 
 EVENTS = "events"  # key user_id: interactions
 ITEMS = "items"  # key item_id: upserts and removals
 EXPOSURES = "exposures"  # key user_id: what was shown
 OUTCOMES = "outcomes"  # key user_id: what followed a shown item
 COUNTS = "counts"  # key partition of `events`: what it counts now
+TRANSITIONS = "transitions"  # key item_id: what came close to it
 CONTROL = "control"  # key name: what roles of all processes must agree on
 DEAD_LETTER = "dead-letter"  # key source topic: rejected bytes
 
@@ -63,6 +64,7 @@ def topics(partitions: int = 4, *, retention_ms: int = RETENTION_MS) -> dict[str
         Topic(EXPOSURES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_ITEM_BYTES),
         Topic(OUTCOMES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_OUTCOME_BYTES),
         Topic(COUNTS, partitions=1, compacted=True, max_message_bytes=MAX_ITEM_BYTES),
+        Topic(TRANSITIONS, partitions, compacted=True, max_message_bytes=MAX_TRANSITIONS_BYTES),
         Topic(CONTROL, partitions=1, compacted=True),
         Topic(
             DEAD_LETTER,

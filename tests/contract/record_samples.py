@@ -11,6 +11,7 @@ from stream.events import (
     Outcome,
     PartitionCounts,
     Replica,
+    TransitionRow,
 )
 
 SAMPLES: dict[str, list[Event]] = {
@@ -89,6 +90,10 @@ SAMPLES: dict[str, list[Event]] = {
                 ),
             ),
         ),
+    ],
+    "transition_row": [
+        TransitionRow(item_id="film-7", ts_ms=0, n_events=0, count=0.0, partners=()),
+        TransitionRow(item_id="film-8", ts_ms=5, n_events=9, count=2.5, partners=(("film-7", 0.5), ("☕", 1e-9))),
     ],
     "dead_letter": [
         DeadLetter(source_topic="events", partition=1, offset=7, key=None, value=b"\xff", reason="not UTF-8", ts_ms=4)

@@ -25,6 +25,7 @@ from stream.events import (
     decode_outcome,
     decode_partition_counts,
     decode_replica,
+    decode_transition_row,
     encode,
 )
 from stream.schema import TYPES, schemas
@@ -41,6 +42,7 @@ DECODE: dict[str, Callable[[bytes], object]] = {
     "exposure": decode_exposure,
     "outcome": decode_outcome,
     "partition_counts": decode_partition_counts,
+    "transition_row": decode_transition_row,
     "replica": decode_replica,
     "dead_letter": decode_dead_letter,
 }

@@ -17,12 +17,14 @@ from stream.events import (
     ItemUpsert,
     Outcome,
     PartitionCounts,
+    TransitionRow,
     decode_dead_letter,
     decode_exposure,
     decode_interaction,
     decode_item,
     decode_outcome,
     decode_partition_counts,
+    decode_transition_row,
     encode,
     event_hash,
 )
@@ -34,6 +36,7 @@ DECODERS: dict[Callable[[bytes | None], object], tuple[type, ...]] = {
     decode_exposure: (Exposure,),
     decode_outcome: (Outcome,),
     decode_partition_counts: (PartitionCounts,),
+    decode_transition_row: (TransitionRow,),
     decode_dead_letter: (DeadLetter,),
 }
 VALID = {"type": "interaction", "event_id": "e-1", "user_id": "anna", "item_id": "i-1", "ts_ms": 1_700_000_000_000}

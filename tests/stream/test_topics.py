@@ -12,6 +12,7 @@ def test_topics_in_use_and_their_policies() -> None:
         "exposures": (8, False, 1_000),
         "outcomes": (8, False, 1_000),
         "counts": (1, True, None),
+        "transitions": (8, True, None),
         "control": (1, True, None),
         "dead-letter": (1, False, 7_776_000_000),
     }
