@@ -141,6 +141,14 @@ class Rows:
         partners = self._partners[item, used].astype(np.int64) - 1
         return Row(partners, self._weights[item, used], float(self._counts[item]), Moment(ts_ms, n_events))
 
+    def packed(self) -> tuple[Ints, Ints, Floats, Doubles, Ints]:
+        """Copies of all rows: how long each is, partners and weights of one row after the other, counts, moments."""
+        partners = self._partners[: self.n_items]
+        used = partners > 0
+        cells = partners[used].astype(np.int64) - 1
+        counts, moments = self._counts[: self.n_items].copy(), self._stamps[: self.n_items].copy()
+        return used.sum(axis=1), cells, self._weights[: self.n_items][used], counts, moments
+
     def put(self, item: int, row: Row) -> None:
         """Replace the item's row; of one that is too long the strongest stay."""
         self.grow(max(item, int(row.partners.max(initial=0))) + 1)

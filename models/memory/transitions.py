@@ -144,14 +144,14 @@ class Transitions:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All of it as arrays, for a snapshot: `sizes` (N,) of the rows, their cells one row after the other."""
-        rows = [self._rows.get(item) for item in range(self.n_items)]
+        sizes, partners, weights, counts, moments = self._rows.packed()
         return {
             "now": np.array(self.now, np.int64),
-            "sizes": np.array([len(row.partners) for row in rows], np.int64),
-            "partners": np.concatenate([np.zeros(0, np.int64), *(row.partners for row in rows)]),
-            "weights": np.concatenate([np.zeros(0, np.float32), *(row.weights for row in rows)]),
-            "counts": np.array([row.count for row in rows], np.float64),
-            "moments": np.array([row.moment for row in rows], np.int64).reshape(-1, 2),
+            "sizes": sizes,
+            "partners": partners,
+            "weights": weights,
+            "counts": counts,
+            "moments": moments,
             "changed": np.array(list(self._changed), np.int64),
         }
 
