@@ -8,7 +8,8 @@ Expected:  MovieLens-1M (ratings of 4 and 5), width 64, 2 layers, window 50, tar
            M2SE pretraining at least 18,000, fine-tuning at least 12,000, SASRec at least 30,000.
 
 A process measures one training and prints one line of JSON; the first epoch warms up, the median of the others
-counts. Where other work shares the cores, compare targets per CPU second with one thread. Time inside an epoch holds everything: cutting windows, batches, loss, gradients, the optimiser.
+counts. Time inside an epoch holds everything: cutting windows, batches, loss, gradients, the optimiser. Where other
+work shares the cores, compare targets per CPU second with one thread.
 """
 
 from __future__ import annotations
