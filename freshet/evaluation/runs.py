@@ -16,6 +16,7 @@ import numpy as np
 from models.durable import write_durably
 from models.evaluation.ranking import Ranked
 from models.evaluation.ranks import IntArray, RankCounts
+from models.memory.blend import BlendWeights
 from models.rivals.recommender import FitReport
 
 FORMAT = 1
@@ -54,17 +55,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         epochs: of the training that was watched; empty for a model without epochs.
         n_epochs: the best one's number; None for a model without epochs.
+        weights: of the blend; None for a model without one.
     """
 
     epochs: tuple[FitReport, ...]
     n_epochs: int | None
+    weights: BlendWeights | None = None
 
     @classmethod
-    def of(cls, epochs: tuple[FitReport, ...]) -> Choice:
+    def of(cls, epochs: tuple[FitReport, ...], weights: BlendWeights | None = None) -> Choice:
         """The epoch of the best validation score, the earliest of equals."""
         scored = [epoch for epoch in epochs if epoch.validation is not None]
         best = max(scored, key=lambda epoch: epoch.validation or 0.0, default=None)
-        return cls(epochs=epochs, n_epochs=best.epoch if best else None)
+        return cls(epochs=epochs, n_epochs=best.epoch if best else None, weights=weights)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,9 @@ from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
 from models.evaluation.splits import Split
-from models.rivals.build import COOCCURRENCE, M2SE, MEMORY, NEXT_ITEM
+from models.memory.blend import BlendWeights
+from models.rivals.blended import BlendedRecommender
+from models.rivals.build import BLEND, BLENDED, COOCCURRENCE, M2SE, MEMORY, NEXT_ITEM
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
@@ -31,7 +33,15 @@ Say = Callable[[str], None]
 class Build(Protocol):
     """Makes a recommender by name, as `models.rivals.build.build` does."""
 
-    def __call__(self, name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
+    def __call__(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        *,
+        seed: int,
+        n_epochs: int | None = None,
+        weights: BlendWeights | None = None,
+    ) -> Recommender:
         """See `models.rivals.build.build`."""
         ...
 
@@ -90,14 +100,15 @@ class Trial:
         reports: list[FitReport] = []
         model = self.build(key.model, self._catalogue(key.model, train), seed=key.seed)
         model.fit(train, validation=self.split.validation, on_epoch=self._told(key, "choosing", reports))
-        choice = Choice.of(tuple(reports))
+        choice = Choice.of(tuple(reports), model.weights if isinstance(model, BlendedRecommender) else None)
         self.runs.keep_choice(key, choice)
         return choice
 
     def _refit(self, key: RunKey, choice: Choice) -> tuple[Recommender, tuple[FitReport, ...]]:
         data = self.split.refit
         reports: list[FitReport] = []
-        model = self.build(key.model, self._catalogue(key.model, data), seed=key.seed, n_epochs=choice.n_epochs)
+        catalogue = self._catalogue(key.model, data)
+        model = self.build(key.model, catalogue, seed=key.seed, n_epochs=choice.n_epochs, weights=choice.weights)
         model.fit(data, validation=None, on_epoch=self._told(key, "fitting", reports))
         return model, tuple(reports)
 
@@ -121,4 +132,5 @@ class Trial:
 
 def config_of(model: str) -> str:
     """Everything a model's training is set by, as text: a run made with other settings is another run."""
-    return repr(({"memory": MEMORY, **NEXT_ITEM, **M2SE}.get(model), Shape(), COOCCURRENCE))
+    own = {"memory": MEMORY, **NEXT_ITEM, **M2SE, BLENDED: (M2SE["m2se"], MEMORY, BLEND)}
+    return repr((own.get(model), Shape(), COOCCURRENCE))

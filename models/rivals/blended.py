@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
-from models.memory.blend import BlendWeights
+from models.memory.blend import BlendConfig, BlendWeights
 from models.memory.blocks import Block, blocks_by_time
 from models.memory.learner import OnlineLearner
+from models.memory.transitions import MemoryConfig
 from models.rivals.recommender import FitReport, Recommender
 
 Scores = NDArray[np.float32]
@@ -28,13 +29,23 @@ class BlendedRecommender:
     Args:
         name: as on the command line.
         slow: the model.
+        memory: of the transitions.
+        blend: how its weights are learned.
         weights: of the blend, as chosen on validation; the configured start when None.
     """
 
-    def __init__(self, name: str, slow: Recommender, *, weights: BlendWeights | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        slow: Recommender,
+        *,
+        memory: MemoryConfig | None = None,
+        blend: BlendConfig | None = None,
+        weights: BlendWeights | None = None,
+    ) -> None:
         self.name = name
-        self._slow = slow
-        self._learner = OnlineLearner.new(weights=weights)
+        self._slow, self._memory, self._blend = slow, memory, blend
+        self._learner = self._new_learner(weights)
 
     @property
     def weights(self) -> BlendWeights:
@@ -46,7 +57,7 @@ class BlendedRecommender:
     ) -> None:
         """Train the model, then let the memory live through the same events in the order of time."""
         self._slow.fit(train, validation=validation, on_epoch=on_epoch)
-        self._learner = OnlineLearner.new(weights=self.weights)
+        self._learner = self._new_learner(self.weights)
         for block in _all_blocks(train):
             self._apply(train, block)
         if validation is not None:
@@ -59,6 +70,9 @@ class BlendedRecommender:
         slow = self._slow.scores(histories, times_ms)
         rows = [self._learner.utilities(row, history) for row, history in zip(slow, histories, strict=True)]
         return np.stack(rows) if rows else slow
+
+    def _new_learner(self, weights: BlendWeights | None) -> OnlineLearner:
+        return OnlineLearner.new(memory=self._memory, blend=self._blend, weights=weights)
 
     def _learn(self, data: SequenceData, blocks: Sequence[Block]) -> None:
         """Predict and learn each block's targets, then apply the block."""

@@ -10,7 +10,9 @@ import torch
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.config import Shape, TrainingConfig
+from models.memory.blend import BlendConfig, BlendWeights
 from models.memory.transitions import MemoryConfig
+from models.rivals.blended import BlendedRecommender
 from models.rivals.config import NextItemConfig
 from models.rivals.cooccurrence import CooccurrenceConfig
 from models.rivals.counting import MAX_PAIRED_ITEMS, ContentNeighbours, Cooccurrence, Popularity
@@ -46,10 +48,16 @@ M2SE = {
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
 
-NAMES = ("popularity", "cooccurrence", "memory", "content-knn", *NEXT_ITEM, *M2SE)
+BLEND = BlendConfig()
+BLENDED = "freshet"
+"""`m2se` with `memory` and the blend of both."""
+
+NAMES = ("popularity", "cooccurrence", "memory", "content-knn", *NEXT_ITEM, *M2SE, BLENDED)
 
 
-def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
+def build(
+    name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None, weights: BlendWeights | None = None
+) -> Recommender:
     """A recommender that has learned nothing yet.
 
     Args:
@@ -58,6 +66,7 @@ def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = 
         seed: of all it draws.
         n_epochs: epochs to train, as chosen on validation; None where validation is to choose, and for models
             without epochs.
+        weights: of the blend, as chosen on validation; only `freshet` has any.
 
     Raises:
         ValueError: the name is unknown, or the catalogue lacks the content the model is made of.
@@ -72,6 +81,9 @@ def build(name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = 
         return Memory(catalogue.n_items, MEMORY)
     if name == "content-knn":
         return ContentNeighbours(_content(name, catalogue))
+    if name == BLENDED:
+        slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
+        return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
     return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, seed=seed)
 

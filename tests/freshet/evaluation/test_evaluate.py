@@ -11,6 +11,7 @@ from freshet.evaluation.command import EvaluateOptions, evaluate
 from freshet.evaluation.data import EvaluationError
 from freshet.evaluation.runs import BadRun
 from models.evaluation.splits import SplitError
+from models.memory.blend import BlendConfig, BlendWeights
 from models.rivals.build import build
 from models.rivals.recommender import Catalogue, Recommender
 from stream.kinds import DEFAULT_KINDS
@@ -32,13 +33,23 @@ class Builder:
 
     def __init__(self, *, interrupted_at: int | None = None) -> None:
         self.made: list[tuple[str, int, bool]] = []
+        self.weights: list[BlendWeights | None] = []
         self._interrupted_at = interrupted_at
 
-    def __call__(self, name: str, catalogue: Catalogue, *, seed: int, n_epochs: int | None = None) -> Recommender:
+    def __call__(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        *,
+        seed: int,
+        n_epochs: int | None = None,
+        weights: BlendWeights | None = None,
+    ) -> Recommender:
         if len(self.made) == self._interrupted_at:
             raise KeyboardInterrupt
         self.made.append((name, seed, n_epochs is not None))
-        return build(name, catalogue, seed=seed, n_epochs=n_epochs)
+        self.weights.append(weights)
+        return build(name, catalogue, seed=seed, n_epochs=n_epochs, weights=weights)
 
 
 def run(options: EvaluateOptions, builder: Builder | None = None) -> dict[str, dict[str, object]]:
@@ -137,6 +148,18 @@ def test_withheld_items_are_placed_by_content_alone(options: EvaluateOptions) ->
         assert models["content-knn"]["slices"][name]["filtered"]["recall@10"]["mean"] > 0
     assert models["cooccurrence"]["slices"]["cold_items"] == models["cooccurrence"]["slices"]["withheld"]
     assert (options.runs / "features").is_dir()
+
+
+def test_the_blend_is_asked_with_the_weights_that_validation_taught(options: EvaluateOptions) -> None:
+    builder = Builder()
+
+    run(replace(options, models=("freshet",)), builder)
+
+    assert builder.made == [("freshet", 0, False), ("freshet", 0, True)]
+    chosen = builder.weights[1]
+    assert builder.weights[0] is None
+    assert chosen is not None
+    assert chosen.steady != BlendConfig().start
 
 
 def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions) -> None:

@@ -1,0 +1,182 @@
+"""Both memories and their blend on a data set's last fifth, streamed: every event is predicted, then learned.
+
+Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se] [--seeds N] [--tune]
+Data:      a data set (`stream.replay.dataset`). The model is trained once, on the first 80 % of the events by time;
+           the fast memory and the blend learn on, from each event after it was predicted. What the blend learns on the
+           last tenth of the 80 %, beside a model that was not trained on it, is where it starts on the stream. With
+           --tune the model sees the first 72 %, and the next 8 % are streamed; nothing is ever chosen on the last 20 %.
+Hardware:  2 CPU cores; MovieLens-1M about 25 minutes a seed.
+Expected:  MovieLens-1M, filtered, Recall@10 / NDCG@10 of the blend at least .215 / .111, and 2.5 % above the better of
+           the two memories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.data import EvaluationData, read_data
+from models.content.table import ContentTable
+from models.encoder.batches import SequenceData
+from models.evaluation.ranks import Excluded
+from models.evaluation.report import RankingReport, compare
+from models.memory.blend import PARTS, utilities
+from models.memory.blocks import Block, blocks_by_time
+from models.memory.learner import OnlineLearner
+from models.rivals.build import BLEND, MEMORY, build
+from models.rivals.recommender import Catalogue, Recommender
+from stream.kinds import DEFAULT_KINDS
+from stream.replay.dataset import open_dataset
+
+NAMES = ("model", "memory", "blend")
+CHUNK = 256  # blocks scored by the model at once
+K = 10
+
+
+class Stream:
+    """Predicts and learns blocks in the order of time.
+
+    Args:
+        data: histories of all users.
+    """
+
+    def __init__(self, data: SequenceData) -> None:
+        self.reports = {name: RankingReport(K) for name in NAMES}
+        self._data = data
+
+    def warm_up(self, learner: OnlineLearner, blocks: Sequence[Block]) -> None:
+        """Learn without predicting."""
+        for block in blocks:
+            self._apply(learner, block)
+
+    def run(self, learner: OnlineLearner, model: Recommender, blocks: Sequence[Block]) -> None:
+        """Predict each block from the state before it, then learn it; the model's data end where the blocks begin."""
+        n_events = 0
+        for start in range(0, len(blocks), CHUNK):
+            chunk = blocks[start : start + CHUNK]
+            rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in NAMES}
+            for block, scores in zip(chunk, self._model_scores(model, chunk), strict=True):
+                if block.begin > block.first:
+                    self._predict(learner, block, scores, age=learner.blend.age(n_events), rows=rows)
+                self._apply(learner, block)
+                n_events += block.end - block.begin
+            self._rank([block for block in chunk if block.begin > block.first], rows)
+
+    def result(self) -> dict[str, Any]:
+        """Figures by name, with intervals over users, and what the blend gains over each memory."""
+        figures: dict[str, Any] = {name: report.to_dict() for name, report in self.reports.items()}
+        for name, report in self.reports.items():
+            intervals = report.filtered.intervals()
+            figures[name]["filtered"]["intervals"] = {key: value._asdict() for key, value in intervals.items()}
+            if name != "blend":
+                gains = compare(self.reports["blend"].filtered, report.filtered)
+                figures[name]["blend_gains"] = {key: value._asdict() for key, value in gains.items()}
+        return figures
+
+    def _apply(self, learner: OnlineLearner, block: Block) -> None:
+        items, times = self._data.rows[block.begin : block.end], self._data.ts_ms[block.begin : block.end]
+        learner.apply(self._data.rows[block.first : block.begin], items.tolist(), times.tolist())
+
+    def _model_scores(self, model: Recommender, chunk: Sequence[Block]) -> NDArray[np.float32]:
+        spans = [slice(block.first, block.begin) for block in chunk]
+        return model.scores([self._data.rows[span] for span in spans], [self._data.ts_ms[span] for span in spans])
+
+    def _predict(
+        self,
+        learner: OnlineLearner,
+        block: Block,
+        scores: NDArray[np.float32],
+        *,
+        age: float,
+        rows: dict[str, list[NDArray[np.float32]]],
+    ) -> None:
+        parts = learner.parts(scores, self._data.rows[block.first : block.begin])
+        rows["model"].append(scores)
+        rows["memory"].append(parts.values[PARTS.index("memory")])
+        rows["blend"].append(utilities(learner.blend.weights, parts, age=age))
+        for target in self._data.rows[block.begin : block.end].tolist():
+            learner.blend.learn(parts, target, age=age)
+
+    def _rank(self, blocks: Sequence[Block], rows: dict[str, list[NDArray[np.float32]]]) -> None:
+        if not blocks:
+            return
+        repeats = np.repeat(np.arange(len(blocks)), [block.end - block.begin for block in blocks])
+        targets = np.concatenate([self._data.rows[block.begin : block.end] for block in blocks])
+        users = [blocks[at].first for at in repeats.tolist()]
+        seen = Excluded.of([self._data.rows[blocks[at].first : blocks[at].begin] for at in repeats.tolist()])
+        for name, report in self.reports.items():
+            report.add(users, np.stack(rows[name])[repeats], targets, seen=seen)
+
+
+def trained(name: str, data: SequenceData, kept: NDArray[np.bool_], *, content: ContentTable, seed: int) -> Recommender:
+    """A model that learned from the events in `kept` alone."""
+    train = data.subset(kept, data.is_target)
+    has_id = np.bincount(train.rows, minlength=len(content)) > 0
+    model = build(name, Catalogue(len(content), content, has_id), seed=seed)
+    model.fit(train, validation=None, on_epoch=lambda report: print(f"  {report}", flush=True))
+    return model
+
+
+def content_of(data: EvaluationData, folder: Path) -> ContentTable:
+    """The items' content by the product's towers, kept in `folder`."""
+    known = np.ones(len(data.items), np.bool_)
+    towers = catalogue_towers(data, is_known=known, folder=folder, say=print)
+    return encode_catalogue(data, towers, folder=folder, say=lambda _: None)
+
+
+def seed_runs(data: SequenceData, content: ContentTable, *, name: str, seeds: int, tune: bool) -> Iterator[Any]:
+    """One result a seed."""
+    by_time = np.sort(data.ts_ms)
+    cut = [int(by_time[int(len(by_time) * share)]) for share in (0.72, 0.8)] + [int(by_time[-1]) + 1]
+    past = blocks_by_time(data, since_ms=0, until_ms=cut[0])
+    last_tenth = blocks_by_time(data, since_ms=cut[0], until_ms=cut[1])
+    for seed in range(seeds):
+        started = time.perf_counter()
+        learner, rehearsal = OnlineLearner.new(memory=MEMORY, blend=BLEND), Stream(data)
+        rehearsal.warm_up(learner, past)
+        rehearsal.run(learner, trained(name, data, data.ts_ms < cut[0], content=content, seed=seed), last_tenth)
+        result = rehearsal
+        if not tune:
+            model = trained(name, data, data.ts_ms < cut[1], content=content, seed=seed)
+            result = Stream(data)
+            result.run(learner, model, blocks_by_time(data, since_ms=cut[1], until_ms=cut[2]))
+        weights = learner.blend.weights
+        yield {
+            "seed": seed,
+            "weights": {"steady": weights.steady, "ageing": weights.ageing},
+            "seconds": round(time.perf_counter() - started, 1),
+            **result.result(),
+        }
+
+
+def main() -> None:
+    """Run, print a table, keep the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True, help="result file")
+    parser.add_argument("--model", default="m2se", help="the slow memory (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("build/stream"), help="keeps content vectors")
+    parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
+    arguments = parser.parse_args()
+    data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
+    content = content_of(data, arguments.folder)
+    runs = []
+    for run in seed_runs(data.events, content, name=arguments.model, seeds=arguments.seeds, tune=arguments.tune):
+        runs.append(run)
+        for name in NAMES:
+            figures = run[name]["filtered"]
+            print(f"seed {run['seed']}  {name:8} {figures['recall_at_10']:.4f} {figures['ndcg_at_10']:.4f}", flush=True)
+        arguments.json.write_text(json.dumps({"command": "python -m benchmarks.stream", "runs": runs}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
