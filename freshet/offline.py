@@ -16,6 +16,7 @@ def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private typ
     evaluation.add_argument("--split", choices=("leave-one-out", "time"), default="leave-one-out")
     evaluation.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")
     evaluation.add_argument("--withhold-items", type=float, default=0.0, metavar="SHARE", help="train without these")
+    evaluation.add_argument("--newest", type=int, metavar="N", help="of each user only the newest N events")
     evaluation.add_argument("--group", metavar="ATTRIBUTE", help="report exposure by it (default: a usual one)")
     evaluation.add_argument("--runs", type=Path, default=Path("freshet-runs"), metavar="DIR", help="keep runs there")
     evaluation.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
@@ -53,6 +54,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         plot=options.plot,
         withheld=options.withhold_items,
         group=options.group,
+        newest=options.newest,
     )
     return evaluate(asked, kinds=load_settings()[0].event_kinds())
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
-from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, thinned
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
 from freshet.evaluation.table import table
@@ -34,6 +34,7 @@ from stream.kinds import EventKinds
 from stream.replay.dataset import open_dataset
 
 SPLITS = ("leave-one-out", "time")
+MIN_NEWEST = 3  # a user with fewer is in no leave-one-out split
 WITHHELD_SEED = 0  # the same items whatever the models' seeds
 
 
@@ -51,6 +52,7 @@ class EvaluateOptions:
         plot: where the picture goes; None for beside the JSON, if there is one.
         withheld: share of the items kept out of training.
         group: attribute to report exposure by; None looks for a usual one.
+        newest: of each user only so many events; None for all.
     """
 
     data: str | None
@@ -62,6 +64,7 @@ class EvaluateOptions:
     plot: Path | None = None
     withheld: float = 0.0
     group: str | None = None
+    newest: int | None = None
 
     def __post_init__(self) -> None:
         unknown = ", ".join(name or "(nothing)" for name in self.models if name not in NAMES)
@@ -73,6 +76,8 @@ class EvaluateOptions:
             raise EvaluationError(f"--seeds {self.n_seeds} must be at least 1; 3 are usual")
         if not 0 <= self.withheld <= 0.5:
             raise EvaluationError(f"--withhold-items {self.withheld:g} must be at least 0 and at most 0.5")
+        if self.newest is not None and self.newest < MIN_NEWEST:
+            raise EvaluationError(f"--newest {self.newest} must be at least {MIN_NEWEST}: one to learn, two to ask")
         for option, path in (("--json", self.json), ("--plot", self.plot)):
             if path is not None and not path.parent.is_dir():
                 raise EvaluationError(f"{option} {path} lies in a folder that does not exist; make {path.parent} first")
@@ -94,6 +99,8 @@ def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build 
     """
     dataset = open_dataset(options.data, kinds=kinds)
     data = read_data(dataset, kinds=kinds, group=options.group)
+    if options.newest is not None:
+        data = thinned(data, options.newest)
     if dataset.bad_rows.total:
         _say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
     if data.n_left_out:
@@ -181,7 +188,7 @@ def _compared(
         models[name]["n_epochs"] = [run.choice.n_epochs for run in of_model]
     first, *others = options.models
     return {
-        "title": f"{data.name}, {options.split}" + (f", {options.withheld:.0%} withheld" if options.withheld else ""),
+        "title": _title(options, data.name),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
@@ -192,10 +199,17 @@ def _compared(
         },
         "split": options.split,
         "withheld": options.withheld,
+        "newest": options.newest,
         "group": data.group_name,
         "models": models,
         "gains": {first: {other: gains(trial.questions, ranked[first], ranked[other]) for other in others}},
     }
+
+
+def _title(options: EvaluateOptions, name: str) -> str:
+    withheld = f", {options.withheld:.0%} withheld" if options.withheld else ""
+    newest = f", newest {options.newest} events a user" if options.newest else ""
+    return f"{name}, {options.split}{withheld}{newest}"
 
 
 def _report(options: EvaluateOptions, comparison: dict[str, Any]) -> None:

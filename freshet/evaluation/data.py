@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -109,6 +109,15 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
         n_left_out=n_left_out,
         fingerprint=_fingerprint(events, items, live_from_ms),
     )
+
+
+def thinned(data: EvaluationData, n_events: int) -> EvaluationData:
+    """The same data set with the newest `n_events` of each user alone: what a young or sparse one looks like."""
+    events = data.events
+    ends = np.repeat(events.starts[1:], np.diff(events.starts))
+    kept = np.arange(len(events.rows)) >= ends - n_events
+    fewer = events.subset(kept, events.is_target)
+    return replace(data, events=fewer, fingerprint=_fingerprint(fewer, data.items, data.live_from_ms))
 
 
 def _newest(item_rows: Iterable[ItemRow]) -> tuple[dict[str, ItemRow], dict[str, int]]:

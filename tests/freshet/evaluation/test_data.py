@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
-from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data
+from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data, thinned
 from models.content.table import ContentTable
 from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
@@ -92,3 +92,14 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     assert first.text.equal(second.text)
     assert first.image.equal(second.image)
     assert first.image_mask.any(dim=1).tolist() == [True, False, False]
+
+
+def test_a_thinned_data_set_has_the_newest_events_of_each_user_and_is_another(data: EvaluationData) -> None:
+    thin = thinned(data, 2)
+
+    assert np.diff(thin.events.starts).tolist() == np.minimum(np.diff(data.events.starts), 2).tolist()
+    for user in range(len(data.events.starts) - 1):
+        all_rows = data.events.rows[data.events.starts[user] : data.events.starts[user + 1]]
+        kept = thin.events.rows[thin.events.starts[user] : thin.events.starts[user + 1]]
+        assert kept.tolist() == all_rows[-2:].tolist()
+    assert thin.fingerprint != data.fingerprint

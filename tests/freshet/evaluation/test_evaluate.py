@@ -180,6 +180,7 @@ def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions) -> Non
         ({"models": ("",)}, r"--model \(nothing\) is not known; there are "),
         ({"models": ("sasrec", "sasrec")}, r"--model sasrec,sasrec names a model twice; name each once"),
         ({"n_seeds": 0}, r"--seeds 0 must be at least 1; 3 are usual"),
+        ({"newest": 2}, r"--newest 2 must be at least 3: one to learn, two to ask"),
         ({"withheld": 0.7}, r"--withhold-items 0.7 must be at least 0 and at most 0.5"),
         ({"json": Path("nowhere/a.json")}, r"--json nowhere/a.json lies in a folder that does not exist; make nowhere"),
         ({"plot": Path("nowhere/a.png")}, r"--plot nowhere/a.png lies in a folder that does not exist; make nowhere"),
