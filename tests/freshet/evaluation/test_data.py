@@ -95,11 +95,11 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
 
 
 def test_a_thinned_data_set_has_the_newest_events_of_each_user_and_is_another(data: EvaluationData) -> None:
-    thin = thinned(data, 2)
+    thin = thinned(data, 1)
 
-    assert np.diff(thin.events.starts).tolist() == np.minimum(np.diff(data.events.starts), 2).tolist()
+    assert np.diff(thin.events.starts).tolist() == np.minimum(np.diff(data.events.starts), 1).tolist()
     for user in range(len(data.events.starts) - 1):
         all_rows = data.events.rows[data.events.starts[user] : data.events.starts[user + 1]]
         kept = thin.events.rows[thin.events.starts[user] : thin.events.starts[user + 1]]
-        assert kept.tolist() == all_rows[-2:].tolist()
+        assert kept.tolist() == all_rows[-1:].tolist()
     assert thin.fingerprint != data.fingerprint
