@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("rectools", "recbole"), help="one library (default: both)")
     parser.add_argument("--part", choices=("speed", "quality"), help="one part (default: both)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all speeds (default: %(default)s)")
+    parser.add_argument("--recbole-steps", type=int, default=10, help="of each of 6 windows (default: %(default)s)")
     parser.add_argument("--users", type=int, help="only the first so many users, to try it out")
     parser.add_argument("--trials", type=int, default=len(TRIALS), help="the first so many (default: %(default)s)")
     parser.add_argument("--max-epochs", type=int, default=100, help="of a trial (default: %(default)s)")
@@ -97,13 +98,13 @@ def measure_speed(processes: Processes, arguments: argparse.Namespace, keep: Kee
     """All in turns, `arguments.rounds` times."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _ in range(arguments.rounds):
-        for name, result in speeds(processes):
+        for name, result in speeds(processes, arguments.recbole_steps):
             measured = figures.speed(result["epochs"])
             rounds.setdefault(name, []).append(measured | {"peak_mb": result["peak_mb"], "torch": result["torch"]})
             keep({"speed": {"rounds": rounds, **compared(rounds)}})
 
 
-def speeds(processes: Processes) -> Iterator[tuple[str, dict[str, Any]]]:
+def speeds(processes: Processes, recbole_steps: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """One round."""
     for name, task in SPEED_TASKS.items():
         if task.model in processes.pythons:
@@ -111,7 +112,7 @@ def speeds(processes: Processes) -> Iterator[tuple[str, dict[str, Any]]]:
     if RECBOLE in processes.pythons:
         path = processes.kept / f"speed-{RECBOLE}.json"
         script = [str(processes.pythons[RECBOLE]), "-m", "benchmarks.libraries.recbole_speed"]
-        yield RECBOLE, run([*script, str(processes.kept), str(path)], path)
+        yield RECBOLE, run([*script, str(processes.kept), str(path), "--steps", str(recbole_steps)], path)
 
 
 def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

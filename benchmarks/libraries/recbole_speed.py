@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from recbole.utils import get_model, get_trainer, init_seed  # type: ignore[impo
 
 THREADS = 2
 N_WINDOWS = 5
-STEPS = 10  # a window
+STEPS = 10
 DATASET = "histories"
 SETTINGS = {  # the shape of ours; softmax over the catalogue, as its documentation recommends for SASRec
     "hidden_size": 64,
@@ -55,9 +56,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help=f"holds {DATASET}/{DATASET}.inter")
     parser.add_argument("result", type=Path)
     parser.add_argument("--batch-size", type=int, default=2_048, help="samples a step (default: the library's)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a window (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    windows = timed_windows(arguments.folder, arguments.batch_size)
+    warnings.simplefilter("ignore")
+    result_path = arguments.result.resolve()
+    os.chdir(arguments.folder)  # it writes logs where it runs
+    windows = timed_windows(arguments.batch_size, arguments.steps)
     result = {
         "batch_size": arguments.batch_size,
         "epochs": windows,
@@ -65,12 +70,12 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    arguments.result.write_text(json.dumps(result), encoding="utf-8")
+    result_path.write_text(json.dumps(result), encoding="utf-8")
 
 
-def timed_windows(folder: Path, batch_size: int) -> list[dict[str, Any]]:
-    """Seconds and targets of each window of steps, after one that warms up."""
-    paths = {"data_path": str(folder), "checkpoint_dir": str(folder / "recbole")}
+def timed_windows(batch_size: int, n_steps: int) -> list[dict[str, Any]]:
+    """Targets and seconds of each window of steps, the one that warms up first."""
+    paths = {"data_path": ".", "checkpoint_dir": "recbole"}
     config = Config(model="SASRec", dataset=DATASET, config_dict=SETTINGS | paths | {"train_batch_size": batch_size})
     init_seed(config["seed"], config["reproducibility"])
     logging.getLogger().setLevel(logging.ERROR)
@@ -81,11 +86,11 @@ def timed_windows(folder: Path, batch_size: int) -> list[dict[str, Any]]:
     windows = []
     for _ in range(N_WINDOWS + 1):
         started_s, started_cpu_s = time.perf_counter(), sum(os.times()[:2])
-        trainer._train_epoch(itertools.islice(batches, STEPS), 0, show_progress=False)
+        trainer._train_epoch(itertools.islice(batches, n_steps), 0, show_progress=False)
         seconds = time.perf_counter() - started_s
         cpu_s = sum(os.times()[:2]) - started_cpu_s
-        windows.append({"n_targets": STEPS * batch_size, "seconds": seconds, "cpu_s": cpu_s})
-        print(f"  {STEPS * batch_size / seconds:,.0f} targets/s", flush=True)
+        windows.append({"n_targets": n_steps * batch_size, "seconds": seconds, "cpu_s": cpu_s})
+        print(f"  {n_steps * batch_size / seconds:,.0f} targets/s", flush=True)
     return windows
 
 

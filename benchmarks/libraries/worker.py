@@ -27,7 +27,6 @@ from benchmarks.libraries.tasks import Task
 from models.durable import write_durably
 from models.encoder.batches import SequenceData
 from models.evaluation.ranking import rank_all
-from models.rivals.build import build
 from models.rivals.recommender import FitReport, Recommender
 
 THREADS = 2
@@ -75,6 +74,8 @@ def work(task: Task, histories: Histories) -> dict[str, Any]:
 def _model(task: Task, histories: Histories, learned: SequenceData) -> Recommender:
     catalogue = histories.catalogue(learned)
     if task.settings is None:
+        from models.rivals.build import build  # noqa: PLC0415 - the memories it knows as well need more packages
+
         return build("sasrec", catalogue, seed=task.seed, n_epochs=task.n_epochs)
     from benchmarks.libraries.rectools_model import RecToolsSASRec  # noqa: PLC0415 - only where RecTools is
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from benchmarks.libraries.settings import TRIALS, RecToolsSettings
 from benchmarks.libraries.tasks import Processes, Task, kept_folder, run
 from benchmarks.libraries.worker import work
 from models.encoder.batches import SequenceData
+
+NOT_THERE = {"river", "pydantic", "sklearn", "transformers", "prometheus_client", "structlog", "kafka", "fastapi"}
 
 
 def small_histories() -> Histories:
@@ -111,6 +114,15 @@ def test_an_environment_that_is_there_is_not_made_again(tmp_path: Path) -> None:
 
 def test_other_requirements_need_another_environment() -> None:
     assert Library("some", ("a==1",)).stamp != Library("some", ("a==2",)).stamp
+
+
+def test_the_environment_of_a_library_has_all_that_is_imported_there() -> None:
+    ours = "benchmarks.libraries.worker, models.rivals.neural, models.rivals.validation, benchmarks.libraries.pieces"
+    code = f"import {ours}, sys; print(sorted({{name.split('.')[0] for name in sys.modules}} & {NOT_THERE}))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
 
 
 def test_both_sides_run_on_the_same_release_of_torch() -> None:
