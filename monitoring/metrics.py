@@ -91,6 +91,19 @@ class Metrics:
             ("topic",),
         )
         self.window_users = self._gauge("window_users", "Users with an open attribution window in this process.")
+        self.event_to_memory_seconds = self._histogram(
+            "event_to_memory_seconds",
+            "Seconds from an event's append to its being part of the fast memory.",
+            (),
+            EVENT_TO_STATE_SECONDS,
+        )
+        self.memory_events_total = self._counter(
+            "memory_events_total", "Events seen by the memory role: linked, or skipped as none to learn.", ("result",)
+        )
+        self.memory_items = self._gauge("memory_items", "Items that the fast memory of this process has numbered.")
+        self.memory_rows_total = self._counter(
+            "memory_rows_total", "Rows of the fast memory: published or followed.", ("result",)
+        )
         self.training_rows = self._gauge("training_rows", "Interactions in the training buffer.")
 
     def _declare_feeds(self) -> None:

@@ -1,0 +1,187 @@
+"""The role that learns the fast memory: reads all of `events`, links what counts, publishes the rows that changed.
+
+What it knows is of all partitions, so whoever runs it reads all of them, and one process of a deployment should: a
+second one would publish the same rows again. For each batch, in this order:
+1. link its events and move the offsets, in memory; an event that was linked already changes nothing;
+2. publish changed rows, at most once in `publish_s`, and wait until they are durable; what is left goes next time;
+3. save, at most once in `snapshot_s`: rows, sequences and offsets of one moment.
+After a crash the events since the last file are read again, and their rows are published again as they become.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+import structlog
+
+from consumers.memory.links import new_links
+from consumers.memory.shared import SharedMemory
+from consumers.memory.snapshots import MemorySnapshots, SavedMemory
+from consumers.sequences.store import SequenceStore
+from monitoring.metrics import Metrics
+from stream.admission import admit
+from stream.events import BadEvent, Interaction, encode
+from stream.kinds import EventKinds
+from stream.log import Log, LogUnavailable, Message, Record
+from stream.topics import EVENTS, TRANSITIONS
+
+_PUBLISH_S = 10.0
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """How often the role writes.
+
+    Attributes:
+        snapshot_s: seconds between snapshots; retention must be at least twice as long.
+        publish_s: seconds between publications of changed rows; None where no other process follows them.
+        max_rows: published at once.
+    """
+
+    snapshot_s: float = 60.0
+    publish_s: float | None = 1.0
+    max_rows: int = 100
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise ValueError(f"max_rows={self.max_rows} must be at least 1; 100 is usual")
+
+
+class MemoryRole:
+    """`events` -> admit -> sequences -> memory -> `transitions`. An `OffsetOwner`.
+
+    Args:
+        memory: what learns; nobody else changes it.
+        snapshots: where it is kept.
+        log: for changed rows.
+        kinds: the set in force.
+        metrics: of this process.
+        settings: how often it writes.
+    """
+
+    name = "memory"
+    topic = EVENTS
+    group = None
+
+    def __init__(
+        self,
+        memory: SharedMemory,
+        snapshots: MemorySnapshots,
+        log: Log,
+        *,
+        kinds: EventKinds,
+        metrics: Metrics,
+        settings: MemorySettings | None = None,
+    ) -> None:
+        self._memory, self._snapshots, self._log = memory, snapshots, log
+        self._kinds, self._metrics = kinds, metrics
+        self._settings = settings or MemorySettings()
+        self._stores: dict[int, SequenceStore] = {}
+        self._next: dict[int, int] = {}
+        self._held: set[int] = set()
+        self._is_loaded = False
+        self._is_save_failing = False
+        self._saved_at = self._published_at = time.monotonic()
+
+    def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Restore everything at the first call; partitions go on where they stand, new ones from the start."""
+        if not self._is_loaded:
+            self._load()
+        for partition in partitions:
+            if partition not in self._stores:
+                self._stores[partition] = SequenceStore(length=self._snapshots.length, max_seen=0)
+                self._next[partition] = 0
+        self._held.update(partitions)
+        return {partition: self._next[partition] for partition in partitions}
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """Save; what was learned of them stays learned, and they go on from there should they come back."""
+        self._held.difference_update(partitions)
+        self._save()
+
+    def positions(self) -> Mapping[int, int]:
+        """Next offset to read, by partition held."""
+        return {partition: self._next[partition] for partition in self._held}
+
+    def handle(self, records: list[Record]) -> None:
+        """Learn a batch, then write what is due."""
+        by_partition = sorted(records, key=attrgetter("partition"))  # stable: offsets stay in order
+        for partition, group in groupby(by_partition, key=attrgetter("partition")):
+            self._learn(partition, list(group))
+        waited_ms = time.time() * 1_000 - min(record.ts_ms for record in records)  # of the one that waited longest
+        self._metrics.event_to_memory_seconds.observe(max(0.0, waited_ms / 1_000))
+        self._metrics.memory_items.set(self._memory.n_items)
+        self.idle()
+
+    def idle(self) -> None:
+        """Publish and save what is due by time."""
+        now = time.monotonic()
+        if self._settings.publish_s is not None and now - self._published_at >= self._settings.publish_s:
+            self._published_at = now
+            self._publish()
+        if now - self._saved_at >= self._settings.snapshot_s:
+            self._save_in_time()
+
+    def close(self) -> None:
+        """Save; rows that were not published yet are marked in the file, and go out after the next start."""
+        self._save()
+
+    def _learn(self, partition: int, records: Sequence[Record]) -> None:
+        events = self._admit(records)
+        links = new_links(self._stores[partition], events, self._kinds, n_last=self._memory.config.n_last)
+        for link in links:
+            self._memory.link(link.history, link.item_id, link.ts_ms)
+        self._next[partition] = records[-1].offset + 1
+        self._metrics.memory_events_total.labels(result="linked").inc(len(links))
+        self._metrics.memory_events_total.labels(result="skipped").inc(len(records) - len(links))
+
+    def _admit(self, records: Sequence[Record]) -> list[Interaction]:
+        """Events that count; the sequences role reports the others."""
+        events = []
+        for record in records:
+            try:
+                events.append(admit(record, self._kinds))
+            except BadEvent:
+                continue
+        return events
+
+    def _publish(self) -> None:
+        rows = self._memory.changed_rows(self._settings.max_rows)
+        if not rows:
+            return
+        messages = [Message(row.item_id.encode(), encode(row)) for row in rows]
+        try:
+            self._log.publish(TRANSITIONS, messages).result(_PUBLISH_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                f"{len(messages)} rows are not durable after {_PUBLISH_S} s; they are sent again"
+            ) from None
+        self._memory.mark_published(rows)
+        self._metrics.memory_rows_total.labels(result="published").inc(len(rows))
+
+    def _load(self) -> None:
+        saved = self._snapshots.load()
+        if saved is not None:
+            self._memory.restore(saved.memory)
+            self._stores, self._next = dict(saved.stores), dict(saved.next_offsets)
+            self._metrics.memory_items.set(self._memory.n_items)
+        self._is_loaded = True
+
+    def _save(self) -> None:
+        if self._is_loaded:
+            self._saved_at = time.monotonic()
+            self._snapshots.save(SavedMemory(dict(self._next), self._stores, self._memory.state()))
+
+    def _save_in_time(self) -> None:
+        try:
+            self._save()
+        except OSError as exc:  # the log has everything; a later start only takes longer
+            if not self._is_save_failing:
+                structlog.get_logger().error("snapshot_failed", error=str(exc))
+            self._is_save_failing = True
+        else:
+            self._is_save_failing = False

@@ -1,0 +1,72 @@
+"""One file with everything in it, of one moment."""
+
+from pathlib import Path
+
+import pytest
+
+from consumers.memory.links import new_links
+from consumers.memory.shared import SharedMemory
+from consumers.memory.snapshots import MemorySnapshots, SavedMemory
+from consumers.sequences.store import SequenceStore
+from stream.kinds import DEFAULT_KINDS
+from tests.consumers.store_support import click
+
+
+def saved_memory() -> SavedMemory:
+    memory, store = SharedMemory(), SequenceStore(length=3, max_seen=0)
+    for link in new_links(store, [click(n, user=f"user-{n % 3}") for n in range(20)], DEFAULT_KINDS, n_last=2):
+        memory.link(link.history, link.item_id, link.ts_ms)
+    return SavedMemory({0: 20, 3: 0}, {0: store, 3: SequenceStore(length=3, max_seen=0)}, memory.state())
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    saved = saved_memory()
+    MemorySnapshots(tmp_path, "log", length=3).save(saved)
+
+    loaded = MemorySnapshots(tmp_path, "log", length=3).load()
+
+    assert loaded is not None
+    assert loaded.next_offsets == {0: 20, 3: 0}
+    assert {name: array.tobytes() for name, array in loaded.memory.items()} == {
+        name: array.tobytes() for name, array in saved.memory.items()
+    }
+    for user in ("user-0", "user-1", "user-2"):
+        assert loaded.stores[0].history(user) == saved.stores[0].history(user)
+    assert loaded.stores[3].n_users == 0
+
+
+def test_a_file_that_stands_there_already_is_not_written_again(tmp_path: Path) -> None:
+    snapshots = MemorySnapshots(tmp_path, "log", length=3)
+    snapshots.save(saved_memory())
+    snapshots.path.unlink()
+
+    snapshots.save(saved_memory())
+
+    assert not snapshots.path.exists()
+
+
+def test_nothing_is_loaded_where_nothing_was_saved_and_unfinished_files_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / "memory.npz.1f.tmp").write_bytes(b"half")
+
+    assert MemorySnapshots(tmp_path, "log", length=3).load() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("log_id", "length"), [("log", 4), ("another", 3)])
+def test_memory_of_another_log_or_length_is_not_taken_over(tmp_path: Path, log_id: str, length: int) -> None:
+    MemorySnapshots(tmp_path, "log", length=3).save(saved_memory())
+
+    assert MemorySnapshots(tmp_path, log_id, length=length).load() is None
+    assert (tmp_path / "memory.npz.damaged").exists()
+
+
+def test_no_altered_byte_gives_another_memory(tmp_path: Path) -> None:
+    snapshots = MemorySnapshots(tmp_path, "log", length=3)
+    snapshots.save(saved_memory())
+    content = snapshots.path.read_bytes()
+    wanted = {name: array.tobytes() for name, array in saved_memory().memory.items()}
+
+    for at in range(0, len(content), 13):
+        snapshots.path.write_bytes(content[:at] + bytes([content[at] ^ (1 << at % 8)]) + content[at + 1 :])
+        loaded = snapshots.load()
+        assert loaded is None or {name: array.tobytes() for name, array in loaded.memory.items()} == wanted, at
