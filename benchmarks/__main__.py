@@ -16,6 +16,7 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, ...]] = {
     "log": ("log",),
     "store": ("store",),
+    "memory": ("memory",),
     "freshness": ("freshness",),
     "new_items": ("new_items",),
     "swaps": ("swaps",),
