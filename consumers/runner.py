@@ -184,7 +184,6 @@ class _RoleLoop:
         """Put an owner back to its own offsets; what was polled of a gained partition is read again."""
         if self._owner is None:
             return records
-        self._let_go(reader)
         if not self._gained:
             return records
         gained = sorted(set(reader.assigned()).intersection(self._gained))
@@ -272,6 +271,7 @@ class _RoleLoop:
         self._reported_at = now
         try:
             if self._owner is not None:
+                self._let_go(reader)
                 self._commit(reader)
             lag = sum(reader.lag().values())
         except LogUnavailable as exc:  # nothing can be read either; what is in memory goes on answering

@@ -120,6 +120,7 @@ JOINS = (
     ),
     Panel("Too late for a window, a second", "none", ((rate("freshet_windows_late_total", "topic"), "{{topic}}"),)),
     Panel("Damaged users in tables", "none", (("sum(freshet_worker_damaged_total)", "users"),)),
+    Panel("Beyond what is kept of a user, a second", "none", ((rate("freshet_worker_dropped_total"), "workers"),)),
 )
 FEEDS = (
     Panel("Feeds by what answered, a second", "none", ((rate("freshet_feeds_total", "result"), "{{result}}"),)),

@@ -183,11 +183,6 @@ def is_open(window: UserWindow) -> bool:
     return bool(window.exposures or window.events)
 
 
-def is_empty(window: UserWindow) -> bool:
-    """Whether nothing would be missed without it, as long as stream time does not go back."""
-    return not (is_open(window) or window.arms)
-
-
 def _joined(window: UserWindow, now_ms: int, settings: AttributionSettings) -> list[tuple[Shown, _ByRank]]:
     """The exposures that are due, each with the events that followed its items, by rank and in order."""
     n_due = bisect_left(window.exposures, now_ms - settings.window_ms, key=lambda shown: shown.shown_ms)

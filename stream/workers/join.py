@@ -219,6 +219,8 @@ class Join:
         if pending is not None:
             pending.one_more()
         done = _nothing if pending is None else pending.one_less
+        n_dropped, state.window.n_dropped = state.window.n_dropped, 0
+        self._metrics.dropped_total.inc(n_dropped)
         self._states.write(partition.partition, user_id, encode_state(state), done)
 
     def _restore_clock(self, partition: PartitionJoin) -> None:

@@ -22,6 +22,9 @@ class WorkerMetrics:
         self.outcomes_total = self._counter(
             "outcomes_total", "Outcomes made durable; those repeated after a crash count again."
         )
+        self.dropped_total = self._counter(
+            "dropped_total", "Exposures and events beyond what is kept of a user: the oldest, left out of the join."
+        )
         self.event_seconds = self._histogram(
             "event_seconds", "From the append of a record to its place in the table.", EVENT_BUCKETS_S
         )

@@ -17,7 +17,6 @@ from stream.windows.attribution import (
     close,
     closing,
     due_ms,
-    is_empty,
     is_late_event,
     is_late_exposure,
     is_open,
@@ -129,7 +128,7 @@ def test_events_older_than_stream_time_and_exposures_that_closed_are_late() -> N
     assert is_late_exposure(shown("f", 99, "a"), RULES, now_ms=200)
     window = UserWindow()
     assert [add(window, click("e", 199, "a"), 200), add(window, shown("f", 99, "a"), 200)] == [False, False]
-    assert is_empty(window)
+    assert not is_open(window)
 
 
 def test_an_event_that_comes_while_outcomes_are_on_their_way_changes_neither_them_nor_the_counts() -> None:
@@ -160,19 +159,19 @@ def test_closing_changes_nothing_and_close_counts_the_arm() -> None:
     assert window.arms == [ArmHour("none", "none", 2, 1, 1, 0, {}), ArmHour("x", "t", 2, 1, 2, 1, {"click": 1})]
 
 
-def test_window_of_an_idle_user_is_empty_once_its_events_are_of_no_use() -> None:
+def test_window_of_an_idle_user_closes_once_its_events_are_of_no_use() -> None:
     window = window_of(click("e1", 50, "a"), click("e2", 60, "a"))
     assert (due_ms(window, RULES), wake_ms(window, RULES)) == (None, 161)
     close(window, 160, RULES)
     assert is_open(window)
     close(window, 161, RULES)
-    assert is_empty(window)
+    assert not is_open(window)
 
 
-def test_user_with_arms_alone_is_not_empty_and_has_nothing_due() -> None:
+def test_user_with_arms_alone_has_nothing_due() -> None:
     window = window_of(shown("f", 0, "a"))
     close(window, 500, RULES)
-    assert (is_open(window), is_empty(window), wake_ms(window, RULES)) == (False, False, None)
+    assert (is_open(window), wake_ms(window, RULES)) == (False, None)
 
 
 def test_beyond_its_bounds_a_window_lets_the_oldest_go_and_counts_them() -> None:
