@@ -87,8 +87,21 @@ STREAM = (
             ("sum by (job, role) (freshet_role_restarts_total)", "restarts of {{role}}, {{job}}"),
         ),
     ),
+    Panel("Event to fast memory", "s", quantiles("freshet_event_to_memory_seconds", 0.5, 0.99)),
+    Panel(
+        "Fast memory, a second",
+        "none",
+        (
+            (rate("freshet_memory_events_total", "result"), "events {{result}}"),
+            (rate("freshet_memory_rows_total", "result"), "rows {{result}}"),
+        ),
+    ),
     Panel("Users", "none", (("freshet_users", "{{job}} {{instance}}"),)),
-    Panel("Items", "none", (("freshet_items", "{{job}} {{instance}}"),)),
+    Panel(
+        "Items",
+        "none",
+        (("freshet_items", "{{job}} {{instance}}"), ("freshet_memory_items", "{{job}} {{instance}}, fast memory")),
+    ),
     Panel("Processes that answer", "none", (("sum by (job) (up)", "{{job}}"),)),
 )
 JOINS = (
