@@ -172,8 +172,8 @@ class MemoryRole:
         self._is_loaded = True
 
     def _save(self) -> None:
-        if self._is_loaded:
-            self._saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
+        if self._is_loaded and not self._snapshots.stands_at(self._next):
             self._snapshots.save(SavedMemory(dict(self._next), self._stores, self._memory.state()))
 
     def _save_in_time(self) -> None:

@@ -68,14 +68,16 @@ class MemorySnapshots:
         self._log_id, self.length = log_id, length
         self._saved_offsets: Mapping[int, int] | None = None
 
+    def stands_at(self, next_offsets: Mapping[int, int]) -> bool:
+        """Whether the file is of these offsets already."""
+        return next_offsets == self._saved_offsets
+
     def save(self, saved: SavedMemory) -> None:
-        """Write the moment, unless the file stands there already: temporary file, fsync, rename, fsync of the folder.
+        """Write the moment: temporary file, fsync, rename, fsync of the folder.
 
         Raises:
             OSError: not written; the file of the last time is still there.
         """
-        if saved.next_offsets == self._saved_offsets:
-            return
         temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as file:

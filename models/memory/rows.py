@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _FIRST_ITEMS = 1_024
-_GROWTH = 1.5
+_GROWTH = 4  # a quarter more at a time
 
 
 class Moment(NamedTuple):
@@ -50,8 +50,7 @@ class HalfLives(NamedTuple):
 class Rows:
     """The rows of items 0 to N-1, in arrays that grow.
 
-    Cells of a row are filled from its start. Partners are kept as number + 1, so that 0 is an empty cell and pages
-    that no row has used yet cost nothing.
+    Cells of a row are filled from its start. Partners are kept as number + 1; 0 is an empty cell.
     """
 
     def __init__(self, row_size: int, half_lives: HalfLives) -> None:
@@ -63,16 +62,17 @@ class Rows:
         self._stamps = np.zeros((_FIRST_ITEMS, 2), np.int64)  # a moment each
 
     def grow(self, n_items: int) -> None:
-        """Have room for so many items."""
+        """Have room for so many items.
+
+        The arrays are resized in place: the system moves pages, not bytes, and the peak is not twice the size.
+        """
         self.n_items = max(self.n_items, n_items)
         have = len(self._counts)
         if n_items <= have:
             return
-        size = max(n_items, int(have * _GROWTH))
-        self._partners = _longer(self._partners, size)
-        self._weights = _longer(self._weights, size)
-        self._counts = _longer(self._counts, size)
-        self._stamps = _longer(self._stamps, size)
+        size = max(n_items, have + have // _GROWTH)
+        for array in (self._partners, self._weights, self._counts, self._stamps):
+            array.resize((size, *array.shape[1:]), refcheck=False)  # no view ever leaves this class
 
     def fade(self, items: Ints, now: Moment) -> None:
         """Bring the rows of distinct items to this moment."""
@@ -164,9 +164,3 @@ class Rows:
         since = np.asarray(now, np.int64) - self._stamps[items]  # (K, 2)
         factors: Doubles = np.exp2(-since[:, 0] / self.half_lives.ms - since[:, 1] / self.half_lives.events)
         return factors
-
-
-def _longer(array: NDArray[Any], size: int) -> NDArray[Any]:
-    longer = np.zeros((size, *array.shape[1:]), array.dtype)
-    longer[: len(array)] = array
-    return longer

@@ -66,7 +66,7 @@ class Transitions:
     """Rows of partners by item. For one thread at a time.
 
     Items are numbered 0, 1, 2 ... in the order they first appear. Memory: `8 * row_size + 24` bytes an item, 2 KiB by
-    default, with room for half as many items again, and about 100 bytes while a change waits to be published.
+    default, with room for a quarter more items, and about 100 bytes while a change waits to be published.
     """
 
     def __init__(self, config: MemoryConfig | None = None) -> None:

@@ -35,14 +35,17 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded.stores[3].n_users == 0
 
 
-def test_a_file_that_stands_there_already_is_not_written_again(tmp_path: Path) -> None:
+def test_a_file_says_where_it_stands_after_it_was_written_or_read(tmp_path: Path) -> None:
     snapshots = MemorySnapshots(tmp_path, "log", length=3)
-    snapshots.save(saved_memory())
-    snapshots.path.unlink()
+    assert not snapshots.stands_at({0: 20, 3: 0})
 
     snapshots.save(saved_memory())
+    again = MemorySnapshots(tmp_path, "log", length=3)
+    again.load()
 
-    assert not snapshots.path.exists()
+    assert snapshots.stands_at({0: 20, 3: 0})
+    assert again.stands_at({0: 20, 3: 0})
+    assert not again.stands_at({0: 21, 3: 0})
 
 
 def test_nothing_is_loaded_where_nothing_was_saved_and_unfinished_files_are_cleared_away(tmp_path: Path) -> None:
