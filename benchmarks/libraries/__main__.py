@@ -26,10 +26,12 @@ from typing import Any
 from benchmarks.libraries import environments, figures
 from benchmarks.libraries.histories import Histories
 from benchmarks.libraries.settings import TRIALS, RecToolsSettings
-from benchmarks.libraries.tasks import OURS, RECBOLE, RECTOOLS, Processes, Task, kept_folder, run
+from benchmarks.libraries.tasks import OURS, RECBOLE, RECTOOLS, Processes, Task, code_version, kept_folder, run
 from benchmarks.machine import machine
 from freshet.evaluation.data import read_data
+from models import encoder
 from models.durable import write_durably
+from models.rivals.build import NEXT_ITEM
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
 
@@ -91,7 +93,17 @@ def prepared(arguments: argparse.Namespace) -> tuple[Histories, Processes]:
         pythons[RECTOOLS] = environments.library_python(environments.rectools())
     if arguments.only != "rectools" and arguments.part != "quality":
         pythons[RECBOLE] = environments.library_python(environments.recbole())
-    return histories, Processes(kept / "histories.npz", kept, pythons)
+    return histories, Processes(kept / "histories.npz", kept, pythons, versions())
+
+
+def versions() -> dict[str, str]:
+    """Of ours and of what drives RecTools: edited, they are measured anew."""
+    root, here = Path(encoder.__file__).parents[1], Path(__file__).parent
+    nets = [root / "rivals" / f"{name}.py" for name in ("config", "learners", "nets", "neural", "numbering")]
+    return {
+        OURS: code_version([*(root / "encoder").glob("*.py"), *nets], repr(NEXT_ITEM[OURS])),
+        RECTOOLS: code_version([here / "pieces.py", here / "rectools_model.py"], environments.rectools().stamp),
+    }
 
 
 def measure_speed(processes: Processes, arguments: argparse.Namespace, keep: Keep) -> None:
@@ -126,12 +138,14 @@ def measure_quality(
     histories: Histories, processes: Processes, settings: Sequence[RecToolsSettings], keep: Keep
 ) -> None:
     """Choose, race, ask; every finished task is kept and not done again."""
-    ours = processes.result(Task(part="choose"))["epochs"]
-    trials: dict[str, Any] = {OURS: figures.chosen(ours)}
+    of_ours = processes.result(Task(part="choose"))
+    ours = of_ours["epochs"]
+    trials: dict[str, Any] = {OURS: figures.chosen(ours) | {"load_1_min": of_ours["load_1_min"]}}
     epochs: dict[RecToolsSettings, Any] = {}
     for one in settings:
-        epochs[one] = processes.result(Task(part="choose", settings=one))["epochs"]
-        trials[one.name] = figures.chosen(epochs[one]) | one.to_dict()
+        result = processes.result(Task(part="choose", settings=one))
+        epochs[one] = result["epochs"]
+        trials[one.name] = figures.chosen(epochs[one]) | one.to_dict() | {"load_1_min": result["load_1_min"]}
         keep({"trials": trials})
     best = max(epochs, key=lambda one: figures.chosen(epochs[one])["validation_ndcg_at_10"])
     keep({"chosen": best.name, "race": figures.race(epochs[best], ours)})

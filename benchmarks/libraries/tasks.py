@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,11 +61,13 @@ class Processes:
         histories: file of the data set.
         kept: folder of finished tasks; one for each data set.
         pythons: by model, the Python that has it.
+        versions: by model, what changes with its code; results of another version are not taken for its own.
     """
 
     histories: Path
     kept: Path
     pythons: dict[str, Path]
+    versions: dict[str, str]
 
     def result(self, task: Task) -> dict[str, Any]:
         """The task's result, kept from an earlier sitting or made now.
@@ -72,7 +75,7 @@ class Processes:
         Raises:
             RuntimeError: the process failed.
         """
-        path = self.kept / f"{task.name}.json"
+        path = self.kept / f"{task.name}-{self.versions[task.model]}.json"
         if not path.exists():
             self.measured(task, path)
         result: dict[str, Any] = json.loads(path.read_bytes())
@@ -101,6 +104,14 @@ def run(command: list[str], result: Path) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}; its last lines are above")
     written: dict[str, Any] = json.loads(result.read_bytes())
     return written
+
+
+def code_version(files: Iterable[Path], settings: str) -> str:
+    """Eight digits that change with the files' text and with the settings."""
+    digest = hashlib.sha256(settings.encode())
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def kept_folder(folder: Path, fingerprint: str) -> Path:

@@ -47,8 +47,9 @@ def work(task: Task, histories: Histories) -> dict[str, Any]:
     """Fit as the task says.
 
     Returns:
-        The epochs, the process's peak memory in MB, and the ranks of every question where it asks.
+        The epochs, the load before, the process's peak memory in MB, and the ranks of all questions where it asks.
     """
+    load = os.getloadavg()[0]
     split = histories.split()
     learned = split.refit if task.part == "final" else split.train
     model = _model(task, histories, learned)
@@ -61,6 +62,7 @@ def work(task: Task, histories: Histories) -> dict[str, Any]:
         "fit_s": time.perf_counter() - started,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "load_1_min": round(load, 2),
     }
     if task.part == "final":
         ranked = rank_all(model, histories.questions())

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.libraries.environments import Library, library_python, torch_requirement
 from benchmarks.libraries.histories import Histories
 from benchmarks.libraries.settings import TRIALS, RecToolsSettings
-from benchmarks.libraries.tasks import Processes, Task, kept_folder, run
+from benchmarks.libraries.tasks import Processes, Task, code_version, kept_folder, run
 from benchmarks.libraries.worker import work
 from models.encoder.batches import SequenceData
 
@@ -92,11 +92,30 @@ def test_another_setting_is_another_task() -> None:
 def test_a_finished_task_is_not_done_again(tmp_path: Path) -> None:
     task = Task(part="choose")
     kept = kept_folder(tmp_path, "a data set")
-    (kept / f"{task.name}.json").write_text(json.dumps({"epochs": []}))
+    (kept / f"{task.name}-v1.json").write_text(json.dumps({"epochs": []}))
 
-    processes = Processes(kept / "histories.npz", kept, {})  # no Python that could do it
+    processes = Processes(kept / "histories.npz", kept, {}, {"sasrec": "v1"})  # no Python that could do it
 
     assert processes.result(task) == {"epochs": []}
+
+
+def test_a_task_of_another_version_of_the_code_is_done_again(tmp_path: Path) -> None:
+    small_histories().save(tmp_path / "histories.npz")
+    task = Task(part="choose", n_epochs=1)
+    (tmp_path / f"{task.name}-v1.json").write_text(json.dumps({"epochs": []}))
+
+    processes = Processes(tmp_path / "histories.npz", tmp_path, {"sasrec": Path(sys.executable)}, {"sasrec": "v2"})
+
+    assert len(processes.result(task)["epochs"]) == 1
+
+
+def test_the_version_of_code_changes_with_text_and_settings(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text("one")
+    first = code_version([file], "lr=1")
+    file.write_text("other")
+
+    assert len({first, code_version([file], "lr=1"), code_version([file], "lr=2")}) == 3
 
 
 def test_a_failing_process_is_told_of(tmp_path: Path) -> None:
