@@ -140,7 +140,9 @@ class TrainingLoop:
         return self.phases[names.index(name)]
 
     def _new_optimizer(self, phase: Phase, config: StepConfig) -> torch.optim.AdamW:
-        return torch.optim.AdamW(self.model.parameters(), lr=phase.peak_lr, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(
+            self.model.parameters(), lr=phase.peak_lr, weight_decay=config.weight_decay, fused=True
+        )
 
     def _epoch(self, phase: Phase, number: int, epoch: int) -> EpochReport:
         seed = [self._steps.seed, number, epoch]

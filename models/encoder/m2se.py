@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from models.content.table import ContentTable
 from models.encoder.config import EncoderConfig, Shape
+from models.encoder.dropout import add_dropped, dropped
+from models.encoder.parts import PackedContent, PackedParts
 
 
 class ItemVectors(NamedTuple):
@@ -27,6 +29,10 @@ class ItemVectors(NamedTuple):
     def at(self, rows: Tensor) -> "ItemVectors":
         """The vectors of `rows` (any shape, int64)."""
         return ItemVectors(functional.embedding(rows, self.text), functional.embedding(rows, self.image))
+
+    def to(self, dtype: torch.dtype) -> "ItemVectors":
+        """Both in another precision."""
+        return ItemVectors(self.text.to(dtype), self.image.to(dtype))
 
     def directions(self) -> Tensor:
         """Both modalities normalised side by side, (N, 2D): a dot product with states is the sum of cosines."""
@@ -41,11 +47,9 @@ class AttentionPool(nn.Module):
         self.hidden = nn.Linear(dim, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, parts: Tensor, mask: Tensor) -> Tensor:
-        """Pool `parts` (N, S, d) where `mask` (N, S) is True to (N, d); a row without parts gives zeros."""
-        scores = self.score(torch.tanh(self.hidden(parts))).squeeze(-1)  # (N, S)
-        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
-        return torch.einsum("ns,nsd->nd", weights, parts)
+    def forward(self, packed: PackedParts) -> Tensor:
+        """Pool the parts of N items to (N, d); an item without parts gives zeros."""
+        return packed.pooled(self.score(torch.tanh(self.hidden(packed.parts))).squeeze(-1))
 
 
 class MixtureAdaptor(nn.Module):
@@ -55,15 +59,17 @@ class MixtureAdaptor(nn.Module):
         super().__init__()
         self.experts = nn.Linear(in_dim, n_experts * out_dim)
         self.gate = nn.Linear(in_dim, n_experts, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.scale = nn.Parameter(torch.ones(n_experts, out_dim))
         self.shift = nn.Parameter(torch.zeros(n_experts, out_dim))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Map pooled content (N, d) to (N, D)."""
-        opinions = self.dropout(self.experts(pooled)).unflatten(-1, self.scale.shape)  # (N, E, D)
-        opinions = functional.layer_norm(opinions, opinions.shape[-1:]) * self.scale + self.shift
-        return torch.einsum("ne,ned->nd", self.gate(pooled).softmax(-1), opinions)
+        opinions = dropped(self.experts(pooled), self.dropout, is_training=self.training)
+        opinions = opinions.view(-1, *self.scale.shape)  # (N, E, D)
+        opinions = functional.layer_norm(opinions, opinions.shape[-1:]) * self.scale
+        gates = self.gate(pooled).softmax(-1)  # (N, E)
+        return (opinions * gates.unsqueeze(-1)).sum(1) + gates @ self.shift  # einsum's gradient is slower
 
 
 class ModalityEncoder(nn.Module):
@@ -75,10 +81,10 @@ class ModalityEncoder(nn.Module):
         self.adaptor = MixtureAdaptor(in_dim, config.dim, n_experts=config.n_experts, dropout=config.dropout)
         self.missing = nn.Parameter(torch.randn(config.dim) * 0.02)
 
-    def forward(self, parts: Tensor, mask: Tensor) -> Tensor:
-        """Encode `parts` (N, S, d) with `mask` (N, S) to (N, D)."""
-        present = mask.any(-1, keepdim=True)  # (N, 1)
-        return torch.where(present, self.adaptor(self.pool(parts, mask)), self.missing)
+    def forward(self, packed: PackedParts) -> Tensor:
+        """Encode N items to (N, D)."""
+        present = packed.is_present()[:, None]  # (N, 1)
+        return torch.where(present, self.adaptor(self.pool(packed)), self.missing)
 
 
 class Block(nn.Module):
@@ -97,9 +103,8 @@ class Block(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D); a position sees itself and what came before it."""
-        states = states + self._drop(self._attend(self.norm_attention(states)))
-        inner = self.outer(functional.gelu(self.inner(self.norm_inner(states))))
-        return states + self._drop(inner)
+        states = self._add(states, self._attend(self.norm_attention(states)))
+        return self._add(states, self.outer(functional.gelu(self.inner(self.norm_inner(states)))))
 
     def _attend(self, states: Tensor) -> Tensor:
         batch, length, dim = states.shape
@@ -109,8 +114,8 @@ class Block(nn.Module):
         attended: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
         return attended
 
-    def _drop(self, states: Tensor) -> Tensor:
-        return functional.dropout(states, self.dropout, self.training)
+    def _add(self, states: Tensor, change: Tensor) -> Tensor:
+        return add_dropped(states, change, self.dropout, is_training=self.training)
 
 
 class SequenceEncoder(nn.Module):
@@ -130,7 +135,7 @@ class SequenceEncoder(nn.Module):
         Padding on the right needs no mask: a causal position never sees it.
         """
         states = self.norm_input(items + self.positions[: items.shape[1]])
-        states = functional.dropout(states, self.dropout, self.training)
+        states = dropped(states, self.dropout, is_training=self.training)
         for block in self.blocks:
             states = block(states)
         normed: Tensor = self.norm_output(states)
@@ -161,12 +166,17 @@ class M2SE(nn.Module):
         grown[: len(self.ids)] = self.ids.detach()
         self.ids = nn.Parameter(grown)
 
-    def encode_content(self, content: ContentTable) -> ItemVectors:
+    def encode_content(self, content: ContentTable | PackedContent) -> ItemVectors:
         """Adapt the content of every item of `content`; no ID enters."""
-        return ItemVectors(self.text(content.text, content.text_mask), self.image(content.image, content.image_mask))
+        packed = PackedContent.of(content) if isinstance(content, ContentTable) else content
+        return ItemVectors(self.text(packed.text), self.image(packed.image))
 
     def encode_items(
-        self, content: ContentTable, *, id_dropout: float = 0.0, generator: torch.Generator | None = None
+        self,
+        content: ContentTable | PackedContent,
+        *,
+        id_dropout: float = 0.0,
+        generator: torch.Generator | None = None,
     ) -> ItemVectors:
         """Adapt a whole catalogue and add ID vector i to both modalities of row i, where it has one.
 
@@ -198,13 +208,18 @@ class M2SE(nn.Module):
         return torch.cat([text, image], dim=-1)
 
 
-def mix_complementary(items: ItemVectors, *, share: Tensor, generator: torch.Generator) -> ItemVectors:
+def mix_complementary(
+    items: ItemVectors, *, share: Tensor, has_both: Tensor, generator: torch.Generator
+) -> ItemVectors:
     """Complementary sequence mixup (section 4.2): at a random share of positions the two streams trade places.
+
+    An item that lacks a modality stays where it is: its learned vector is no view of it that could be mixed in.
 
     Args:
         items: text and image (B, L, D).
         share: (B, 1), the mixing rate of each sequence.
+        has_both: (B, L) bool, whether neither modality of the item there is missing.
         generator: Source of the mask.
     """
-    swap = (torch.rand(items.text.shape[:2], generator=generator) < share).unsqueeze(-1)  # (B, L, 1)
+    swap = ((torch.rand(has_both.shape, generator=generator) < share) & has_both).unsqueeze(-1)  # (B, L, 1)
     return ItemVectors(torch.where(swap, items.image, items.text), torch.where(swap, items.text, items.image))

@@ -3,13 +3,15 @@
 MP4SR's two contrastive objectives (arXiv 2303.11879, section 4.3), the next-item softmax of fine-tuning (section 4.4),
 and distillation from the previous model of a continual cycle.
 
-`M` is the number of predicted positions in a batch, `U` its distinct items. A batch's items enter a denominator once
-each, however often they occur, so a pair with the same target is never its own negative.
+`M` is the number of predicted positions in a batch, `U` its distinct targets. A target enters a denominator once,
+however often it occurs, so a pair with the same target is never its own negative.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from models.encoder.softmax import softmax_loss
 
 
 def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
@@ -17,7 +19,7 @@ def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float)
 
     Args:
         states: (M, 2D), text and image state side by side, each of length 1.
-        items: (U, 2D), text and image vector of the batch's distinct items, each of length 1.
+        items: (U, 2D), text and image vector of the batch's distinct targets, each of length 1.
         targets: (M,) int64, row of `items` that came next.
         temperature: 0.07 in the paper.
 
@@ -26,8 +28,8 @@ def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float)
     """
     state_text, state_image = states.chunk(2, dim=-1)
     item_text, item_image = items.chunk(2, dim=-1)
-    text = functional.cross_entropy(state_text @ item_text.T / temperature, targets)
-    image = functional.cross_entropy(state_image @ item_image.T / temperature, targets)
+    text = softmax_loss(state_text, item_text / temperature, targets)
+    image = softmax_loss(state_image, item_image / temperature, targets)
     return text + image
 
 
@@ -66,7 +68,7 @@ def next_item(states: Tensor, items: Tensor, targets: Tensor, *, temperature: fl
     Returns:
         Scalar, mean over positions.
     """
-    return functional.cross_entropy(states @ (items / temperature).T, targets)
+    return softmax_loss(states, items / temperature, targets)
 
 
 def distillation(states: Tensor, items: Tensor, teacher_scores: Tensor, *, temperature: float) -> Tensor:

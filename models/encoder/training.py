@@ -11,6 +11,8 @@ from models.encoder.batches import Batch, SequenceData
 from models.encoder.config import TrainingConfig
 from models.encoder.loop import Phase, TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
+from models.encoder.parts import PackedContent
+from models.encoder.softmax import gradient_dtype
 
 
 class Teacher(Protocol):
@@ -44,6 +46,7 @@ class Trainer(TrainingLoop):
         teacher: Teacher | None = None,
     ) -> None:
         self.content = content
+        self._packed = PackedContent.of(content)
         self.config = config
         self.teacher = teacher
         pretrain = Phase(
@@ -55,24 +58,42 @@ class Trainer(TrainingLoop):
     def _pretrain_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """MSNIP at every position, CMCL at one sampled position a sequence, on mixed-up streams."""
         temperature = self.model.config.temperature
-        distinct, places = torch.unique(torch.cat([batch.rows, batch.targets]), return_inverse=True)
-        rows, targets = places.chunk(2)
-        vectors = self.model.encode_content(self.content.select(distinct))
+        candidates, targets = torch.unique(batch.targets[batch.is_target], return_inverse=True)  # (U,), (M,)
+        distinct, places = torch.unique(torch.cat([batch.rows.flatten(), candidates]), return_inverse=True)
+        rows, candidates = places[: batch.rows.numel()].view_as(batch.rows), places[batch.rows.numel() :]
+        content = self._packed.select(distinct)
+        with self._narrow():
+            vectors = self.model.encode_content(content)
+        vectors = vectors.to(torch.float32)
         share = torch.rand(len(rows), 1, generator=generator) * self.config.max_mixup
-        streams = mix_complementary(vectors.at(rows), share=share, generator=generator)
+        streams = mix_complementary(
+            vectors.at(rows), share=share, has_both=content.has_both()[rows], generator=generator
+        )
         states = self.model.encode_sequences(streams)  # (B, L, 2D)
         loss = objectives.msnip(
-            states[batch.is_target], vectors.directions(), targets[batch.is_target], temperature=temperature
+            states[batch.is_target], vectors.at(candidates).directions(), targets, temperature=temperature
         )
-        at = (torch.rand(len(rows), generator=generator) * batch.lengths).long()[:, None]
+        return self.config.msnip_weight * loss + self.config.cmcl_weight * self._contrast(states, batch, generator)
+
+    def _narrow(self) -> torch.autocast:
+        """Adapt content with products in bfloat16 in training, where that is faster."""
+        dtype = gradient_dtype(self.model.sequence.positions)
+        is_narrow = self.model.training and dtype == torch.bfloat16
+        return torch.autocast("cpu", torch.bfloat16, enabled=is_narrow)
+
+    def _contrast(self, states: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """CMCL of `states` (B, L, 2D) at one sampled position a sequence."""
+        at = (torch.rand(len(states), generator=generator) * batch.lengths).long()[:, None]
         sampled = states.gather(1, at[..., None].expand(-1, 1, states.shape[-1])).squeeze(1)  # (B, 2D)
-        contrast = objectives.cmcl(sampled, batch.targets.gather(1, at).squeeze(1), temperature=temperature)
-        return self.config.msnip_weight * loss + self.config.cmcl_weight * contrast
+        targets = batch.targets.gather(1, at).squeeze(1)
+        return objectives.cmcl(sampled, targets, temperature=self.model.config.temperature)
 
     def _finetune_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Next item over the whole catalogue, plus the pull towards the previous model where there is one."""
         temperature = self.model.config.temperature
-        vectors = self.model.encode_items(self.content, id_dropout=self.config.id_dropout, generator=generator)
+        with self._narrow():
+            vectors = self.model.encode_items(self._packed, id_dropout=self.config.id_dropout, generator=generator)
+        vectors = vectors.to(torch.float32)
         directions = vectors.directions()
         states = self.model.encode_sequences(vectors.at(batch.rows))[batch.is_target]  # (M, 2D)
         targets = batch.targets[batch.is_target]

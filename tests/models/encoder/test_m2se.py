@@ -3,6 +3,7 @@ import torch
 
 from models.encoder.config import EncoderConfig
 from models.encoder.m2se import AttentionPool, ItemVectors, mix_complementary
+from models.encoder.parts import PackedParts
 from tests.models.encoder_fixtures import small_config, small_content, small_model
 
 
@@ -45,8 +46,10 @@ def test_padded_parts_do_not_change_the_pooled_vector() -> None:
     wider = torch.cat([parts, torch.full((2, 7, 4), 5.0)], dim=1)
     wider_mask = torch.cat([mask, torch.zeros(2, 7, dtype=torch.bool)], dim=1)
 
-    torch.testing.assert_close(pool(parts, mask), pool(wider, wider_mask))
-    torch.testing.assert_close(pool(parts, mask)[1], parts[1, 0])
+    pooled = pool(PackedParts.of(parts, mask))
+
+    torch.testing.assert_close(pooled, pool(PackedParts.of(wider, wider_mask)))
+    torch.testing.assert_close(pooled[1], parts[1, 0])
 
 
 def test_missing_modality_is_the_learned_vector_and_never_a_nan() -> None:
@@ -91,14 +94,27 @@ def test_grown_ids_keep_the_old_and_start_at_zero() -> None:
 
 def test_mixup_is_complementary_and_swaps_the_asked_share() -> None:
     items = random_sequences(n_users=400, length=50)
-    share = torch.full((400, 1), 0.3)
+    share, has_both = torch.full((400, 1), 0.3), torch.ones(400, 50, dtype=torch.bool)
 
-    mixed = mix_complementary(items, share=share, generator=torch.Generator().manual_seed(0))
+    mixed = mix_complementary(items, share=share, has_both=has_both, generator=torch.Generator().manual_seed(0))
 
     swapped = (mixed.text == items.image).all(-1)
     assert torch.equal(swapped, (mixed.image == items.text).all(-1))
     assert torch.equal(~swapped, (mixed.text == items.text).all(-1))
     assert float(swapped.float().mean()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_mixup_never_swaps_a_missing_modality_in() -> None:
+    items = random_sequences(n_users=2, length=3)
+    has_both = torch.tensor([[True, False, True], [False, False, True]])
+
+    mixed = mix_complementary(
+        items, share=torch.ones(2, 1), has_both=has_both, generator=torch.Generator().manual_seed(0)
+    )
+
+    assert torch.equal((mixed.text == items.image).all(-1), has_both)
+    assert torch.equal((mixed.text == items.text).all(-1), ~has_both)
+    assert torch.equal((mixed.image == items.image).all(-1), ~has_both)
 
 
 def test_impossible_sizes_are_refused_with_their_values() -> None:

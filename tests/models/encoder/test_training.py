@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder.batches import SequenceData
+from models.encoder.batches import Batch, SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
 from models.encoder.loop import EpochReport, TrainingDiverged
@@ -109,6 +109,34 @@ def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
         trainer.run()
 
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
+
+
+def test_pretraining_holds_a_target_only_against_the_other_targets_of_the_batch() -> None:
+    trainer = new_trainer(TrainingConfig(max_mixup=0.0, cmcl_weight=0.0))
+    model = trainer.model.eval()
+    rows, targets = torch.tensor([[0, 4, 5], [7, 4, 4]]), torch.tensor([[4, 5, 6], [4, 9, 9]])
+    is_target = torch.tensor([[True, True, True], [True, False, False]])  # 0 and 7 are only read, 9 is not predicted
+    batch = Batch(rows, targets, is_target, lengths=torch.tensor([3, 2]))
+
+    loss = trainer.phases[0].loss(batch, torch.Generator().manual_seed(0))
+
+    vectors = model.encode_content(trainer.content)
+    states = model.encode_sequences(vectors.at(rows))[is_target]  # (4, 2D)
+    expected = torch.zeros(())
+    for half in (slice(0, 8), slice(8, 16)):
+        scores = states[:, half] @ vectors.directions()[[4, 5, 6], half].T / 0.07
+        expected = expected - scores.log_softmax(-1)[[0, 1, 2, 3], [0, 1, 2, 0]].mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_pretraining_on_equal_targets_has_nothing_to_learn() -> None:
+    trainer = new_trainer(TrainingConfig(cmcl_weight=1.0))
+    rows = torch.tensor([[0, 4], [7, 5]])
+    batch = Batch(rows, torch.full((2, 2), 3), rows >= 0, lengths=torch.tensor([2, 2]))
+
+    loss = trainer.phases[0].loss(batch, torch.Generator().manual_seed(0))
+
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_training_settings_out_of_range_are_refused() -> None:

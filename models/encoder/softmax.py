@@ -1,0 +1,85 @@
+"""Softmax cross-entropy over many items, fused: gradients are made with the loss, a few rows of scores at a time.
+
+The scores of a batch, (M, N), never exist as a whole: a chunk that fits the processor's cache is multiplied, turned
+into probabilities and into its share of both gradients, and overwritten by the next. The idea is Liger Kernel's fused
+linear cross-entropy (Hsu et al., arXiv 2410.10989), here on CPUs too.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_SCORES = 2**21  # numbers in one chunk; twice 8 MiB stay in a processor's cache
+CHUNK_SCORES_GPU = 2**27  # fewer, larger products
+
+
+def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the softmax over `states @ items.T`, its gradient reaching both.
+
+    The loss is as exact as the arguments. Where the processor multiplies bfloat16 faster, the probabilities of float32
+    arguments enter the products of the gradients in it, after 1 was taken from the target's.
+
+    Args:
+        states: (M, D).
+        items: (N, D).
+        targets: (M,) int64, a row of `items` each.
+
+    Returns:
+        Scalar, mean over rows.
+    """
+    loss: Tensor = _SoftmaxLoss.apply(states, items, targets)
+    return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+        narrow = gradient_dtype(states)
+        to_states, to_items = torch.empty_like(states), torch.zeros_like(items)
+        narrow_items = items.to(narrow)
+        losses = states.new_empty(len(states))
+        n_scores = CHUNK_SCORES if states.device.type == "cpu" else CHUNK_SCORES_GPU
+        n_rows = max(1, n_scores // len(items))
+        scores, shares = (states.new_empty(min(n_rows, len(states)), len(items)) for _ in range(2))
+        for begin in range(0, len(states), n_rows):
+            rows = slice(begin, begin + n_rows)
+            errors = _errors(states[rows], items, targets[rows], buffers=(scores, shares), losses=losses[rows])
+            errors = errors.to(narrow)
+            to_states[rows] = errors @ narrow_items
+            to_items += errors.T @ states[rows].to(narrow)
+        ctx.save_for_backward(to_states.div_(len(states)), to_items.div_(len(states)))
+        return losses.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401 - torch's
+        to_states, to_items = ctx.saved_tensors
+        return to_states * gradient, to_items * gradient, None
+
+
+def _errors(
+    states: Tensor, items: Tensor, targets: Tensor, *, buffers: tuple[Tensor, Tensor], losses: Tensor
+) -> Tensor:
+    """Softmax less the target's 1, (m, N), in the second of the buffers (each (>= m, N)); fills `losses` (m,)."""
+    scores, shares = (buffer[: len(states)] for buffer in buffers)
+    at = targets[:, None]
+    torch.mm(states, items.T, out=scores)
+    torch.softmax(scores, -1, out=shares)
+    log_total = scores.amax(-1) - shares.amax(-1).log()  # of exp(scores): the largest share is exp(largest) / total
+    torch.sub(log_total, scores.gather(1, at).squeeze(1), out=losses)
+    return shares.scatter_add_(1, at, shares.new_full((len(states), 1), -1.0))
+
+
+def gradient_dtype(states: Tensor) -> torch.dtype:
+    """What products for gradients are made in: bfloat16 for float32 on a processor that multiplies it faster."""
+    narrow = states.dtype == torch.float32 and states.device.type == "cpu" and _multiplies_bfloat16()
+    return torch.bfloat16 if narrow else states.dtype
+
+
+def _multiplies_bfloat16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return False
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -1,0 +1,65 @@
+"""The fused loss against torch's own, which makes the whole matrix of scores."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.encoder.softmax import CHUNK_SCORES, softmax_loss
+
+
+def arguments(n_states: int, n_items: int, *, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    states, items = (torch.randn(n, 8, generator=generator, dtype=dtype) for n in (n_states, n_items))
+    targets = torch.randint(0, n_items, (n_states,), generator=generator)
+    return states.requires_grad_(), items.requires_grad_(), targets
+
+
+def gradients(loss: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, of)
+
+
+def test_loss_and_gradients_equal_the_plain_ones_whatever_the_number_of_chunks() -> None:
+    states, items, targets = arguments(5_000, 1_000, dtype=torch.float64)
+    assert 2 * CHUNK_SCORES < 5_000 * 1_000
+
+    fused, plain = softmax_loss(states, items, targets), functional.cross_entropy(states @ items.T, targets)
+
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_of_single_precision_are_right_to_three_digits() -> None:
+    states, items, targets = arguments(300, 50, dtype=torch.float32)
+
+    fused, plain = softmax_loss(states, items, targets), functional.cross_entropy(states @ items.T, targets)
+
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < 5e-3
+
+
+def test_a_scaled_loss_scales_its_gradient() -> None:
+    states, items, targets = arguments(4, 3, dtype=torch.float64)
+
+    (once,) = gradients(softmax_loss(states, items, targets), states)
+    (thrice,) = gradients(3 * softmax_loss(states, items, targets), states)
+
+    torch.testing.assert_close(thrice, 3 * once)
+
+
+def test_huge_scores_give_a_finite_loss() -> None:
+    states, items = torch.tensor([[1e4], [-1e4]]), torch.tensor([[1.0], [-1.0]])
+
+    assert float(softmax_loss(states, items, torch.tensor([0, 1]))) == 0.0
+    assert float(softmax_loss(states, items, torch.tensor([1, 0]))) == 2e4
+
+
+def test_a_catalogue_of_one_item_has_nothing_to_learn() -> None:
+    states, items, targets = arguments(3, 1, dtype=torch.float32)
+
+    loss = softmax_loss(states, items, targets)
+
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+    assert all(float(one.abs().max()) < 1e-6 for one in gradients(loss, states, items))
