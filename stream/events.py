@@ -32,6 +32,7 @@ MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
 MAX_TRENDING_ITEMS = 1_000
 MAX_PARTNERS = 1_024
 MAX_TRANSITIONS_BYTES = 2_097_152  # as many partners with the longest ids, escaped
+MAX_PARTS = 32
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 TsMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TS_MS)]
@@ -41,6 +42,7 @@ Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KIND_LENGTH)]
 AttributeText = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_LENGTH)]
 Attributes = Annotated[dict[AttributeText, AttributeText], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 Vector = Annotated[bytes, msgspec.Meta(max_length=MAX_VECTOR_BYTES)]
+Weights = Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_PARTS)]
 
 
 class BadEvent(ValueError):
@@ -147,6 +149,18 @@ class TransitionRow(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     partners: Annotated[tuple[tuple[Id, Amount], ...], msgspec.Meta(max_length=MAX_PARTNERS)]  # weight by item
 
 
+class BlendState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="blend"):
+    """How much each part of a score counts from now on; replaces what was said before."""
+
+    number: Count  # goes up with every publication
+    steady: Weights  # of each part, whatever the model's age
+    ageing: Weights  # added for each unit of the model's age
+    age: float  # of the model they were learned beside
+    model_version: str | None
+    is_on: bool  # False: blended scores do no better than the model's own at the moment, and feeds use those
+    ts_ms: TsMs
+
+
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):
     """A process that serves feeds says which partitions of `events` it holds; replaces what it said before."""
 
@@ -170,7 +184,16 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 ItemEvent = ItemUpsert | ItemRemoval
 Event = (
-    Interaction | ItemUpsert | ItemRemoval | Exposure | Outcome | PartitionCounts | TransitionRow | Replica | DeadLetter
+    Interaction
+    | ItemUpsert
+    | ItemRemoval
+    | Exposure
+    | Outcome
+    | PartitionCounts
+    | TransitionRow
+    | BlendState
+    | Replica
+    | DeadLetter
 )
 _T = TypeVar("_T")
 
@@ -181,6 +204,7 @@ _exposures = msgspec.json.Decoder(Exposure)
 _outcomes = msgspec.json.Decoder(Outcome)
 _partition_counts = msgspec.json.Decoder(PartitionCounts)
 _transition_rows = msgspec.json.Decoder(TransitionRow)
+_blend_states = msgspec.json.Decoder(BlendState)
 _replicas = msgspec.json.Decoder(Replica)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
@@ -254,6 +278,15 @@ def decode_transition_row(raw: bytes | None) -> TransitionRow:
         BadEvent: not valid; the next record of the item replaces it.
     """
     return _decode(_transition_rows, raw, MAX_TRANSITIONS_BYTES)
+
+
+def decode_blend_state(raw: bytes | None) -> BlendState:
+    """Bytes from the `control` topic, under the key of the blend, to its weights.
+
+    Raises:
+        BadEvent: not valid; the next record replaces it.
+    """
+    return _decode(_blend_states, raw, MAX_EVENT_BYTES)
 
 
 def decode_replica(raw: bytes | None) -> Replica:

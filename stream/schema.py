@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from stream.events import (
+    BlendState,
     DeadLetter,
     Exposure,
     Interaction,
@@ -31,6 +32,7 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     Outcome,
     PartitionCounts,
     TransitionRow,
+    BlendState,
     Replica,
     DeadLetter,
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
 
+from consumers.recounts import MAX_ITEMS, Recounts
 from stream.events import ArmCount, BadEvent, PartitionCounts, decode_partition_counts
 from stream.log import Record
 from stream.topics import COUNTS
@@ -22,6 +24,7 @@ class CountsRole:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: dict[int, PartitionCounts] = {}
+        self._recounts = Recounts(lambda: self._most(MAX_ITEMS))
 
     def handle(self, records: list[Record]) -> None:
         """Take over what the newest record of each partition says."""
@@ -41,17 +44,24 @@ class CountsRole:
 
         A partition whose newest event is a day older than that of another says nothing about today.
         """
+        return [item_id for item_id, _ in self._most(k)]
+
+    def counts(self) -> Mapping[str, int]:
+        """Events of these items, of the most frequent ones and as they were within the last second."""
+        return self._recounts.counts()
+
+    def arms(self) -> list[ArmCount]:
+        """What each arm showed and what followed, by hour, of all partitions."""
+        return summed(arm for counts in self._known() for arm in counts.arms)
+
+    def _most(self, k: int) -> list[tuple[str, int]]:
         partitions = self._known()
         newest_hour = max((counts.hour for counts in partitions), default=0)
         total: Counter[str] = Counter()
         for counts in partitions:
             if counts.hour > newest_hour - N_HOURS:
                 total.update(dict(counts.trending))
-        return [item_id for item_id, _ in sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))[:k]]
-
-    def arms(self) -> list[ArmCount]:
-        """What each arm showed and what followed, by hour, of all partitions."""
-        return summed(arm for counts in self._known() for arm in counts.arms)
+        return sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def _known(self) -> list[PartitionCounts]:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from stream.events import (
     ArmCount,
+    BlendState,
     DeadLetter,
     Event,
     Exposure,
@@ -94,6 +95,18 @@ SAMPLES: dict[str, list[Event]] = {
     "transition_row": [
         TransitionRow(item_id="film-7", ts_ms=0, n_events=0, count=0.0, partners=()),
         TransitionRow(item_id="film-8", ts_ms=5, n_events=9, count=2.5, partners=(("film-7", 0.5), ("☕", 1e-9))),
+    ],
+    "blend": [
+        BlendState(number=0, steady=(), ageing=(), age=0.0, model_version=None, is_on=False, ts_ms=0),
+        BlendState(
+            number=7,
+            steady=(1.0, 0.5, 0.0, -2.0),
+            ageing=(-0.1, 0.1, 0.0, 0.0),
+            age=0.25,
+            model_version="v1",
+            is_on=True,
+            ts_ms=5,
+        ),
     ],
     "dead_letter": [
         DeadLetter(source_topic="events", partition=1, offset=7, key=None, value=b"\xff", reason="not UTF-8", ts_ms=4)

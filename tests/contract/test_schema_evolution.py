@@ -18,6 +18,7 @@ from stream.events import (
     Exposure,
     Interaction,
     ItemUpsert,
+    decode_blend_state,
     decode_dead_letter,
     decode_exposure,
     decode_interaction,
@@ -43,6 +44,7 @@ DECODE: dict[str, Callable[[bytes], object]] = {
     "outcome": decode_outcome,
     "partition_counts": decode_partition_counts,
     "transition_row": decode_transition_row,
+    "blend": decode_blend_state,
     "replica": decode_replica,
     "dead_letter": decode_dead_letter,
 }

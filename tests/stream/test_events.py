@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stream.events import (
     BadEvent,
+    BlendState,
     DeadLetter,
     Exposure,
     Interaction,
@@ -18,6 +19,7 @@ from stream.events import (
     Outcome,
     PartitionCounts,
     TransitionRow,
+    decode_blend_state,
     decode_dead_letter,
     decode_exposure,
     decode_interaction,
@@ -37,6 +39,7 @@ DECODERS: dict[Callable[[bytes | None], object], tuple[type, ...]] = {
     decode_outcome: (Outcome,),
     decode_partition_counts: (PartitionCounts,),
     decode_transition_row: (TransitionRow,),
+    decode_blend_state: (BlendState,),
     decode_dead_letter: (DeadLetter,),
 }
 VALID = {"type": "interaction", "event_id": "e-1", "user_id": "anna", "item_id": "i-1", "ts_ms": 1_700_000_000_000}

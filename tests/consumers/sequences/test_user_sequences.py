@@ -129,3 +129,15 @@ def test_readers_see_whole_rows_while_events_are_applied() -> None:
         is_done.set()
         assert all(reader.result(20) > 0 for reader in readers)
     assert sequences.sequence("user-0")[-1] == "2999"
+
+
+def test_counts_are_those_of_the_last_day() -> None:
+    sequences = UserSequences(1)
+    sequences.hold(0)
+    events = [
+        click("e1", "ada", "old", 1),
+        click("e2", "ada", "b", 24 * HOUR_MS),
+        click("e3", "bob", "b", 24 * HOUR_MS),
+    ]
+    sequences.apply(0, events, DEFAULT_KINDS, next_offset=3)
+    assert sequences.counts() == {"b": 2}

@@ -1,0 +1,65 @@
+"""The weights of the blend, as a process knows them: learned here or followed, asked by every feed."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import NamedTuple
+
+from models.memory.blend import BlendWeights
+from stream.events import BlendState
+
+KEY = b"blend"  # on `control`
+
+
+class BlendNow(NamedTuple):
+    """What a feed is blended with.
+
+    Attributes:
+        weights: of the parts, numbered.
+        age: of the model that answers.
+    """
+
+    weights: BlendWeights
+    age: float
+
+
+class SharedBlend:
+    """The newest weights. Any thread.
+
+    Attributes:
+        n_passed_over: states that were not taken: older ones, and those of a version with other parts.
+    """
+
+    def __init__(self) -> None:
+        self.n_passed_over = 0
+        self._lock = Lock()
+        self._state: tuple[BlendState, BlendWeights] | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the newest weights; 0 without any."""
+        state = self._state
+        return 0 if state is None else state[0].number
+
+    def put(self, state: BlendState) -> None:
+        """Take over what was learned; what is not newer than what is here is passed over."""
+        try:
+            weights = BlendWeights(state.number, state.steady, state.ageing)
+        except ValueError:  # of a version with other parts
+            weights = None
+        with self._lock:
+            if weights is None or (self._state is not None and state.number <= self._state[0].number):
+                self.n_passed_over += 1
+            else:
+                self._state = state, weights
+
+    def now(self, model_version: str) -> BlendNow | None:
+        """What to blend this model's scores with; None while nothing was learned or it does not pay.
+
+        A model they were not learned beside counts as fresh: it is newer.
+        """
+        known = self._state
+        if known is None or not known[0].is_on:
+            return None
+        state, weights = known
+        return BlendNow(weights, state.age if state.model_version == model_version else 0.0)
