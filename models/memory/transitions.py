@@ -13,7 +13,6 @@ own items, however much is known. An event that comes late counts as if it had f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from models.memory.rows import HalfLives, Moment, Row, Rows
 
+DAY_MS = 86_400_000.0
 MAX_ROW_SIZE = 1_024  # partners; a row travels as one record
 
 
@@ -43,9 +43,9 @@ class MemoryConfig:
     n_last: int = 10
     pair_decay: float = 1.0
     history_decay: float = 0.6
-    row_size: int = 256
-    half_life_ms: float = math.inf
-    half_life_events: float = math.inf
+    row_size: int = 512
+    half_life_ms: float = 365 * DAY_MS
+    half_life_events: float = 500_000
 
     def __post_init__(self) -> None:
         for name in ("pair_decay", "history_decay"):
@@ -65,7 +65,7 @@ class MemoryConfig:
 class Transitions:
     """Rows of partners by item. For one thread at a time.
 
-    Items are numbered 0, 1, 2 ... in the order they first appear. Memory: `8 * row_size + 24` bytes an item, 2 KiB by
+    Items are numbered 0, 1, 2 ... in the order they first appear. Memory: `8 * row_size + 24` bytes an item, 4 KiB by
     default, with room for a quarter more items, and about 100 bytes while a change waits to be published.
     """
 

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +12,7 @@ from models.memory.transitions import MemoryConfig, Transitions
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 
 DAY_MS = 86_400_000
+UNFADING = MemoryConfig(half_life_ms=float("inf"), half_life_events=float("inf"))
 
 
 def random_walks(memory: Transitions, *, n_events: int, n_items: int, seed: int = 0) -> list[list[int]]:
@@ -26,7 +28,7 @@ def random_walks(memory: Transitions, *, n_events: int, n_items: int, seed: int 
 
 
 def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts() -> None:
-    memory = Transitions(MemoryConfig(pair_decay=0.5, history_decay=0.5))
+    memory = Transitions(replace(UNFADING, pair_decay=0.5, history_decay=0.5))
     memory.update([], 0, 1)
     memory.update([0], 1, 2)
     memory.update([0, 1], 2, 3)  # pairs: 0-1 1.0, 1-2 1.0, 0-2 0.5
@@ -46,7 +48,9 @@ def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts
 def test_without_fading_and_with_room_for_all_scores_are_those_of_cooccurrence(
     items: list[int], n_last: int, pair_decay: float, history_decay: float
 ) -> None:
-    memory = Transitions(MemoryConfig(n_last, pair_decay, history_decay, row_size=12))
+    memory = Transitions(
+        replace(UNFADING, n_last=n_last, pair_decay=pair_decay, history_decay=history_decay, row_size=12)
+    )
     rival = LiveCooccurrence(CooccurrenceConfig(n_last, pair_decay, history_decay))
     for at, item in enumerate(items):
         history = items[at // 20 * 20 : at]  # three users
@@ -103,7 +107,7 @@ def test_weights_halve_in_a_half_life_of_time_and_again_in_one_of_events() -> No
 
 
 def test_a_late_event_counts_as_if_it_had_faded_already() -> None:
-    memory = Transitions(MemoryConfig(half_life_ms=DAY_MS))
+    memory = Transitions(replace(UNFADING, half_life_ms=DAY_MS))
     memory.update([], 5, DAY_MS)
     memory.update([0], 1, 0)
 
@@ -112,7 +116,7 @@ def test_a_late_event_counts_as_if_it_had_faded_already() -> None:
 
 
 def test_in_a_full_row_the_weakest_partner_makes_room() -> None:
-    memory = Transitions(MemoryConfig(n_last=1, row_size=2))
+    memory = Transitions(replace(UNFADING, n_last=1, row_size=2))
     for partner in (1, 1, 2, 2, 2, 3):
         memory.update([partner], 0, 0)
 
@@ -126,7 +130,7 @@ def test_in_a_full_row_the_weakest_partner_makes_room() -> None:
 
 
 def test_scores_are_as_long_as_there_are_items_and_unknown_ones_score_nothing() -> None:
-    memory = Transitions()
+    memory = Transitions(UNFADING)
     memory.update([0], 2_999, 0)
 
     assert memory.scores([2_999], 5_000)[0] == 1.0
@@ -221,7 +225,7 @@ def test_rows_keep_their_bound_and_hold_no_partner_twice() -> None:
 
 
 def test_pairs_of_rows_with_room_are_the_same_from_both_sides() -> None:
-    memory = Transitions(MemoryConfig(row_size=40))
+    memory = Transitions(replace(UNFADING, row_size=40))
     random_walks(memory, n_events=500, n_items=40)
     weights = [
         dict(zip(memory.row(n).partners.tolist(), memory.row(n).weights.tolist(), strict=True)) for n in range(40)
