@@ -15,9 +15,15 @@ from torch import Tensor, nn
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 
+N_ROWS_NAMED = 5  # of a batch that made the loss no number
+
 
 class TrainingDiverged(RuntimeError):
     """Loss or gradient stopped being a number; the weights and the last checkpoint are still good."""
+
+
+class _NotFinite(ArithmeticError):
+    """A loss or a gradient that is no number."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,12 @@ class TrainingLoop:
             batches = list(self._batches(phase, np.random.default_rng(seed)))
             for step, batch in enumerate(batches):
                 self._set_rate(phase, (epoch + step / len(batches)) / phase.n_epochs)
-                losses.append(self._step(phase, batch, generator))
+                try:
+                    losses.append(self._step(phase, batch, generator))
+                except _NotFinite as exc:
+                    raise _diverged(
+                        exc, phase, f"batch {step + 1} of {len(batches)} of epoch {epoch + 1}", batch
+                    ) from exc
                 n_targets += int(batch.is_target.sum())
         self.model.eval()
         return EpochReport(phase.name, epoch, float(np.mean(losses)) if losses else 0.0, n_targets)
@@ -177,18 +188,26 @@ class TrainingLoop:
     def _step(self, phase: Phase, batch: Batch, generator: torch.Generator) -> float:
         loss = phase.loss(batch, generator)
         value = float(loss.detach())
-        _check_finite("loss", value, phase)
+        _check_finite("loss", value)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._steps.clip_norm)
-        _check_finite("gradient", float(norm), phase)  # before the step: what is saved or published stays good
+        _check_finite("gradient", float(norm))  # before the step: what is saved or published stays good
         self.optimizer.step()
         return value
 
 
-def _check_finite(name: str, value: float, phase: Phase) -> None:
+def _check_finite(name: str, value: float) -> None:
     if not np.isfinite(value):
-        raise TrainingDiverged(f"{name} is {value} in {phase.name}; lower {phase.name}_lr or check the item features")
+        raise _NotFinite(f"{name} is {value}")
+
+
+def _diverged(found: _NotFinite, phase: Phase, where: str, batch: Batch) -> TrainingDiverged:
+    first = ", ".join(str(row) for row in batch.rows[0, :N_ROWS_NAMED].tolist())
+    return TrainingDiverged(
+        f"{found} in {phase.name}; lower {phase.name}_lr or check the item features "
+        f"({where}: {len(batch.rows)} sequences, the first one begins with rows {first})"
+    )
 
 
 @contextlib.contextmanager

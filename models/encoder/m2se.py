@@ -69,8 +69,8 @@ class MixtureAdaptor(nn.Module):
         opinions = opinions.view(-1, *self.scale.shape)  # (N, E, D)
         opinions = functional.layer_norm(opinions, opinions.shape[-1:]) * self.scale
         gates = self.gate(pooled).softmax(-1)  # (N, E)
-        mixed: Tensor = (opinions * gates.unsqueeze(-1)).sum(1)  # einsum's gradient is slower
-        return mixed + gates @ self.shift
+        mixed: Tensor = (opinions * gates.unsqueeze(-1)).sum(1) + gates @ self.shift  # einsum's gradient is slower
+        return mixed
 
 
 class ModalityEncoder(nn.Module):

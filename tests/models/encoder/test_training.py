@@ -97,8 +97,26 @@ def test_loss_that_is_no_number_stops_the_run_and_says_what_to_do() -> None:
     with torch.no_grad():
         trainer.model.sequence.positions[0, 0] = float("nan")
 
-    with pytest.raises(TrainingDiverged, match="loss is nan in pretrain; lower pretrain_lr"):
+    with pytest.raises(TrainingDiverged, match="loss is nan in pretrain; lower pretrain_lr") as caught:
         trainer.run()
+
+    assert "(batch 1 of 7 of epoch 1: 8 sequences, the first one begins with rows " in str(caught.value)
+
+
+def test_the_last_checkpoint_is_good_after_the_loss_stopped_being_a_number(tmp_path: Path) -> None:
+    path, trainer, again = tmp_path / "checkpoint.safetensors", new_trainer(), new_trainer()
+
+    def save_then_poison(_: EpochReport) -> None:
+        save_checkpoint(path, trainer)
+        with torch.no_grad():
+            trainer.model.sequence.positions[0, 0] = float("nan")
+
+    with pytest.raises(TrainingDiverged, match="epoch 2"):
+        trainer.run(save_then_poison)
+
+    load_checkpoint(path, again)
+    assert again.progress.epoch == 1
+    assert all(torch.isfinite(tensor).all() for tensor in weights(again).values())
 
 
 def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights() -> None:
