@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,6 @@ from stream.kinds import EventKinds
 
 _SEEN_USERS = 4_096  # users whose seen items are kept as a set; the others' are asked of the store again
 _OPEN_MS = 2_000  # a block may still grow while the newest event is at most so much later
-_HASH_BYTES = 8
-_HASHES = 1 << 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,15 +172,3 @@ class BlockReader:
         newest_ms = max((arrival.event.ts_ms for arrival in arrivals), default=0)
         oldest_open = (newest_ms - _OPEN_MS) // 1_000
         self._open = {user_id: block for user_id, block in self._open.items() if block.second >= oldest_open}
-
-
-def is_sampled(user_id: str, share: float) -> bool:
-    """Whether a user belongs to the fixed sample of this share of all users, the same in every process.
-
-    A larger share holds every user of a smaller one.
-
-    >>> is_sampled("ada", 1.0), is_sampled("ada", 0.0)
-    (True, False)
-    """
-    place = int.from_bytes(blake2b(user_id.encode(), digest_size=_HASH_BYTES, person=b"watcher").digest())
-    return place < share * _HASHES

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.columns import Columns
 from consumers.watching.blocks import Block, Target
 from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded
 from models.evaluation.report import RankingReport, Tally, compare
@@ -79,7 +80,7 @@ class Prequential:
         self._windows = {
             (source, protocol): WindowMeans(window, metrics) for source in SOURCES for protocol in PROTOCOLS
         }
-        self._columns = _Columns()
+        self._columns = Columns()
 
     def rank(self, targets: Sequence[Target], scorer: Scorer, *, version: str) -> int:
         """Rank targets by a model.
@@ -140,10 +141,10 @@ class Prequential:
         if not len(item_ids):
             self.n_not_live += sum(len(group) for group in groups)
             return
-        columns = self._columns.of(item_ids)
+        self._columns.become(item_ids)
         knows_nothing = scores.max(axis=1, keepdims=True) == -np.inf
         scores = np.where(knows_nothing, np.float32(0), scores)
-        seen = [_known(columns, block.seen) for block in blocks]
+        seen = [self._columns.known(block.seen) for block in blocks]
         all_scores = {MODEL: scores, **self._rival_scores(blocks, item_ids, scores)}
         for source in SOURCES:
             rows, targets = _of_source(groups, is_exposed=source == "exposed")
@@ -186,30 +187,6 @@ class Prequential:
             rows[is_dead] = -np.inf
             result[name] = rows
         return result
-
-
-class _Columns:
-    """Column by item id, worked out again only when the model's items changed."""
-
-    def __init__(self) -> None:
-        self._item_ids: list[str] = []
-        self._column_of: dict[str, int] = {}
-
-    def of(self, item_ids: Sequence[str]) -> dict[str, int]:
-        """The last column of each id: a model may keep a dead one before it."""
-        item_ids = list(item_ids)
-        if item_ids != self._item_ids:
-            self._item_ids = item_ids
-            self._column_of = {item_id: column for column, item_id in enumerate(item_ids)}
-        return self._column_of
-
-    def places(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
-        """(B,) column of each id, `NOT_A_CANDIDATE` for one without."""
-        return np.array([self._column_of.get(item_id, NOT_A_CANDIDATE) for item_id in item_ids], dtype=np.int64)
-
-
-def _known(columns: dict[str, int], item_ids: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([columns[item_id] for item_id in item_ids if item_id in columns], dtype=np.int64)
 
 
 def _of_source(groups: Sequence[Sequence[Target]], *, is_exposed: bool) -> tuple[list[int], list[Target]]:

@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from consumers.watching.blocks import Arrival, BlockReader, is_sampled
+from consumers.predictors import Models, past_its_data
+from consumers.sampling import is_sampled
+from consumers.watching.blocks import Arrival, BlockReader
 from consumers.watching.prequential import PROTOCOLS, SOURCES, Prequential
-from models.registry.bundle import Manifest
 from models.rivals.panel import RivalPanel, default_rivals
 from monitoring.metrics import Metrics
 from stream.admission import admit
@@ -30,32 +28,6 @@ from stream.events import BadEvent
 from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Record
 from stream.topics import EVENTS
-
-
-class Predictor(Protocol):
-    """What the watcher needs of a ranker."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """Where the model came from; its data offsets decide what it may score."""
-        ...
-
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
-        """(B, N) scores and the N item ids; -inf where an item is not live."""
-        ...
-
-
-class Models(Protocol):
-    """What the watcher needs of the model slot."""
-
-    def current(self) -> Predictor | None:
-        """The model that answers now."""
-        ...
-
-    @property
-    def previous(self) -> Predictor | None:
-        """The model before it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -135,7 +107,7 @@ class WatcherRole:
     def handle(self, records: list[Record]) -> None:
         """Predict what a model may, apply everything, export the means."""
         arrivals = self._arrivals(records)
-        predictor = self._predictor()
+        predictor = past_its_data(self._models, self._next)
         with self._lock:
             if predictor is None:
                 self._absorb(arrivals)
@@ -175,12 +147,6 @@ class WatcherRole:
             if is_sampled(event.user_id, self._settings.share):
                 arrivals.append(Arrival(record.partition, event))
         return arrivals
-
-    def _predictor(self) -> Predictor | None:
-        for model in (self._models.current(), self._models.previous):
-            if model is not None and model.manifest.data.is_within(self._next):
-                return model
-        return None
 
     def _absorb(self, arrivals: Sequence[Arrival]) -> None:
         n_unscored = self._reader.absorb(arrivals)

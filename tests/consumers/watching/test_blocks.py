@@ -1,11 +1,10 @@
 from collections import defaultdict
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.sequences.store import SequenceStore, apply_one
-from consumers.watching.blocks import Arrival, BlockReader, Target, is_sampled
+from consumers.watching.blocks import Arrival, BlockReader, Target
 from models.rivals.panel import RivalPanel, default_rivals
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS
@@ -168,16 +167,3 @@ def test_batches_of_any_size_agree_with_looking_before_each_event(
     for user_id, item_id, sequence, seen in one_by_one(arrivals):
         expected[user_id].append((item_id, sequence, seen))
     assert found == expected
-
-
-@pytest.mark.parametrize("share", [0.05, 0.5])
-def test_the_sample_holds_its_share_of_the_users(share: float) -> None:
-    n_sampled = sum(is_sampled(f"user-{number}", share) for number in range(20_000))
-
-    assert n_sampled / 20_000 == pytest.approx(share, abs=0.01)
-
-
-def test_a_larger_sample_holds_every_user_of_a_smaller_one() -> None:
-    users = [f"user-{number}" for number in range(2_000)]
-
-    assert all(is_sampled(user, 0.3) for user in users if is_sampled(user, 0.1))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from consumers.runner import OffsetOwner, Runner, RunnerSettings
-from consumers.watching.blocks import is_sampled
+from consumers.sampling import is_sampled
 from consumers.watching.watcher import WatcherRole, WatcherSettings
 from models.registry.bundle import DataSpan, Manifest
 from monitoring.metrics import Metrics

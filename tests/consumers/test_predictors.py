@@ -1,0 +1,34 @@
+"""A model never predicts what it was trained on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.predictors import past_its_data
+from models.registry.bundle import DataSpan, Manifest
+
+
+class Model:
+    def __init__(self, trained_to: int) -> None:
+        data = DataSpan(offsets={0: trained_to})
+        self.manifest = Manifest(0, {}, {}, data, seed=0, code_version="")
+
+    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+        return np.zeros((len(sequences), 0), np.float32), []
+
+
+class Slot:
+    def __init__(self, current: Model | None, previous: Model | None) -> None:
+        self.model, self.previous = current, previous
+
+    def current(self) -> Model | None:
+        return self.model
+
+
+def test_the_newest_model_whose_data_is_behind_predicts() -> None:
+    new, old = Model(9), Model(5)
+    assert past_its_data(Slot(new, old), {0: 9}) is new
+    assert past_its_data(Slot(new, old), {0: 8}) is old
+    assert past_its_data(Slot(new, old), {0: 4}) is None
+    assert past_its_data(Slot(None, None), {0: 4}) is None
