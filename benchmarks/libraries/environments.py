@@ -44,9 +44,8 @@ def torch_requirement(installed: str) -> str:
 
 def rectools() -> Library:
     """RecTools with its transformers; the rest is for our evaluation, which runs there too."""
-    return Library(
-        "rectools", ("rectools[torch]==0.19.0", torch_requirement(version("torch")), "msgspec", "safetensors")
-    )
+    of_ours = ("msgspec", "river", "safetensors")
+    return Library("rectools", ("rectools[torch]==0.19.0", torch_requirement(version("torch")), *of_ours))
 
 
 def recbole() -> Library:

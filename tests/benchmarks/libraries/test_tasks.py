@@ -16,7 +16,7 @@ from benchmarks.libraries.tasks import Processes, Task, code_version, kept_folde
 from benchmarks.libraries.worker import work
 from models.encoder.batches import SequenceData
 
-NOT_THERE = {"river", "pydantic", "sklearn", "transformers", "prometheus_client", "structlog", "kafka", "fastapi"}
+NOT_THERE = {"pydantic", "sklearn", "transformers", "prometheus_client", "structlog", "kafka", "fastapi"}
 
 
 def small_histories() -> Histories:
