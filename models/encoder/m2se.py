@@ -176,13 +176,15 @@ class M2SE(nn.Module):
         self,
         content: ContentTable | PackedContent,
         *,
+        rows: Tensor | None = None,
         id_dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> ItemVectors:
-        """Adapt a whole catalogue and add ID vector i to both modalities of row i, where it has one.
+        """Adapt items and add ID vector i to both modalities of catalogue row i, where it has one.
 
         Args:
-            content: N items, the first `n_ids` in the order of the IDs.
+            content: N items.
+            rows: (N,) int64, their catalogue rows; None for a whole catalogue, the first `n_ids` in the IDs' order.
             id_dropout: Share of the IDs left out, so that content alone also learns to place an item.
             generator: Draws which.
         """
@@ -192,7 +194,10 @@ class M2SE(nn.Module):
         ids: Tensor = self.ids
         if id_dropout:
             ids = ids * (torch.rand(len(ids), 1, generator=generator) >= id_dropout)
-        ids = functional.pad(ids, (0, 0, 0, len(vectors.text) - len(ids)))  # (N, D)
+        if rows is None:
+            ids = functional.pad(ids, (0, 0, 0, len(vectors.text) - len(ids)))  # (N, D)
+        else:
+            ids = functional.embedding(rows.clamp(max=len(ids) - 1), ids) * (rows < len(ids))[:, None]
         return ItemVectors(vectors.text + ids, vectors.image + ids)
 
     def encode_sequences(self, items: ItemVectors) -> Tensor:

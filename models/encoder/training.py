@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from models.encoder.config import TrainingConfig
 from models.encoder.loop import Phase, TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
 from models.encoder.parts import PackedContent
+from models.encoder.sampling import ItemSample, ItemSampler, sampled_next_item
 from models.encoder.softmax import gradient_dtype
 
 
@@ -47,6 +49,10 @@ class Trainer(TrainingLoop):
     ) -> None:
         self.content = content
         self._packed = PackedContent.of(content)
+        self._sampler: ItemSampler | None = None
+        if config.n_sampled:
+            counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
+            self._sampler = ItemSampler(counts, config.n_sampled)
         self.config = config
         self.teacher = teacher
         pretrain = Phase(
@@ -91,6 +97,8 @@ class Trainer(TrainingLoop):
     def _finetune_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Next item over the whole catalogue, plus the pull towards the previous model where there is one."""
         temperature = self.model.config.temperature
+        if self._sampler is not None:
+            return self._sampled_loss(batch, self._sampler.draw(generator), generator)
         with self._narrow():
             vectors = self.model.encode_items(self._packed, id_dropout=self.config.id_dropout, generator=generator)
         vectors = vectors.to(torch.float32)
@@ -103,3 +111,22 @@ class Trainer(TrainingLoop):
             pull = objectives.distillation(states, directions, known, temperature=temperature)
             loss = loss + self.config.distillation_weight * pull
         return loss
+
+    def _sampled_loss(self, batch: Batch, sample: ItemSample, generator: torch.Generator) -> Tensor:
+        """Next item against a sample; only items of the batch and of the sample are adapted."""
+        wanted = batch.targets[batch.is_target]  # (M,)
+        needed, places = torch.unique(torch.cat([batch.rows.flatten(), wanted, sample.rows]), return_inverse=True)
+        rows, targets, negatives = places.split([batch.rows.numel(), len(wanted), len(sample.rows)])
+        with self._narrow():
+            vectors = self.model.encode_items(
+                self._packed.select(needed), rows=needed, id_dropout=self.config.id_dropout, generator=generator
+            )
+        vectors = vectors.to(torch.float32)
+        states = self.model.encode_sequences(vectors.at(rows.view_as(batch.rows)))[batch.is_target]  # (M, 2D)
+        return sampled_next_item(
+            states / self.model.config.temperature,
+            vectors.at(targets).directions(),
+            vectors.at(negatives).directions(),
+            same=wanted[:, None] == sample.rows,
+            log_inclusion=sample.log_inclusion,
+        )

@@ -80,6 +80,14 @@ def test_an_item_beyond_the_ids_is_placed_by_its_content_alone() -> None:
     torch.testing.assert_close(with_ids.text[:10], bare.text[:10] + model.ids.detach())
 
 
+def test_items_by_catalogue_row_have_the_vectors_they_have_in_the_whole_catalogue() -> None:
+    model, content, rows = small_model(n_ids=10), small_content(), torch.tensor([11, 0, 9, 4])
+
+    some = model.encode_items(content.select(rows), rows=rows)
+
+    torch.testing.assert_close(some, model.encode_items(content).at(rows))
+
+
 def test_grown_ids_keep_the_old_and_start_at_zero() -> None:
     model = small_model(n_ids=3)
     old = model.ids.detach().clone()

@@ -157,6 +157,35 @@ def test_pretraining_on_equal_targets_has_nothing_to_learn() -> None:
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
 
 
+def test_sampling_many_times_the_catalogue_trains_like_the_softmax_over_all() -> None:
+    full = new_trainer(TrainingConfig(pretrain_epochs=0, id_dropout=0.0))
+    sampled = new_trainer(TrainingConfig(pretrain_epochs=0, id_dropout=0.0, n_sampled=2_000))
+    rows = torch.tensor([[0, 4, 5], [7, 4, 4]])
+    batch = Batch(rows, (rows + 1) % N_ITEMS, rows >= 0, lengths=torch.tensor([3, 3]))
+    losses = []
+
+    for trainer in (full, sampled):
+        trainer.model.eval()
+        losses.append(trainer.phases[1].loss(batch, torch.Generator().manual_seed(0)))
+        losses[-1].backward()
+
+    torch.testing.assert_close(losses[0], losses[1])
+    ours, theirs = (trainer.model.ids.grad for trainer in (sampled, full))
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)  # one of them has products in bfloat16
+
+
+def test_a_walk_is_learned_from_a_sample_too() -> None:
+    config = TrainingConfig(pretrain_epochs=0, finetune_epochs=40, batch_size=8, finetune_lr=1e-2, n_sampled=6)
+    trainer = new_trainer(config)
+
+    trainer.run()
+
+    with torch.inference_mode():
+        items = trainer.model.encode_items(trainer.content)
+        states = trainer.model.encode_sequences(items.at(torch.tensor([[3, 4, 5, 6]])))
+        assert int((states[0, -1] @ items.directions().T).argmax()) == 7
+
+
 def test_training_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"max_mixup=1\.0 must lie in \[0, 1\)"):
         TrainingConfig(max_mixup=1.0)
@@ -166,5 +195,9 @@ def test_training_settings_out_of_range_are_refused() -> None:
         TrainingConfig(clip_norm=float("nan"))
     with pytest.raises(ValueError, match=r"distillation_weight=-1\.0 must not be negative"):
         TrainingConfig(distillation_weight=-1.0)
+    with pytest.raises(ValueError, match="n_sampled=-1 must be 0 or more"):
+        TrainingConfig(n_sampled=-1)
+    with pytest.raises(ValueError, match=r"0 with distillation \(distillation_weight=0\.5\)"):
+        TrainingConfig(n_sampled=100, distillation_weight=0.5)
     with pytest.raises(ValueError, match="epochs must not be negative: pretrain=-1"):
         TrainingConfig(pretrain_epochs=-1)
