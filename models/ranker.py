@@ -4,7 +4,7 @@ Built from a bundle and the catalogue's content. The weights never change; items
 item without a learned ID is placed by its content alone.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.blending import BlendRows, FeedBlend
 from models.content.table import ContentError, ContentTable
 from models.encoder.config import EncoderConfig
 from models.encoder.m2se import M2SE, ItemVectors
 from models.item_index import ItemIndex, ItemTable
+from models.memory.blend import Part
 from models.registry.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
+
+BroughtBy = Callable[[Sequence[int]], Sequence[Part | None]]  # the part that brought each of these rows' items
 
 NEWCOMER_K = 10  # answers of so many items keep a place for a newcomer
 
@@ -48,15 +52,17 @@ class FeedRequest:
 
 @dataclass(frozen=True)
 class ScoredItem:
-    """An item and its score: the sum of both streams' cosines over the temperature, higher is better.
+    """An item and its score, higher is better: the sum of both streams' cosines over the temperature, or the blend's.
 
     Attributes:
         is_newcomer: It has its place as a newcomer, not by its score.
+        brought_by: The part of the blend that lifts it most; None without a blend, and for a newcomer.
     """
 
     item_id: str
     score: float
     is_newcomer: bool = False
+    brought_by: Part | None = None
 
 
 class Ranker:
@@ -76,6 +82,7 @@ class Ranker:
         self.version = manifest.version
         self._id_row = {item_id: row for row, item_id in enumerate(item_ids)}
         self._index = ItemIndex(model.config.dim)
+        self._blend_rows = BlendRows(self._index.row)
 
     @classmethod
     def load(cls, bundle: Bundle, content: ContentTable) -> "Ranker":
@@ -129,17 +136,32 @@ class Ranker:
         self._index.remove(item_ids)
 
     @torch.inference_mode()
-    def recommend(self, requests: Sequence[FeedRequest]) -> list[list[ScoredItem]]:
-        """The best items for each request, best first; empty where no item of a request is known."""
+    def recommend(self, requests: Sequence[FeedRequest], *, blend: FeedBlend | None = None) -> list[list[ScoredItem]]:
+        """The best items for each request, best first; empty where no item of a request is known.
+
+        Args:
+            requests: Answered together, by one moment of the index.
+            blend: What else there is to say of the items; the model's word alone when None.
+        """
         excluded = [self._rows(request.exclude) for request in requests]
         scores, table = self._scores([request.items for request in requests])
         answers = []
         for request, row, gone in zip(requests, scores, excluded, strict=True):
             row[gone] = -torch.inf
-            best = _best(row, table, request.k)
+            ranked, brought_by = self._blended(row, request, table, blend)
+            best = _best(ranked, table, request.k, brought_by)
             best = [one for one in best if one.item_id not in request.exclude]  # placed anew meanwhile
-            answers.append(self._with_newcomer(best, row, table, request))
+            answers.append(self._with_newcomer(best, ranked, table, request))
         return answers
+
+    def _blended(
+        self, scores: Tensor, request: FeedRequest, table: ItemTable, blend: FeedBlend | None
+    ) -> tuple[Tensor, BroughtBy]:
+        """Scores (N,) to rank by, and who brought an item."""
+        if blend is None or not bool((scores > -torch.inf).any()):
+            return scores, _nobody
+        blended = self._blend_rows.blended(blend, scores.numpy(), request.items, table)
+        return torch.from_numpy(blended.utilities), blended.brought_by
 
     def _with_newcomer(
         self, best: list[ScoredItem], scores: Tensor, table: ItemTable, request: FeedRequest
@@ -217,12 +239,17 @@ class Ranker:
         return states[torch.arange(len(rows)), lengths - 1]
 
 
-def _best(scores: Tensor, table: ItemTable, k: int) -> list[ScoredItem]:
+def _nobody(rows: Sequence[int]) -> list[Part | None]:
+    return [None] * len(rows)
+
+
+def _best(scores: Tensor, table: ItemTable, k: int, brought_by: BroughtBy = _nobody) -> list[ScoredItem]:
     """Top k of scores (N,), dead and excluded rows left out."""
-    values, rows = scores.topk(min(k, len(scores)))
+    values, indices = scores.topk(min(k, len(scores)))
+    rows = indices.tolist()
     return [
-        ScoredItem(table.item_ids[row], value)
-        for value, row in zip(values.tolist(), rows.tolist(), strict=True)
+        ScoredItem(table.item_ids[row], value, brought_by=part)
+        for value, row, part in zip(values.tolist(), rows, brought_by(rows), strict=True)
         if value > -torch.inf
     ]
 

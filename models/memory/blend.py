@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from river import optim
 
 Floats = NDArray[np.float32]
 
-PARTS = ("model", "memory", "trending", "seen")
+Part = Literal["model", "memory", "trending", "seen"]
+PARTS: tuple[Part, ...] = ("model", "memory", "trending", "seen")
 MEMORY_GAIN = 20.0  # of a co-occurrence cosine before its logarithm: one of 0.05 counts as twice nothing
 OLDEST = 3.0  # of the model's age, so that an old model is no reason for weights never tried
 
@@ -197,7 +198,7 @@ def utilities(weights: BlendWeights, parts: PartScores, *, age: float = 0.0) -> 
     return scores
 
 
-def brought_by(weights: BlendWeights, parts: PartScores, columns: Sequence[int], *, age: float = 0.0) -> list[str]:
+def brought_by(weights: BlendWeights, parts: PartScores, columns: Sequence[int], *, age: float = 0.0) -> list[Part]:
     """Which part brought each of these items: the one that lifts it highest above an item drawn from the blend."""
     scores = utilities(weights, parts, age=age)
     chances = np.exp(scores - scores.max())

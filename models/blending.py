@@ -1,0 +1,132 @@
+"""What the blend makes of a model version's scores: the memory and the counts, put beside them row by row.
+
+The memory numbers items in its own order, the index of a `Ranker` in another. Both only ever append, so which row is
+which number is looked up once, and again only for what is new in either.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.item_index import ItemTable
+from models.memory.blend import BlendWeights, Floats, Part, PartScores, brought_by, utilities
+
+Ints = NDArray[np.int64]
+
+
+class Memory(Protocol):
+    """The fast memory by item id (consumers.memory.shared.SharedMemory)."""
+
+    @property
+    def n_items(self) -> int:
+        """Items with a number."""
+        ...
+
+    def numbers(self, item_ids: Sequence[str]) -> Ints:
+        """(N,) number of each item, the same for ever; -1 for one that never came."""
+        ...
+
+    def scores(self, history: Sequence[str]) -> Floats:
+        """(n_items,) score of each item by its number, at least 0, after a user's items, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeedBlend:
+    """What feeds are made from beside a model version, at one moment.
+
+    Attributes:
+        weights: of the parts.
+        age: of the model, as the weights know it.
+        memory: item transitions.
+        counts: of trending items, by item; not changed any more.
+    """
+
+    weights: BlendWeights
+    age: float
+    memory: Memory
+    counts: Mapping[str, int]
+
+
+class Blended(NamedTuple):
+    """All candidates of one request, blended.
+
+    Attributes:
+        utilities: (N,) what is ranked by; -inf for what is no candidate.
+        parts: what each part said.
+        blend: what was in force.
+    """
+
+    utilities: Floats
+    parts: PartScores
+    blend: FeedBlend
+
+    def brought_by(self, rows: Sequence[int]) -> list[Part]:
+        """Which part brought each of these rows' items."""
+        return brought_by(self.blend.weights, self.parts, rows, age=self.blend.age)
+
+
+class _Numbers(NamedTuple):
+    memory: Memory | None = None
+    n_items: int = 0  # of the memory, when they were looked up
+    by_row: Ints = np.zeros(0, np.int64)
+
+
+class _Counts(NamedTuple):
+    counts: Mapping[str, int] | None = None
+    by_row: Floats = np.zeros(0, np.float32)
+
+
+class BlendRows:
+    """A memory's numbers and trending counts, in the rows of one index. Any thread may ask.
+
+    Args:
+        row_of: the row of a live item.
+    """
+
+    def __init__(self, row_of: Callable[[str], int | None]) -> None:
+        self._row_of = row_of
+        self._numbers = _Numbers()
+        self._counts = _Counts()
+
+    def blended(self, blend: FeedBlend, model: Floats, items: Sequence[str], table: ItemTable) -> Blended:
+        """Blend a request's scores.
+
+        Args:
+            blend: in force.
+            model: (N,) scores of the model, -inf for what is no candidate; at least one is.
+            items: of the request, oldest first; they count as seen.
+            table: the rows that were scored.
+        """
+        seen = {row for item_id in items if (row := self._row_of(item_id)) is not None and row < table.n}
+        numbers = self._numbers_of(blend.memory, table)  # first: the memory may grow meanwhile
+        memory = np.append(blend.memory.scores(items), np.float32(0.0))[numbers]  # number -1 is the last
+        parts = PartScores.of(model, memory, self._counts_of(blend.counts, table), sorted(seen))
+        return Blended(utilities(blend.weights, parts, age=blend.age), parts, blend)
+
+    def _numbers_of(self, memory: Memory, table: ItemTable) -> Ints:
+        """(N,) number of each row's item, -1 where it has none."""
+        known = self._numbers if self._numbers.memory is memory else _Numbers(memory)
+        n_items = memory.n_items
+        if known.n_items != n_items or len(known.by_row) < table.n:
+            by_row = np.full(max(table.n, len(known.by_row)), -1, np.int64)
+            by_row[: len(known.by_row)] = known.by_row
+            missing = np.flatnonzero(by_row[: table.n] < 0)
+            by_row[missing] = memory.numbers([table.item_ids[row] for row in missing.tolist()])
+            known = self._numbers = _Numbers(memory, n_items, by_row)
+        return known.by_row[: table.n]
+
+    def _counts_of(self, counts: Mapping[str, int], table: ItemTable) -> Floats:
+        """(N,) count of each row's item."""
+        known = self._counts
+        if known.counts is not counts or len(known.by_row) != table.n:
+            by_row = np.zeros(table.n, np.float32)
+            for item_id, n in counts.items():
+                row = self._row_of(item_id)
+                if row is not None and row < table.n:
+                    by_row[row] = n
+            known = self._counts = _Counts(counts, by_row)
+        return known.by_row
