@@ -12,7 +12,10 @@ import structlog
 
 from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
+from models.blending import FeedBlend
+from models.memory.blend import Part
 from models.ranker import FeedRequest, ScoredItem
+from serving.blended import LiveBlend
 from serving.parts import Ranker, Slot, Trending
 from serving.popular import Newcomers, Popular
 from stream.log import Position
@@ -49,6 +52,7 @@ class Scored(NamedTuple):
     item_id: str
     score: float | None
     is_new: bool = False
+    brought_by: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Feed:
 
     Attributes:
         version: of the model that answered; None when none did.
+        blend: number of the weights that its scores were blended with; None when they were not.
         degraded: why popular items stand in; None when the model answered.
         newest_event_ms: event time of the newest event in the sequence.
         newest_item_ms: time of the newest item that could have been shown.
@@ -65,6 +70,7 @@ class Feed:
 
     items: tuple[Scored, ...]
     version: str | None
+    blend: int | None
     degraded: Degraded | None
     newest_event_ms: int | None
     newest_item_ms: int | None
@@ -82,18 +88,49 @@ class _State(NamedTuple):
     position: Position | None
 
 
-class FeedMaker:
-    """Makes feeds from the sequences, the catalogue and the ranker of the slot."""
+class _Ranked(NamedTuple):
+    """What a model version answered.
 
-    def __init__(self, slot: Slot, sequences: UserSequences, catalog: Catalog, counts: Trending | None = None) -> None:
+    Attributes:
+        answers: by place in the batch.
+        version: of the model.
+        blend: number of the weights.
+    """
+
+    answers: dict[int, Sequence[ScoredItem]]
+    version: str
+    blend: int | None
+
+
+class FeedMaker:
+    """Makes feeds from the sequences, the catalogue and the ranker of the slot.
+
+    Args:
+        slot: where the ranker is.
+        sequences: of the users.
+        catalog: of the items.
+        counts: what is popular among all users; None where all users are here.
+        blend: what is blended with the ranker's scores, if anything.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        sequences: UserSequences,
+        catalog: Catalog,
+        counts: Trending | None = None,
+        *,
+        blend: LiveBlend | None = None,
+    ) -> None:
         self._slot = slot
         self._sequences = sequences
         self._catalog = catalog
+        self._blend = blend
         self._stand_in = Popular(sequences, catalog, counts)
         self._newcomers = Newcomers(catalog)
 
     def make(self, tasks: Sequence[FeedTask]) -> list[Feed]:
-        """Feeds of a batch, in order. The slot is read once: all come from one version."""
+        """Feeds of a batch, in order. Slot and weights are read once: all come from one version of either."""
         ranker = self._slot.current()
         states = [self._state(task) for task in tasks]
         if ranker is None:
@@ -101,7 +138,7 @@ class FeedMaker:
         ranked = self._ranked(ranker, states)
         if ranked is None:
             return [self._popular(state, MODEL_FAILED) for state in states]
-        return [self._feed(state, ranker.version, ranked.get(at)) for at, state in enumerate(states)]
+        return [self._feed(state, ranked, ranked.answers.get(at)) for at, state in enumerate(states)]
 
     def popular(self, task: FeedTask, reason: Degraded) -> Feed:
         """A feed without the model."""
@@ -116,26 +153,35 @@ class FeedMaker:
         seen = view.seen if task.exclude_seen else ()
         return _State(task, view.items, seen, view.newest_ts_ms, newest_item_ms, view.position)
 
-    def _ranked(self, ranker: Ranker, states: Sequence[_State]) -> dict[int, Sequence[ScoredItem]] | None:
-        """The model's answers by place in the batch, for states with items; None when the model failed."""
+    def _ranked(self, ranker: Ranker, states: Sequence[_State]) -> _Ranked | None:
+        """The answers for states with items: blended, by the model alone when that fails; None when it fails too."""
         places = [at for at, state in enumerate(states) if state.items]
         if not places:
-            return {}
+            return _Ranked({}, ranker.version, None)
         newcomers = self._newcomers.ids()
         requests = [FeedRequest(states[at].items, states[at].exclude, states[at].task.k, newcomers) for at in places]
-        try:
-            return dict(zip(places, ranker.recommend(requests), strict=True))
-        except Exception as exc:  # whatever a model does, feeds go on, marked
-            structlog.get_logger().error("ranker_failed", version=ranker.version, exc_info=exc)
-            return None
+        for blend in self._tries(ranker.version):
+            try:
+                answers = ranker.recommend(requests, blend=blend)
+            except Exception as exc:  # whatever a model does, feeds go on, marked
+                is_blended = blend is not None
+                structlog.get_logger().error("ranker_failed", version=ranker.version, blended=is_blended, exc_info=exc)
+            else:
+                number = None if blend is None else blend.weights.number
+                return _Ranked(dict(zip(places, answers, strict=True)), ranker.version, number)
+        return None
 
-    def _feed(self, state: _State, version: str, ranked: Sequence[ScoredItem] | None) -> Feed:
-        if ranked is None:
+    def _tries(self, version: str) -> Sequence[FeedBlend | None]:
+        blend = None if self._blend is None else self._blend.beside(version)
+        return (None,) if blend is None else (blend, None)
+
+    def _feed(self, state: _State, ranked: _Ranked, answer: Sequence[ScoredItem] | None) -> Feed:
+        if answer is None:
             return self._popular(state, UNKNOWN_USER if self._is_here(state) else ELSEWHERE)
-        if not ranked:
+        if not answer:
             return self._popular(state, NO_CANDIDATES)
-        items = tuple(Scored(item.item_id, item.score, item.is_newcomer) for item in ranked)
-        return _made(items, version, None, state)
+        items = tuple(Scored(item.item_id, item.score, item.is_newcomer, item.brought_by) for item in answer)
+        return _made(items, ranked, None, state)
 
     def _is_here(self, state: _State) -> bool:
         return state.position is None or state.position.partition in self._sequences.held()
@@ -145,5 +191,13 @@ class FeedMaker:
         return _made(tuple(Scored(item_id, None) for item_id in items), None, reason, state)
 
 
-def _made(items: tuple[Scored, ...], version: str | None, degraded: Degraded | None, state: _State) -> Feed:
-    return Feed(items, version, degraded, state.newest_event_ms, state.newest_item_ms, state.position)
+def _made(items: tuple[Scored, ...], ranked: _Ranked | None, degraded: Degraded | None, state: _State) -> Feed:
+    return Feed(
+        items,
+        version=None if ranked is None else ranked.version,
+        blend=None if ranked is None else ranked.blend,
+        degraded=degraded,
+        newest_event_ms=state.newest_event_ms,
+        newest_item_ms=state.newest_item_ms,
+        position=state.position,
+    )

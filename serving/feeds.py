@@ -105,8 +105,12 @@ def _out(task: FeedTask, feed: Feed, serving: Serving, now_ms: int, stale: bool)
     return FeedOut(
         feed_id=uuid.uuid4().hex,
         user_id=task.user_id,
-        items=[card(serving.parts.catalog, item.item_id, item.score, is_new=item.is_new) for item in feed.items],
+        items=[
+            card(serving.parts.catalog, item.item_id, item.score, is_new=item.is_new, brought_by=item.brought_by)
+            for item in feed.items
+        ],
         model_version=feed.version,
+        blend=feed.blend,
         degraded=feed.degraded,
         stale=stale,
         position=_token(feed, serving),
@@ -132,4 +136,5 @@ def _exposure(out: FeedOut, feed: Feed, session_id: str | None) -> Exposure:
         newest_item_ts_ms=feed.newest_item_ms,
         position="{}:{}".format(*feed.position) if feed.position else None,
         degraded=out.degraded,
+        blend=out.blend,
     )

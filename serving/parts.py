@@ -9,9 +9,11 @@ from typing import Protocol
 
 from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
+from models.blending import FeedBlend
 from models.ranker import FeedRequest, ScoredItem
 from models.registry.registry import Registry
 from monitoring.metrics import Metrics
+from serving.blended import LiveBlend
 from serving.settings import ServingSettings
 from stream.events import ArmCount, Replica
 from stream.images import ImageStore
@@ -27,8 +29,10 @@ class Ranker(Protocol):
         """As published."""
         ...
 
-    def recommend(self, requests: Sequence[FeedRequest]) -> Sequence[Sequence[ScoredItem]]:
-        """The best items of each request, best first."""
+    def recommend(
+        self, requests: Sequence[FeedRequest], *, blend: FeedBlend | None = None
+    ) -> Sequence[Sequence[ScoredItem]]:
+        """The best items of each request, best first; by the model alone without a blend."""
         ...
 
     def similar(self, item_id: str, k: int) -> Sequence[ScoredItem]:
@@ -74,6 +78,7 @@ class ServingParts:
 
     Attributes:
         not_ready: what is not ready, as name -> reason; empty when all is well. Called by `/readyz`.
+        blend: what is blended with the model's scores; None where feeds are by the model alone.
         counts: what is popular among all users; None where this process has all of them.
         arms: what each arm of an experiment showed by hour, and what followed.
         replicas: who serves the users that this process does not; None where there are no others.
@@ -89,6 +94,7 @@ class ServingParts:
     metrics: Metrics
     not_ready: Callable[[], Mapping[str, str]]
     kinds: EventKinds = DEFAULT_KINDS
+    blend: LiveBlend | None = None
     counts: Trending | None = None
     arms: Callable[[], Sequence[ArmCount]] = tuple
     replicas: Directory | None = None

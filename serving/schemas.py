@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from models.memory.blend import Part
 from models.registry.registry import wall_ms
 from serving.feed_maker import Degraded
 from stream import events
@@ -159,13 +160,18 @@ class ItemOut(Out):
 
 
 class FeedItem(Out):
-    """One recommended item; `score` is the model's, null where no model answered."""
+    """One recommended item; `score` is the model's or the blend's, null where no model answered."""
 
     item_id: str
     title: str
     image_url: str | None
     score: float | None
     is_new: bool = Field(False, description="it has the place kept for new items, not one by its score")
+    brought_by: Part | None = Field(
+        None,
+        description="the part of the blend that lifts it most above the others: the model, the fast memory of what "
+        "comes after what, what is trending, or that the user knows it; null without a blend, and for new items",
+    )
 
 
 class FeedOut(Out):
@@ -175,6 +181,7 @@ class FeedOut(Out):
     user_id: str | None
     items: list[FeedItem]
     model_version: str | None
+    blend: int | None = Field(description="number of the weights that blended the scores; null: the model's alone")
     degraded: Degraded | None = Field(description="why popular items stand in for the model's; null: they do not")
     stale: bool = Field(description="true: `after` was not reached within `timeout_ms`")
     position: str | None = Field(description="what the feed reflects; null for a session")

@@ -31,7 +31,7 @@ class Serving:
     def __init__(self, parts: ServingParts) -> None:
         settings = parts.settings
         self.parts = parts
-        self.maker = FeedMaker(parts.slot, parts.sequences, parts.catalog, parts.counts)
+        self.maker = FeedMaker(parts.slot, parts.sequences, parts.catalog, parts.counts, blend=parts.blend)
         self.forwarder = Forwarder(parts.replicas)
         self.pool = Pool("serving", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)
         self._publishing = Pool("publish", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)

@@ -94,6 +94,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     experiment: str | None = None
     arm: str | None = None
     propensities: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_FEED_ITEMS)] | None = None
+    blend: Count | None = None  # number of the weights that its scores were blended with
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):

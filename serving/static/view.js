@@ -76,12 +76,28 @@ export function showHistory(list, history) {
   list.scrollLeft = 0;
 }
 
+const BROUGHT_BY = {
+  model: ["model", "the model brought it"],
+  memory: ["memory", "it often follows what was chosen last"],
+  trending: ["trending", "many choose it now"],
+  seen: ["known", "it was chosen before"],
+};
+
+function part(item) {
+  const [word, why] = BROUGHT_BY[item.brought_by] || [item.brought_by, ""];
+  const made = element("span", "part", word);
+  made.title = why;
+  return made;
+}
+
 function score(item, best, worst) {
   if (item.score === null) return element("span", "card-score", "popular");
   const meter = element("span", "meter", element("i"));
   const share = best > worst ? 0.12 + (0.88 * (item.score - worst)) / (best - worst) : 1;
   meter.style.setProperty("--share", `${Math.round(share * 100)}%`);
-  return element("span", "card-score", meter, item.score.toFixed(2));
+  const made = element("span", "card-score", meter, item.score.toFixed(2));
+  if (item.brought_by) made.append(part(item));
+  return made;
 }
 
 function card(item, place, range, onChoose) {
@@ -92,7 +108,8 @@ function card(item, place, range, onChoose) {
   const button = element("button", "card", picture, text);
   button.type = "button";
   const said = item.score === null ? "popular" : `score ${item.score.toFixed(2)}${item.is_new ? ", new" : ""}`;
-  button.setAttribute("aria-label", `${place + 1}. ${item.title}, ${said}. Send a click.`);
+  const why = item.brought_by ? `, by ${(BROUGHT_BY[item.brought_by] || [item.brought_by])[0]}` : "";
+  button.setAttribute("aria-label", `${place + 1}. ${item.title}, ${said}${why}. Send a click.`);
   button.addEventListener("click", () => onChoose(item));
   const row = element("li", "", button);
   row.dataset.item = item.item_id;
@@ -123,6 +140,7 @@ export function showFacts(facts, feed, reflectedMs) {
     parts.push(element("span", "", `newest event reflected: ${old} old`));
   }
   if (feed.model_version) parts.push(element("span", "", `model ${feed.model_version}`));
+  if (feed.blend != null) parts.push(element("span", "", `blend ${feed.blend}`));
   if (feed.stale) parts.push(element("span", "fact-warn", "stale: your newest event is not in yet"));
   if (feed.degraded) parts.push(element("span", "fact-warn", DEGRADED[feed.degraded] || feed.degraded));
   facts.replaceChildren(...parts);

@@ -48,6 +48,7 @@ SAMPLES: dict[str, list[Event]] = {
             experiment="x",
             arm="b",
             propensities=(),
+            blend=12,
         ),
     ],
     "outcome": [

@@ -136,7 +136,7 @@ def test_defaults_of_the_newest_fields() -> None:
     event = decode_interaction(b'{"type":"interaction","event_id":"e","user_id":"u","item_id":"i","ts_ms":1}')
     assert event == Interaction(event_id="e", user_id="u", item_id="i", ts_ms=1, kind="click", feed_id=None)
     exposure = decode_exposure(b'{"type":"exposure","feed_id":"f","user_id":"u","ts_ms":1,"item_ids":["i"]}')
-    assert (exposure.experiment, exposure.arm, exposure.propensities) == (None, None, None)
+    assert (exposure.experiment, exposure.arm, exposure.propensities, exposure.blend) == (None, None, None, None)
     assert exposure == Exposure(feed_id="f", user_id="u", ts_ms=1, item_ids=("i",))
     assert decode_item(b'{"type":"item_upsert","item_id":"i","ts_ms":1}') == ItemUpsert(item_id="i", ts_ms=1)
 

@@ -114,7 +114,14 @@ def test_without_a_model_trending_items_stand_in_most_wanted_first(client: AppCl
     assert _ids(feed) == ["b", "a"]
     assert feed["degraded"] == "no_model"
     assert feed["model_version"] is None
-    assert feed["items"][0] == {"item_id": "b", "title": "Item b", "image_url": None, "score": None, "is_new": False}
+    assert feed["items"][0] == {
+        "item_id": "b",
+        "title": "Item b",
+        "image_url": None,
+        "score": None,
+        "is_new": False,
+        "brought_by": None,
+    }
 
 
 def _feed_of_two(client: AppClient) -> dict[str, list[dict[str, str]]] | None:

@@ -7,27 +7,33 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
+import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from consumers.catalog.catalog import Catalog
+from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import SharedBlend
 from consumers.runner import Runner, RunnerSettings
 from consumers.sequences.role import SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
+from models.blending import FeedBlend
+from models.memory.blend import Part
 from models.ranker import FeedRequest, ScoredItem, UnknownItem
 from models.registry.bundle import DataSpan, Manifest
 from models.registry.registry import Registry
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
 from serving.app import create_app
+from serving.blended import LiveBlend
 from serving.parts import ServingParts
 from serving.settings import ServingSettings
 from stream.embedded.log import EmbeddedLog
@@ -53,23 +59,31 @@ def wait_until(claim: Callable[[], Any], what: str) -> Any:
 
 @dataclass
 class HandRanker:
-    """Recommends `item_ids` in order, with `score` for each: a number no other version gives."""
+    """Recommends `item_ids` in order, with `score` for each: a number no other version gives.
+
+    Blended, what the memory knows comes first.
+    """
 
     version: str
     item_ids: Sequence[str]
     score: float = 1.0
     before: Callable[[Sequence[FeedRequest]], None] = field(default=lambda requests: None)
 
-    def recommend(self, requests: Sequence[FeedRequest]) -> list[list[ScoredItem]]:
+    def recommend(self, requests: Sequence[FeedRequest], *, blend: FeedBlend | None = None) -> list[list[ScoredItem]]:
         self.before(requests)
-        return [
-            [ScoredItem(item_id, self.score) for item_id in self.item_ids if item_id not in request.exclude][
-                : request.k
-            ]
-            if any(item_id in self.item_ids for item_id in request.items)
-            else []
-            for request in requests
-        ]
+        return [self._answer(request, blend) for request in requests]
+
+    def _answer(self, request: FeedRequest, blend: FeedBlend | None) -> list[ScoredItem]:
+        if not any(item_id in self.item_ids for item_id in request.items):
+            return []
+        answer = [ScoredItem(item_id, self.score) for item_id in self.item_ids if item_id not in request.exclude]
+        if blend is not None:
+            numbers = blend.memory.numbers([one.item_id for one in answer])
+            known = np.append(blend.memory.scores(request.items), 0.0)[numbers] > 0  # number -1 is the last
+            parts: list[Part] = ["memory" if one else "model" for one in known]
+            answer = [replace(one, brought_by=part) for one, part in zip(answer, parts, strict=True)]
+            answer.sort(key=lambda one: one.brought_by != "memory")
+        return answer[: request.k]
 
     def similar(self, item_id: str, k: int) -> list[ScoredItem]:
         if item_id not in self.item_ids:
@@ -163,6 +177,8 @@ class World:
     metrics: Metrics
     runner: Runner
     frail_log: FrailLog
+    memory: SharedMemory = field(default_factory=SharedMemory)
+    weights: SharedBlend = field(default_factory=SharedBlend)
     not_ready: dict[str, str] = field(default_factory=dict)
 
     def parts(self, **changes: Any) -> ServingParts:
@@ -176,6 +192,7 @@ class World:
             registry=self.registry,
             metrics=self.metrics,
             not_ready=lambda: self.not_ready,
+            blend=LiveBlend(self.weights, self.memory, self.sequences),
             settings=settings,
         )
 
