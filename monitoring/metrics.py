@@ -104,6 +104,16 @@ class Metrics:
         self.memory_rows_total = self._counter(
             "memory_rows_total", "Rows of the fast memory: published or followed.", ("result",)
         )
+        self.blend_events_total = self._counter(
+            "blend_events_total", "Events that the weights of the blend were learned from."
+        )
+        self.blend_weight = self._gauge(
+            "blend_weight", "Weight of each part of a feed's scores, beside a fresh model.", ("part",)
+        )
+        self.blend_gain_ndcg_at_10 = self._gauge(
+            "blend_gain_ndcg_at_10", "NDCG@10 of the blend less the model's alone, over the newest events learned from."
+        )
+        self.blend_on = self._gauge("blend_on", "1 while the blend pays, and feeds are made with it.")
         self.training_rows = self._gauge("training_rows", "Interactions in the training buffer.")
 
     def _declare_feeds(self) -> None:

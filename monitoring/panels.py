@@ -94,8 +94,15 @@ STREAM = (
         (
             (rate("freshet_memory_events_total", "result"), "events {{result}}"),
             (rate("freshet_memory_rows_total", "result"), "rows {{result}}"),
+            (rate("freshet_blend_events_total"), "events the blend learned from"),
         ),
     ),
+    Panel(
+        "Blend: weight by part",
+        "none",
+        (("freshet_blend_weight", "{{part}}"), ("max(freshet_blend_on)", "on")),
+    ),
+    Panel("Blend: NDCG@10 above the model's", "none", (("sum(freshet_blend_gain_ndcg_at_10)", "gain"),)),
     Panel("Users", "none", (("freshet_users", "{{job}} {{instance}}"),)),
     Panel(
         "Items",

@@ -1,12 +1,13 @@
-"""The role that follows the fast memory where another process learns it."""
+"""The roles that follow the fast memory and the blend's weights where another process learns them."""
 
 from __future__ import annotations
 
 from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import KEY, SharedBlend
 from monitoring.metrics import Metrics
-from stream.events import BadEvent, decode_transition_row
+from stream.events import BadEvent, decode_blend_state, decode_transition_row
 from stream.log import Record
-from stream.topics import TRANSITIONS
+from stream.topics import CONTROL, TRANSITIONS
 
 
 class TransitionsFollower:
@@ -34,6 +35,36 @@ class TransitionsFollower:
                 continue  # the item's next record replaces it
         self._metrics.memory_rows_total.labels(result="followed").inc(len(newest))
         self._metrics.memory_items.set(self._memory.n_items)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class BlendFollower:
+    """`control` -> weights of the blend.
+
+    Who learns them runs it as well: after its file is lost, it goes on above the numbers that were used.
+
+    Args:
+        blend: gets them.
+    """
+
+    name = "blend"
+    topic = CONTROL
+    group = None  # each process that scores knows them
+
+    def __init__(self, blend: SharedBlend) -> None:
+        self._blend = blend
+
+    def handle(self, records: list[Record]) -> None:
+        """Take over the weights; other records of the topic are others' business."""
+        for record in records:
+            if record.key != KEY:
+                continue
+            try:
+                self._blend.put(decode_blend_state(record.value))
+            except BadEvent:
+                continue  # the next record replaces it
 
     def close(self) -> None:
         """Nothing is kept."""

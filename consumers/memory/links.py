@@ -7,16 +7,20 @@ events too old to count are left out here as there. A late event comes after wha
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from consumers.sequences.event_batch import prepare
+from consumers.sequences.popularity import counted, fallen_hours
 from consumers.sequences.rings import Entry
 from consumers.sequences.store import APPLIED, SequenceStore, apply_batch
 from stream.events import Interaction, event_hash
 from stream.kinds import EventKinds
+from stream.windows.trending import TrendingCounts, hours_of
+
+_MS_PER_SECOND = 1_000
 
 
 class Link(NamedTuple):
@@ -26,35 +30,82 @@ class Link(NamedTuple):
         history: the user's last items before it, oldest first.
         item_id: what came.
         ts_ms: when.
+        known: all items of the user's sequence before this second, oldest first: what it is to be predicted from.
+            None where nobody asked.
     """
 
     history: list[str]
     item_id: str
     ts_ms: int
+    known: list[str] | None = None
 
 
-def new_links(store: SequenceStore, events: Sequence[Interaction], kinds: EventKinds, *, n_last: int) -> list[Link]:
-    """Apply events of a partition to its store; those that entered a sequence, in order.
+class LinkReader:
+    """The users' sequences by partition, and what is trending in them.
 
     Args:
-        store: of the partition; changed.
-        events: of known kinds. Whatever batches they come in, the links are the same.
         kinds: the set in force.
-        n_last: how many items of a history are of use.
+        length: events kept by user.
+        n_last: how many items of a history are of use to the memory.
     """
-    known = {user_id: _entries(store, user_id) for user_id in {event.user_id for event in events}}
-    results = apply_batch(store, prepare(events, kinds)).results
-    links = []
-    for at in np.flatnonzero(results == APPLIED).tolist():
-        event = events[at]
-        entries = known[event.user_id]
-        entry = Entry(event.ts_ms, event_hash(event.event_id), store.items[event.item_id], kinds.number(event.kind))
+
+    def __init__(self, kinds: EventKinds, *, length: int, n_last: int) -> None:
+        self.stores: dict[int, SequenceStore] = {}
+        self.trending = TrendingCounts()
+        self._kinds, self._length, self._n_last = kinds, length, n_last
+
+    def restore(self, stores: Mapping[int, SequenceStore]) -> None:
+        """Take over what was saved, before anything else."""
+        self.stores = dict(stores)
+        for store in stores.values():
+            self.trending.merge(counted(store))
+
+    def hold(self, partition: int) -> None:
+        """Begin an empty state for a partition, unless it has one."""
+        if partition not in self.stores:
+            self.stores[partition] = SequenceStore(length=self._length, max_seen=0)
+
+    def links(
+        self, partition: int, events: Sequence[Interaction], *, is_asked: Callable[[Interaction], bool] | None = None
+    ) -> list[Link]:
+        """Apply events of a partition; those that entered a sequence, in order.
+
+        Args:
+            partition: one that has a state.
+            events: of known kinds. Whatever batches they come in, the links are the same.
+            is_asked: which of them are to be predicted, if their kind is a target.
+        """
+        store = self.stores[partition]
+        entries_of = {user_id: _entries(store, user_id) for user_id in {event.user_id for event in events}}
+        results, fallen = apply_batch(store, prepare(events, self._kinds))
+        applied = [events[at] for at in np.flatnonzero(results == APPLIED).tolist()]
+        self.trending.add_hours(hours_of((event.item_id, event.ts_ms) for event in applied))
+        self.trending.remove_hours(fallen_hours(store, fallen, self.trending.oldest_ms))
+        return [self._link(store, event, entries_of[event.user_id], is_asked) for event in applied]
+
+    def _link(
+        self,
+        store: SequenceStore,
+        event: Interaction,
+        entries: list[Entry],
+        is_asked: Callable[[Interaction], bool] | None,
+    ) -> Link:
+        """What an event comes after; it is entered."""
+        kind = self._kinds.number(event.kind)
+        entry = Entry(event.ts_ms, event_hash(event.event_id), store.items[event.item_id], kind)
         place = bisect(entries, entry)
-        before = entries[max(0, place - n_last) : place]
-        links.append(Link([store.item_ids[old.item] for old in before], event.item_id, event.ts_ms))
+        history = _item_ids(store, entries[max(0, place - self._n_last) : place])
+        known = None
+        if is_asked is not None and self._kinds[kind].is_target and is_asked(event):
+            second = Entry(event.ts_ms // _MS_PER_SECOND * _MS_PER_SECOND, 0, 0, 0)  # before all of that second
+            known = _item_ids(store, entries[: bisect(entries, second)])
         entries.insert(place, entry)
         del entries[: -store.rings.length]
-    return links
+        return Link(history, event.item_id, event.ts_ms, known)
+
+
+def _item_ids(store: SequenceStore, entries: Sequence[Entry]) -> list[str]:
+    return [store.item_ids[entry.item] for entry in entries]
 
 
 def _entries(store: SequenceStore, user_id: str) -> list[Entry]:

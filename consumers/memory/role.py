@@ -2,9 +2,11 @@
 
 What it knows is of all partitions, so whoever runs it reads all of them, and one process of a deployment should: a
 second one would publish the same rows again. For each batch, in this order:
-1. link its events and move the offsets, in memory; an event that was linked already changes nothing;
-2. publish changed rows, at most once in `publish_s`, and wait until they are durable; what is left goes next time;
-3. save, at most once in `snapshot_s`: rows, sequences and offsets of one moment.
+1. link its events and move the offsets, in memory; an event that was linked already changes nothing. Where weights are
+   learned, each event is predicted before it is linked;
+2. publish changed rows, at most once in `publish_s`, and wait until they are durable; what is left goes next time. So
+   with the weights, where they moved;
+3. save, at most once in `snapshot_s`: rows, sequences, weights and offsets of one moment.
 After a crash the events since the last file are read again, and their rows are published again as they become.
 """
 
@@ -18,16 +20,18 @@ from operator import attrgetter
 
 import structlog
 
-from consumers.memory.links import new_links
+from consumers.memory.blending import BlendLearner
+from consumers.memory.links import LinkReader
 from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import KEY
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
-from consumers.sequences.store import SequenceStore
+from consumers.recounts import MAX_ITEMS, Recounts
 from monitoring.metrics import Metrics
 from stream.admission import admit
 from stream.events import BadEvent, Interaction, encode
 from stream.kinds import EventKinds
 from stream.log import Log, LogUnavailable, Message, Record
-from stream.topics import EVENTS, TRANSITIONS
+from stream.topics import CONTROL, EVENTS, TRANSITIONS
 
 _PUBLISH_S = 10.0
 
@@ -38,7 +42,7 @@ class MemorySettings:
 
     Attributes:
         snapshot_s: seconds between snapshots; retention must be at least twice as long.
-        publish_s: seconds between publications of changed rows; None where no other process follows them.
+        publish_s: seconds between publications of changed rows; None where no other process follows them or weights.
         max_rows: published at once.
     """
 
@@ -61,6 +65,7 @@ class MemoryRole:
         kinds: the set in force.
         metrics: of this process.
         settings: how often it writes.
+        learner: of the blend's weights, over the same memory; None where nobody needs them.
     """
 
     name = "memory"
@@ -76,11 +81,13 @@ class MemoryRole:
         kinds: EventKinds,
         metrics: Metrics,
         settings: MemorySettings | None = None,
+        learner: BlendLearner | None = None,
     ) -> None:
         self._memory, self._snapshots, self._log = memory, snapshots, log
         self._kinds, self._metrics = kinds, metrics
-        self._settings = settings or MemorySettings()
-        self._stores: dict[int, SequenceStore] = {}
+        self._settings, self._learner = settings or MemorySettings(), learner
+        self._reader = LinkReader(kinds, length=snapshots.length, n_last=memory.config.n_last)
+        self._recounts = Recounts(lambda: self._reader.trending.most(MAX_ITEMS))
         self._next: dict[int, int] = {}
         self._held: set[int] = set()
         self._is_loaded = False
@@ -92,9 +99,8 @@ class MemoryRole:
         if not self._is_loaded:
             self._load()
         for partition in partitions:
-            if partition not in self._stores:
-                self._stores[partition] = SequenceStore(length=self._snapshots.length, max_seen=0)
-                self._next[partition] = 0
+            self._reader.hold(partition)
+            self._next.setdefault(partition, 0)
         self._held.update(partitions)
         return {partition: self._next[partition] for partition in partitions}
 
@@ -123,6 +129,8 @@ class MemoryRole:
         if self._settings.publish_s is not None and now - self._published_at >= self._settings.publish_s:
             self._published_at = now
             self._publish()
+        if self._learner is not None:
+            self._publish_weights(self._learner)
         if now - self._saved_at >= self._settings.snapshot_s:
             self._save_in_time()
 
@@ -132,9 +140,14 @@ class MemoryRole:
 
     def _learn(self, partition: int, records: Sequence[Record]) -> None:
         events = self._admit(records)
-        links = new_links(self._stores[partition], events, self._kinds, n_last=self._memory.config.n_last)
-        for link in links:
-            self._memory.link(link.history, link.item_id, link.ts_ms)
+        if self._learner is None:
+            links = self._reader.links(partition, events)
+            for link in links:
+                self._memory.link(link.history, link.item_id, link.ts_ms)
+        else:
+            counts = self._recounts.counts()  # before these events
+            links = self._reader.links(partition, events, is_asked=self._learner.is_asked)
+            self._learner.link(links, counts, self._next)
         self._next[partition] = records[-1].offset + 1
         self._metrics.memory_events_total.labels(result="linked").inc(len(links))
         self._metrics.memory_events_total.labels(result="skipped").inc(len(records) - len(links))
@@ -153,28 +166,44 @@ class MemoryRole:
         rows = self._memory.changed_rows(self._settings.max_rows)
         if not rows:
             return
-        messages = [Message(row.item_id.encode(), encode(row)) for row in rows]
-        try:
-            self._log.publish(TRANSITIONS, messages).result(_PUBLISH_S)
-        except TimeoutError:
-            raise LogUnavailable(
-                f"{len(messages)} rows are not durable after {_PUBLISH_S} s; they are sent again"
-            ) from None
+        self._send(TRANSITIONS, [Message(row.item_id.encode(), encode(row)) for row in rows])
         self._memory.mark_published(rows)
         self._metrics.memory_rows_total.labels(result="published").inc(len(rows))
+
+    def _publish_weights(self, learner: BlendLearner) -> None:
+        state = learner.due()
+        if state is None:
+            return
+        if self._settings.publish_s is not None:
+            self._send(CONTROL, [Message(KEY, encode(state))])
+        learner.mark_published()
+
+    def _send(self, topic: str, messages: list[Message]) -> None:
+        """Publish and wait until all of it is durable."""
+        try:
+            self._log.publish(topic, messages).result(_PUBLISH_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                f"{len(messages)} records of {topic} are not durable after {_PUBLISH_S} s; they are sent again"
+            ) from None
 
     def _load(self) -> None:
         saved = self._snapshots.load()
         if saved is not None:
             self._memory.restore(saved.memory)
-            self._stores, self._next = dict(saved.stores), dict(saved.next_offsets)
+            self._reader.restore(saved.stores)
+            self._next = dict(saved.next_offsets)
+            if self._learner is not None:
+                self._learner.restore(saved.blend)
             self._metrics.memory_items.set(self._memory.n_items)
         self._is_loaded = True
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
         if self._is_loaded and not self._snapshots.stands_at(self._next):
-            self._snapshots.save(SavedMemory(dict(self._next), self._stores, self._memory.state()))
+            blend = {} if self._learner is None else self._learner.state()
+            saved = SavedMemory(dict(self._next), self._reader.stores, self._memory.state(), blend)
+            self._snapshots.save(saved)
 
     def _save_in_time(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The memory in one file: transitions, every partition's sequences, and the offsets all of it stands at.
+"""The memory in one file: transitions, every partition's sequences, the blend, and the offsets all of it stands at.
 
 NumPy's own format (`.npz`): one array a member, each with its checksum; nothing is unpickled.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -39,11 +39,13 @@ class SavedMemory:
         next_offsets: by partition.
         stores: sequences by partition.
         memory: as `SharedMemory.state` gives it.
+        blend: as `BlendLearner.state` gives it; empty where no weights were learned.
     """
 
     next_offsets: Mapping[int, int]
     stores: Mapping[int, SequenceStore]
     memory: Mapping[str, NDArray[Any]]
+    blend: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -110,7 +112,7 @@ class MemorySnapshots:
     def _arrays(self, saved: SavedMemory) -> Arrays:
         offsets = {str(partition): offset for partition, offset in saved.next_offsets.items()}
         meta = _Meta(FORMAT, self._log_id, self.length, offsets)
-        arrays = {"meta": _packed(meta), **{f"memory/{name}": array for name, array in saved.memory.items()}}
+        arrays = {"meta": _packed(meta)} | _prefixed("memory/", saved.memory) | _prefixed("blend/", saved.blend)
         for partition, store in saved.stores.items():
             arrays |= {f"{partition}/users": _packed(list(store.users)), f"{partition}/items": _packed(store.item_ids)}
             rings = store.rings.copy_rows(np.arange(store.n_users))
@@ -134,8 +136,7 @@ class MemorySnapshots:
             raise ValueError(f"it is of (format, log, length) {found}, {wanted} is in force")
         next_offsets = {int(partition): offset for partition, offset in meta.next_offsets.items()}
         stores = {partition: self._store(arrays, partition) for partition in next_offsets}
-        memory = {name.removeprefix("memory/"): array for name, array in arrays.items() if name.startswith("memory/")}
-        return SavedMemory(next_offsets, stores, memory)
+        return SavedMemory(next_offsets, stores, _of_prefix("memory/", arrays), _of_prefix("blend/", arrays))
 
     def _store(self, arrays: Arrays, partition: int) -> SequenceStore:
         store = SequenceStore(length=self.length, max_seen=0)
@@ -145,6 +146,14 @@ class MemorySnapshots:
         n_rings = sum(name.startswith(prefix) for name in arrays)
         store.rings.load_rows(np.arange(store.n_users), [arrays[f"{prefix}{nth}"] for nth in range(n_rings)])
         return store
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def _of_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _packed(value: object) -> NDArray[np.uint8]:

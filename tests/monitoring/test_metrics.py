@@ -38,6 +38,7 @@ def test_no_label_can_carry_a_user_or_an_item(metrics: Metrics) -> None:
         "version",
         "source",
         "protocol",
+        "part",
     }
     for metric in vars(metrics).values():
         assert set(getattr(metric, "_labelnames", ())) <= allowed

@@ -2,21 +2,31 @@
 
 import random
 
-from consumers.memory.links import Link, new_links
-from consumers.sequences.store import SequenceStore
+from consumers.memory.links import Link, LinkReader
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
+from stream.windows.trending import HOUR_MS
 from tests.consumers.store_support import click
 
 
-def links(store: SequenceStore, *events: Interaction, n_last: int = 10) -> list[Link]:
-    return new_links(store, events, DEFAULT_KINDS, n_last=n_last)
+def new_reader(*, length: int = 50, n_last: int = 10, kinds: EventKinds = DEFAULT_KINDS) -> LinkReader:
+    reader = LinkReader(kinds, length=length, n_last=n_last)
+    reader.hold(0)
+    return reader
+
+
+def links(reader: LinkReader, *events: Interaction) -> list[Link]:
+    return reader.links(0, events)
+
+
+def known(reader: LinkReader, *events: Interaction) -> list[list[str] | None]:
+    return [link.known for link in reader.links(0, events, is_asked=lambda event: event.user_id == "ada")]
 
 
 def test_an_event_is_linked_with_what_its_user_had_before() -> None:
-    store = SequenceStore(max_seen=0)
+    reader = new_reader(n_last=2)
 
-    found = links(store, click(1), click(2, user="bob"), click(3), click(4), n_last=2)
+    found = links(reader, click(1), click(2, user="bob"), click(3), click(4))
 
     assert found == [
         Link([], "item-1", 1_000),
@@ -24,47 +34,87 @@ def test_an_event_is_linked_with_what_its_user_had_before() -> None:
         Link(["item-1"], "item-3", 3_000),
         Link(["item-1", "item-3"], "item-4", 4_000),
     ]
-    assert links(store, click(5), n_last=2) == [Link(["item-3", "item-4"], "item-5", 5_000)]
+    assert links(reader, click(5)) == [Link(["item-3", "item-4"], "item-5", 5_000)]
 
 
 def test_a_duplicate_is_linked_once() -> None:
-    store = SequenceStore(max_seen=0)
+    reader = new_reader()
 
-    assert len(links(store, click(1), click(1), click(2))) == 2
-    assert links(store, click(2), click(1)) == []
+    assert len(links(reader, click(1), click(1), click(2))) == 2
+    assert links(reader, click(2), click(1)) == []
 
 
 def test_a_late_event_is_linked_with_what_was_before_it_in_event_time() -> None:
-    store = SequenceStore(max_seen=0)
-    links(store, click(1), click(3))
+    reader = new_reader()
+    links(reader, click(1), click(3))
 
-    assert links(store, click(2)) == [Link(["item-1"], "item-2", 2_000)]
-    assert links(store, click(4)) == [Link(["item-1", "item-2", "item-3"], "item-4", 4_000)]
+    assert links(reader, click(2)) == [Link(["item-1"], "item-2", 2_000)]
+    assert links(reader, click(4)) == [Link(["item-1", "item-2", "item-3"], "item-4", 4_000)]
 
 
 def test_an_event_older_than_a_full_sequence_is_not_linked() -> None:
-    store = SequenceStore(length=2, max_seen=0)
-    links(store, click(5), click(6))
+    reader = new_reader(length=2)
+    links(reader, click(5), click(6))
 
-    assert links(store, click(1)) == []
+    assert links(reader, click(1)) == []
 
 
 def test_an_event_of_a_kind_that_enters_no_sequence_is_not_linked() -> None:
     kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("view", False, False, 0.0)])
-    store = SequenceStore(max_seen=0)
 
-    found = new_links(store, [click(1), click(2, kind="view"), click(3)], kinds, n_last=10)
+    found = links(new_reader(kinds=kinds), click(1), click(2, kind="view"), click(3))
 
     assert found == [Link([], "item-1", 1_000), Link(["item-1"], "item-3", 3_000)]
+
+
+def test_who_is_asked_for_is_predicted_from_the_whole_sequence_and_others_are_not() -> None:
+    reader = new_reader(n_last=1, length=3)
+
+    assert known(reader, click(1), click(2), click(3, user="bob"), click(4)) == [
+        [],
+        ["item-1"],
+        None,
+        ["item-1", "item-2"],
+    ]
+    assert known(reader, click(5), click(6)) == [["item-1", "item-2", "item-4"], ["item-2", "item-4", "item-5"]]
+
+
+def test_events_of_one_second_are_predicted_from_what_was_before_it() -> None:
+    reader = new_reader()
+    same = [click(nth, ts_ms=2_000 + nth) for nth in (5, 3, 4)]
+
+    found = reader.links(0, [click(1), *same], is_asked=lambda _: True)
+
+    assert [link.known for link in found] == [[], ["item-1"], ["item-1"], ["item-1"]]
+    assert found[2].history == ["item-1"]
+    assert found[3].history == ["item-1", "item-3"]
+
+
+def test_a_kind_that_is_no_target_is_not_predicted() -> None:
+    kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("pause", True, False, 0.0)])
+
+    assert known(new_reader(kinds=kinds), click(1, kind="pause"), click(2)) == [None, ["item-1"]]
+
+
+def test_trending_are_the_events_in_the_sequences_also_after_they_were_restored() -> None:
+    reader = new_reader(length=2)
+    items = ["old", "a", "a", "b"]
+    links(reader, *[click(nth, item=item, ts_ms=nth * 12 * HOUR_MS) for nth, item in enumerate(items)])
+    links(reader, click(9, user="bob", item="b", ts_ms=36 * HOUR_MS))
+    again = new_reader(length=2)
+
+    again.restore(reader.stores)
+
+    assert reader.trending.most(9) == again.trending.most(9) == [("b", 2), ("a", 1)]
 
 
 def test_links_do_not_hang_on_the_batches_that_events_come_in() -> None:
     rng = random.Random(0)
     events = [click(rng.randrange(200), user=f"user-{rng.randrange(12)}") for _ in range(400)]
-    whole, cut = SequenceStore(length=6, max_seen=0), SequenceStore(length=6, max_seen=0)
+    whole, cut = new_reader(length=6, n_last=3), new_reader(length=6, n_last=3)
 
-    at_once = links(whole, *events, n_last=3)
-    in_parts = [link for start in range(0, 400, 7) for link in links(cut, *events[start : start + 7], n_last=3)]
+    at_once = links(whole, *events)
+    in_parts = [link for start in range(0, 400, 7) for link in links(cut, *events[start : start + 7])]
 
     assert at_once == in_parts
     assert 100 < len(at_once) < 400

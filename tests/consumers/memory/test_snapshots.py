@@ -1,22 +1,25 @@
 """One file with everything in it, of one moment."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from consumers.memory.links import new_links
+from consumers.memory.links import LinkReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
-from consumers.sequences.store import SequenceStore
 from stream.kinds import DEFAULT_KINDS
 from tests.consumers.store_support import click
 
 
 def saved_memory() -> SavedMemory:
-    memory, store = SharedMemory(), SequenceStore(length=3, max_seen=0)
-    for link in new_links(store, [click(n, user=f"user-{n % 3}") for n in range(20)], DEFAULT_KINDS, n_last=2):
+    memory, reader = SharedMemory(), LinkReader(DEFAULT_KINDS, length=3, n_last=2)
+    reader.hold(0)
+    reader.hold(3)
+    for link in reader.links(0, [click(n, user=f"user-{n % 3}") for n in range(20)]):
         memory.link(link.history, link.item_id, link.ts_ms)
-    return SavedMemory({0: 20, 3: 0}, {0: store, 3: SequenceStore(length=3, max_seen=0)}, memory.state())
+    return SavedMemory({0: 20, 3: 0}, reader.stores, memory.state(), {"number": np.array(7)})
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -33,6 +36,16 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     for user in ("user-0", "user-1", "user-2"):
         assert loaded.stores[0].history(user) == saved.stores[0].history(user)
     assert loaded.stores[3].n_users == 0
+    assert {name: array.tolist() for name, array in loaded.blend.items()} == {"number": 7}
+
+
+def test_a_file_of_before_there_was_a_blend_is_loaded(tmp_path: Path) -> None:
+    MemorySnapshots(tmp_path, "log", length=3).save(replace(saved_memory(), blend={}))
+
+    loaded = MemorySnapshots(tmp_path, "log", length=3).load()
+
+    assert loaded is not None
+    assert loaded.blend == {}
 
 
 def test_a_file_says_where_it_stands_after_it_was_written_or_read(tmp_path: Path) -> None:

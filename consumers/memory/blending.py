@@ -1,0 +1,191 @@
+"""Learns the weights of the blend from the events that the memory links: each is predicted before it is linked.
+
+    event of a sampled user -> what model, memory and counts say after what the user had -> weights move -> link
+
+Learned from are events that followed no feed of ours: what was shown says as much of the ranker as of the user. The
+model scores a batch in one call, and only events after those it was trained on (`consumers.predictors`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from consumers.memory.links import Link
+from consumers.memory.parts import PartReader
+from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import SharedBlend
+from consumers.predictors import Models, past_its_data
+from consumers.sampling import is_sampled
+from models.memory.blend import PARTS, Blend, BlendWeights, Floats, utilities
+from models.memory.judge import Judge, gain_of
+from monitoring.metrics import Metrics
+from stream.events import BlendState, Interaction
+
+_UNUSED_NUMBERS = 1_000  # left out after a restart, more than can have been published since the file was written
+
+
+@dataclass(frozen=True)
+class BlendingSettings:
+    """What is learned from, and how often it is said.
+
+    Attributes:
+        share: of the users, in (0, 1].
+        max_batch: events predicted of one batch of records; the others are only linked.
+        publish_s: seconds between two publications.
+    """
+
+    share: float = 0.2
+    max_batch: int = 256
+    publish_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share} of users must be above 0 and at most 1")
+        if self.max_batch < 1:
+            raise ValueError(f"max_batch={self.max_batch} must be at least 1; 256 is usual")
+
+
+class BlendLearner:
+    """Weights of the parts, learned beside the model that answers. By the memory's thread.
+
+    Args:
+        models: the slot.
+        memory: linked here, and by nobody else.
+        shared: gets the weights.
+        metrics: of this process.
+        settings: what is learned from.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        memory: SharedMemory,
+        shared: SharedBlend,
+        *,
+        metrics: Metrics,
+        settings: BlendingSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models, self._memory, self._shared, self._metrics = models, memory, shared, metrics
+        self._settings, self._clock = settings or BlendingSettings(), clock
+        self._parts = PartReader(memory)
+        self._blend, self._judge = Blend(), Judge()
+        self._age, self._model_version = 0.0, ""
+        self._is_moved = False
+        self._said_at = self._clock() - self._settings.publish_s
+
+    def is_asked(self, event: Interaction) -> bool:
+        """Whether an event is to be learned from."""
+        return event.feed_id is None and is_sampled(event.user_id, self._settings.share)
+
+    def link(self, links: Sequence[Link], counts: Mapping[str, int], next_offsets: dict[int, int]) -> None:
+        """Predict, learn and link events, one after the other.
+
+        Args:
+            links: of one batch, in order.
+            counts: what was trending before them.
+            next_offsets: of the events before them, by partition.
+        """
+        scores = self._model_scores(links, counts, next_offsets)
+        for at, link in enumerate(links):
+            if at in scores and link.known is not None:
+                self._learn(scores[at], link.known, link.item_id)
+            self._memory.link(link.history, link.item_id, link.ts_ms)
+        if scores:
+            self._export()
+
+    def due(self) -> BlendState | None:
+        """The weights under a new number, in force in this process from now on; None while it is not time."""
+        now = self._clock()
+        if not self._is_moved or now - self._said_at < self._settings.publish_s:
+            return None
+        self._said_at = now
+        weights = self._blend.weights
+        weights = self._blend.weights = replace(weights, number=max(weights.number, self._shared.number) + 1)
+        state = BlendState(
+            number=weights.number,
+            steady=weights.steady,
+            ageing=weights.ageing,
+            age=self._age,
+            model_version=self._model_version or None,
+            is_on=self._judge.is_on,
+            ts_ms=int(time.time() * 1_000),
+        )
+        self._shared.put(state)
+        return state
+
+    def mark_published(self) -> None:
+        """What was due is durable, or nobody else needs it."""
+        self._is_moved = False
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights and judgement as arrays, for a snapshot; how fast each weight was moving is begun anew."""
+        weights = np.array([self._blend.weights.steady, self._blend.weights.ageing])  # (2, P)
+        number, version = np.array(self._blend.weights.number), np.frombuffer(self._model_version.encode(), np.uint8)
+        return {
+            "weights": weights,
+            "number": number,
+            "age": np.array(self._age),
+            "model_version": version,
+            **self._judge.state(),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave; anew where it is of a version with other parts, or nothing."""
+        if not state:
+            return
+        if state["weights"].shape != (2, len(PARTS)):
+            structlog.get_logger().warning("blend_begun_anew", reason=f"weights {state['weights'].shape} are saved")
+            return
+        steady, ageing = state["weights"].tolist()
+        number = int(state["number"]) + _UNUSED_NUMBERS
+        self._blend = Blend(weights=BlendWeights(number, tuple(steady), tuple(ageing)))
+        self._judge = Judge.restored(state)
+        self._age, self._model_version = float(state["age"]), state["model_version"].tobytes().decode()
+        self._is_moved = True
+        self._export()
+
+    def _model_scores(
+        self, links: Sequence[Link], counts: Mapping[str, int], next_offsets: dict[int, int]
+    ) -> dict[int, Floats]:
+        """(N,) scores by place in `links`, of those that are to be predicted and whose user the model knows."""
+        asked = [(at, link.known) for at, link in enumerate(links) if link.known][: self._settings.max_batch]
+        model = past_its_data(self._models, next_offsets) if asked else None
+        if model is None:
+            return {}
+        scores, item_ids = model.scores([known for _, known in asked])
+        if not len(item_ids):
+            return {}
+        self._parts.begin(item_ids, counts)
+        trained_to = model.manifest.data.offsets
+        n_events = sum(offset - trained_to.get(partition, 0) for partition, offset in next_offsets.items())
+        self._age, self._model_version = self._blend.age(n_events), model.manifest.version
+        return {at: row for (at, _), row in zip(asked, scores, strict=True) if row.max() > -np.inf}
+
+    def _learn(self, model: Floats, known: Sequence[str], item_id: str) -> None:
+        """Learn that an item came, and judge what was thought of it."""
+        (target,) = self._parts.columns.places([item_id]).tolist()
+        if target < 0 or model[target] == -np.inf:
+            return  # not to be had: a newcomer that the model has not placed yet, or removed
+        parts = self._parts.parts(model, known)
+        blended = utilities(self._blend.weights, parts, age=self._age)
+        gain = gain_of(blended, model, self._parts.columns.known(known), target)
+        if gain is not None:
+            self._judge.add(gain)
+        self._blend.learn(parts, target, age=self._age)
+        self._is_moved = True
+        self._metrics.blend_events_total.inc()
+
+    def _export(self) -> None:
+        for part, weight in zip(PARTS, self._blend.weights.steady, strict=True):
+            self._metrics.blend_weight.labels(part=part).set(weight)
+        self._metrics.blend_gain_ndcg_at_10.set(self._judge.gain)
+        self._metrics.blend_on.set(self._judge.is_on)

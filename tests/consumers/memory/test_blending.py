@@ -1,0 +1,314 @@
+"""Weights are learned from what came, before it is known to anything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from structlog.testing import capture_logs
+
+from consumers.memory.blending import BlendingSettings, BlendLearner
+from consumers.memory.follower import BlendFollower
+from consumers.memory.links import LinkReader
+from consumers.memory.role import MemoryRole, MemorySettings
+from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import SharedBlend
+from consumers.memory.snapshots import MemorySnapshots
+from consumers.sampling import is_sampled
+from models.registry.bundle import DataSpan, Manifest
+from stream.embedded.log import EmbeddedLog
+from stream.events import BlendState, Interaction, decode_blend_state, encode
+from stream.kinds import DEFAULT_KINDS
+from stream.log import Record
+from stream.topics import CONTROL, EVENTS
+from tests.consumers.store_support import click, new_metrics, open_log, value
+
+ALL = BlendingSettings(share=1.0)
+START = (1.0, 0.5, 0.0, -2.0)
+ITEMS = [f"item-{number}" for number in range(60)]
+
+
+class Model:
+    """Thinks the same of all items, and nothing of a user without a known one."""
+
+    def __init__(self, *, trained_to: int = 0, item_ids: Sequence[str] = ITEMS) -> None:
+        self.manifest = Manifest(0, {}, {}, DataSpan(offsets={0: trained_to}), seed=0, code_version="", version="v1")
+        self.item_ids = list(item_ids)
+        self.n_asked: list[int] = []
+
+    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+        self.n_asked.append(len(sequences))
+        scores = np.zeros((len(sequences), len(self.item_ids)), np.float32)
+        for row, sequence in enumerate(sequences):
+            if set(sequence).isdisjoint(self.item_ids):
+                scores[row] = -np.inf
+        return scores, self.item_ids
+
+
+class Slot:
+    previous = None
+
+    def __init__(self, model: Model | None) -> None:
+        self.model = model
+
+    def current(self) -> Model | None:
+        return self.model
+
+
+class Bench:
+    """A learner, what it reads from and what it tells."""
+
+    def __init__(self, model: Model | None = None, *, settings: BlendingSettings = ALL) -> None:
+        self.now_s = 100.0
+        self.metrics, self.memory, self.shared = new_metrics(), SharedMemory(), SharedBlend()
+        self.learner = BlendLearner(
+            Slot(model or Model()),
+            self.memory,
+            self.shared,
+            metrics=self.metrics,
+            settings=settings,
+            clock=lambda: self.now_s,
+        )
+        self.reader = LinkReader(DEFAULT_KINDS, length=50, n_last=10)
+        self.reader.hold(0)
+        self.offset = 0
+
+    def link(self, *events: Interaction, counts: dict[str, int] | None = None) -> None:
+        links = self.reader.links(0, events, is_asked=self.learner.is_asked)
+        self.learner.link(links, counts or {}, {0: self.offset})
+        self.offset += len(events)
+
+    def due(self) -> BlendState:
+        state = self.learner.due()
+        assert state is not None
+        self.learner.mark_published()
+        return state
+
+    @property
+    def n_learned(self) -> float | None:
+        return value(self.metrics, "blend_events_total")
+
+
+def pairs(n_users: int, seed: int = 0) -> list[Interaction]:
+    """Each user has an item of even number and then the one after it."""
+    firsts = np.random.default_rng(seed).integers(0, 30, n_users) * 2
+    return [
+        click(2 * user + nth, user=f"user-{user}", item=ITEMS[first + nth])
+        for user, first in enumerate(firsts.tolist())
+        for nth in range(2)
+    ]
+
+
+def test_where_the_memory_tells_what_comes_its_weight_grows_and_the_blend_is_on() -> None:
+    bench = Bench()
+    bench.link(*pairs(256))
+    bench.link(*[click(event_number, user=f"late-{event_number}", item="item-0") for event_number in range(900, 910)])
+
+    state = bench.due()
+
+    assert state.steady[1] > 0.8
+    assert state.is_on
+    assert (state.number, state.model_version) == (1, "v1")
+    assert bench.n_learned == 256
+    assert value(bench.metrics, "blend_weight", {"part": "memory"}) == state.steady[1]
+    assert value(bench.metrics, "blend_on") == 1
+    gain = value(bench.metrics, "blend_gain_ndcg_at_10")
+    assert gain is not None
+    assert gain > 0.3
+
+
+def test_nothing_knows_of_an_event_when_it_is_predicted() -> None:
+    bench = Bench()
+    firsts = [click(nth, user=f"user-{nth}", item="item-59") for nth in range(50)]
+    bench.link(*firsts)
+
+    bench.link(*[click(100 + nth, user=f"user-{nth}", item=f"item-{nth}") for nth in range(50)])
+
+    _, memory, trending, seen = bench.due().steady
+    assert bench.n_learned == 50
+    assert memory <= START[1]  # for those before, in vain; it would have grown for the one that came
+    assert trending == START[2]
+    assert seen < START[3]
+
+
+def test_trending_items_are_learned_by_their_counts() -> None:
+    bench = Bench()
+    bench.link(click(1, item="item-1"), *[click(nth, item="item-9") for nth in range(2, 12)], counts={"item-9": 40})
+    assert bench.due().steady[2] > START[2]
+
+
+def test_events_of_other_users_and_those_that_followed_a_feed_are_only_linked() -> None:
+    bench = Bench(settings=BlendingSettings(share=0.3))
+    users = [f"user-{number}" for number in range(40)]
+    bench.link(*[click(nth, user=user, item="item-1") for nth, user in enumerate(users)])
+    bench.link(*[click(100 + nth, user=user, item="item-2", feed_id="f") for nth, user in enumerate(users)])
+    assert bench.n_learned == 0
+    bench.link(*[click(200 + nth, user=user, item="item-3") for nth, user in enumerate(users)])
+    assert bench.n_learned == sum(is_sampled(user, 0.3) for user in users) > 0
+    assert bench.memory.scores(["item-2"])[bench.memory.numbers(["item-3"])[0]] > 0.5
+
+
+def test_a_model_does_not_predict_what_it_was_trained_on() -> None:
+    model = Model(trained_to=4)
+    bench = Bench(model)
+    bench.link(click(1), click(2))
+    bench.link(click(3), click(4))
+    assert (model.n_asked, bench.learner.due()) == ([], None)
+    bench.link(click(5), click(6))
+    assert (model.n_asked, bench.n_learned) == ([2], 2)
+
+
+def test_without_a_model_events_are_linked() -> None:
+    shared = SharedMemory()
+    learner = BlendLearner(Slot(None), shared, SharedBlend(), metrics=new_metrics(), settings=ALL)
+    reader = LinkReader(DEFAULT_KINDS, length=50, n_last=10)
+    reader.hold(0)
+    learner.link(reader.links(0, [click(1), click(2)], is_asked=learner.is_asked), {}, {0: 0})
+    assert (learner.due(), shared.n_items) == (None, 2)
+
+
+def test_the_model_is_asked_once_a_batch_and_for_no_more_than_is_allowed() -> None:
+    model = Model()
+    bench = Bench(model, settings=BlendingSettings(share=1.0, max_batch=3))
+    bench.link(*[click(nth) for nth in range(1, 9)])
+    bench.link(click(9))
+    assert (model.n_asked, bench.n_learned, bench.memory.n_items) == ([3, 1], 4, 9)
+
+
+def test_what_the_model_does_not_know_is_not_learned_from() -> None:
+    bench = Bench(Model(item_ids=["item-2", "item-3"]))
+    bench.link(click(1), click(2))  # the user's only item is unknown
+    bench.link(click(3), click(4))  # the last one is no candidate
+    assert bench.n_learned == 1
+
+
+def test_weights_that_moved_get_the_next_number_at_most_once_in_the_time_set() -> None:
+    bench = Bench()
+    bench.shared.put(BlendState(number=6, steady=START, ageing=START, age=0, model_version=None, is_on=True, ts_ms=1))
+    bench.link(click(1), click(2))
+    first = bench.due()
+    bench.link(click(3))
+    assert bench.learner.due() is None
+    bench.now_s += 5.0
+    second = bench.due()
+    bench.now_s += 5.0
+
+    assert (first.number, second.number, bench.shared.number) == (7, 8, 8)
+    assert bench.learner.due() is None
+
+
+def test_weights_that_could_not_be_published_are_due_again_under_another_number() -> None:
+    bench = Bench()
+    bench.link(click(1), click(2))
+    assert bench.learner.due() is not None
+    bench.now_s += 5.0
+    assert bench.due().number == 2
+
+
+def test_age_is_of_the_model_that_was_asked() -> None:
+    bench = Bench()
+    bench.offset = 50_000
+    bench.link(click(1), click(2))
+    assert bench.due().age == pytest.approx(np.log(2))
+
+
+def test_a_learner_that_was_saved_goes_on_where_it_was_under_numbers_never_used() -> None:
+    bench, again = Bench(), Bench()
+    bench.link(*pairs(250))
+    before = bench.due()
+
+    again.learner.restore(bench.learner.state())
+
+    after = again.due()
+    assert (after.steady, after.ageing, after.is_on) == (before.steady, before.ageing, True)
+    assert (after.age, after.model_version) == (before.age, "v1")
+    assert after.number > before.number + 100
+
+
+def test_weights_of_other_parts_are_begun_anew() -> None:
+    bench = Bench()
+    state = bench.learner.state() | {"weights": np.zeros((2, 3))}
+    with capture_logs() as logs:
+        bench.learner.restore(state)
+    assert [entry["event"] for entry in logs] == ["blend_begun_anew"]
+    assert bench.learner.due() is None
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"share": 0.0}, "share=0.0 of users"), ({"max_batch": 0}, "256")])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BlendingSettings(**settings)  # type: ignore[arg-type]
+
+
+def new_role(log: EmbeddedLog, folder: Path, *, publish_s: float | None = 0.0) -> tuple[MemoryRole, SharedBlend]:
+    memory, shared, metrics = SharedMemory(), SharedBlend(), new_metrics()
+    learner = BlendLearner(Slot(Model()), memory, shared, metrics=metrics, settings=ALL)
+    settings = MemorySettings(snapshot_s=1e6, publish_s=publish_s)
+    snapshots = MemorySnapshots(folder, log.log_id, length=50)
+    role = MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings, learner=learner)
+    role.gained([0])
+    return role, shared
+
+
+def records(events: Sequence[Interaction], first: int = 0) -> list[Record]:
+    return [
+        Record(EVENTS, 0, first + nth, event.user_id.encode(), encode(event), 1) for nth, event in enumerate(events)
+    ]
+
+
+def said(log: EmbeddedLog) -> list[Record]:
+    reader = log.reader(CONTROL, partitions=[0])
+    found = reader.poll(max_records=100, timeout_s=0)
+    reader.close()
+    return found
+
+
+def test_the_role_publishes_weights_for_those_who_follow(tmp_path: Path) -> None:
+    followed = SharedBlend()
+    with open_log(tmp_path) as log:
+        role, shared = new_role(log, tmp_path / "memory")
+        role.handle(records(pairs(250)))
+        on_control = said(log)
+        BlendFollower(followed).handle([Record(CONTROL, 0, 0, b"replica:x", b"{}", 1), *on_control])
+
+    assert [decode_blend_state(record.value).number for record in on_control] == [1]
+    assert followed.now("v1") == shared.now("v1")
+    assert followed.now("v1") is not None
+
+
+def test_where_nobody_follows_weights_are_in_force_here_and_not_published(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        role, shared = new_role(log, tmp_path / "memory", publish_s=None)
+        role.handle(records(pairs(250)))
+        assert (said(log), shared.number) == ([], 1)
+
+
+def test_the_role_counts_what_was_trending_before_a_batch(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        role, shared = new_role(log, tmp_path / "memory")
+        role.handle(records(pairs(250)))
+        blend = shared.now("v1")
+        assert blend is not None
+        assert blend.weights.steady[2] == 0.0
+
+
+def test_weights_are_kept_beside_the_memory(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        role, shared = new_role(log, tmp_path / "memory")
+        role.handle(records(pairs(250)))
+        role.close()
+        again, restored = new_role(log, tmp_path / "memory")
+        again.idle()
+
+    before, after = shared.now("v1"), restored.now("v1")
+    assert before is not None
+    assert after is not None
+    assert after.weights.steady == before.weights.steady
+    assert after.weights.number > before.weights.number
+
+
+def test_what_is_no_state_is_passed_over() -> None:
+    blend = SharedBlend()
+    BlendFollower(blend).handle([Record(CONTROL, 0, at, b"blend", raw, 1) for at, raw in enumerate((None, b"{}"))])
+    assert blend.number == 0
