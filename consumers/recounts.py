@@ -9,6 +9,8 @@ from typing import Protocol
 
 MAX_ITEMS = 1_000
 _RECOUNT_S = 1.0
+_IDLE = 50.0  # times as long as counting takes, it is not counted again: of a large catalogue less than once a second
+_NOTHING: Mapping[str, int] = {}
 
 
 class Counts(Protocol):
@@ -23,7 +25,7 @@ class Recounts:
     """Numbers that are made anew when they are asked for and a second old.
 
     Args:
-        count: makes them; milliseconds, so that others wait for it.
+        count: makes them. Whoever asks meanwhile gets those of before.
         clock: seconds, never going back.
     """
 
@@ -32,13 +34,21 @@ class Recounts:
     ) -> None:
         self._count, self._clock = count, clock
         self._lock = Lock()
-        self._counted_at = -_RECOUNT_S
-        self._counts: Mapping[str, int] = {}
+        self._due_at = self._clock()
+        self._counts = _NOTHING
 
     def counts(self) -> Mapping[str, int]:
         """The numbers by item; the same object until they are counted again."""
-        with self._lock:
-            now = self._clock()
-            if now - self._counted_at >= _RECOUNT_S:
-                self._counts, self._counted_at = dict(self._count()), now
-            return self._counts
+        if self._clock() >= self._due_at and self._lock.acquire(blocking=self._counts is _NOTHING):
+            try:
+                if self._clock() >= self._due_at:  # nobody did meanwhile
+                    self._recount()
+            finally:
+                self._lock.release()
+        return self._counts
+
+    def _recount(self) -> None:
+        begun_at = self._clock()
+        self._counts = dict(self._count())
+        took_s = self._clock() - begun_at
+        self._due_at = begun_at + max(_RECOUNT_S, _IDLE * took_s)

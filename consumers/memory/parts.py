@@ -24,13 +24,16 @@ class PartReader:
         self._memory = memory
         self._numbers = np.zeros(0, np.int64)  # (N,) the memory's number of each column
         self._n_items = -1  # of the memory, when they were looked up
-        self._trending = np.zeros(0, np.float32)
+        self._counts: Mapping[str, int] | None = None
+        self._trending = np.zeros(0, np.float32)  # (N,) of the counts
 
     def begin(self, item_ids: Sequence[str], counts: Mapping[str, int]) -> None:
-        """Of these items and counts from now on."""
+        """Of these items, and of these counts as they stand now, from now on."""
         if self.columns.become(item_ids):
-            self._n_items = -1
-        self._trending = np.array([counts.get(item_id, 0) for item_id in self.columns.item_ids], np.float32)
+            self._n_items, self._counts = -1, None
+        if counts is not self._counts:
+            self._counts = counts
+            self._trending = np.array([counts.get(item_id, 0) for item_id in self.columns.item_ids], np.float32)
 
     def parts(self, model: Floats, known: Sequence[str]) -> PartScores:
         """What each part says after a user's items.
