@@ -30,6 +30,11 @@ class Paths:
         return self.root / "windows"
 
     @property
+    def memory(self) -> Path:
+        """The fast memory and the blend."""
+        return self.root / "memory"
+
+    @property
     def work(self) -> Path:
         """The trainer's own."""
         return self.root / "trainer"

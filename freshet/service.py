@@ -3,6 +3,7 @@
     feeds      HTTP -> log -> sequences, catalog, windows -> feeds
     learning   log -> training buffer -> trainer (a process) -> registry
     watching   log -> watcher: every event is predicted before it is applied
+               log -> fast memory and weights of the blend, for feeds here and in other processes
                registry -> model follower -> slot, for feeds and watching
 
 On the embedded log one process has all three roles. On Kafka they may be processes of their own, and joins and windows
@@ -33,6 +34,7 @@ from consumers.watching.watcher import WatcherRole, WatcherSettings
 from consumers.windows.counts_role import CountsRole
 from consumers.windows.role import windows_role
 from consumers.windows.windows import Windows
+from freshet.blending import Blending
 from freshet.learning import Learning
 from freshet.opening import open_log
 from freshet.paths import Paths
@@ -53,7 +55,7 @@ MAINTENANCE_S = 60.0
 STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
 ANSWERED_FROM = ("sequences", "catalog")  # roles without which a feed is not what it should be
-RESTS_S = {"sequences": 0.005, "watcher": 0.2, "windows-events": 0.2, "windows-exposures": 0.2}
+RESTS_S = {"sequences": 0.005, "memory": 0.02, "watcher": 0.2, "windows-events": 0.2, "windows-exposures": 0.2}
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
@@ -103,6 +105,7 @@ class Service:
         self.watcher = WatcherRole(
             self.slot, metrics=self.metrics, kinds=self.kinds, settings=_watcher_settings(settings, has_rivals)
         )
+        self.blending = Blending(settings, self.log, self.metrics, slot=self.slot)
         self.learning = Learning(settings, self.log, self.metrics, on_cycle=self._note_cycle)
         if self._has("learning"):
             self.learning.open()
@@ -153,6 +156,7 @@ class Service:
                 metrics=self.metrics,
                 not_ready=self.not_ready,
                 kinds=self.kinds,
+                blend=self.blending.live(self.sequences if self.settings.is_embedded else self.counts),
                 counts=None if self.settings.is_embedded else self.counts,
                 arms=self.windows.arms if self.settings.is_embedded else self.counts.arms,
                 replicas=None if self.settings.is_embedded else self.replicas.directory,
@@ -212,7 +216,7 @@ class Service:
             roles.append(self.catalog_role)
         if self._has("watching"):
             roles.append(self.watcher)
-        return roles
+        return roles + self.blending.roles()
 
     def _sequences_role(self) -> SequencesRole:
         embedded = self.settings.is_embedded

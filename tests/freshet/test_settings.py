@@ -131,6 +131,7 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ("segment_rows = 500000", "segment_rows=500000 (freshet.toml): Input should be less than 500000"),
         ("gate_margin = 1.0", "gate_margin=1.0 (freshet.toml): Input should be less than 1"),
         ("watch_share = 1.5", "watch_share=1.5 (freshet.toml): Input should be less than or equal to 1"),
+        ("blend_share = 0", "blend_share=0 (freshet.toml): Input should be greater than 0"),
         (
             'log_level = "loud"',
             "log_level='loud' (freshet.toml): Input should be 'debug', 'info', 'warning' or 'error'",

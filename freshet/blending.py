@@ -1,0 +1,72 @@
+"""The fast memory and the blend in one process: learned here or followed, and asked by the feeds made here.
+
+Who watches learns; who only makes feeds follows what is published; a process that does both shares one memory. On the
+embedded log one process does all, so nothing is published there.
+"""
+
+from consumers.memory.blending import BlendingSettings, BlendLearner
+from consumers.memory.follower import BlendFollower, TransitionsFollower
+from consumers.memory.role import MemoryRole, MemorySettings
+from consumers.memory.shared import SharedMemory
+from consumers.memory.shared_blend import SharedBlend
+from consumers.memory.snapshots import MemorySnapshots
+from consumers.recounts import Counts
+from consumers.roles import Role
+from freshet.paths import Paths
+from freshet.settings import Settings
+from models.slot import ModelSlot
+from monitoring.metrics import Metrics
+from serving.blended import LiveBlend
+from stream.log import Log
+
+PUBLISH_S = 1.0  # between rows, where other processes may follow
+
+
+class Blending:
+    """What of it this process does; nothing at all where the setting `blend` is off.
+
+    Args:
+        settings: in force.
+        log: that carries events, rows and weights.
+        metrics: of this process.
+        slot: the model that the weights are learned beside.
+    """
+
+    def __init__(self, settings: Settings, log: Log, metrics: Metrics, *, slot: ModelSlot) -> None:
+        self._settings, self._log, self._metrics, self._slot = settings, log, metrics, slot
+        self._paths = Paths(settings.data_dir)
+        self._memory, self._weights = SharedMemory(), SharedBlend()
+
+    def live(self, counts: Counts) -> LiveBlend | None:
+        """What feeds ask; None where they are to be the model's alone.
+
+        Args:
+            counts: of what is trending.
+        """
+        return LiveBlend(self._weights, self._memory, counts) if self._settings.blend else None
+
+    def roles(self) -> list[Role]:
+        """What learns or follows."""
+        if not self._settings.blend:
+            return []
+        if "watching" in self._settings.roles:
+            return self._learning()
+        if "feeds" in self._settings.roles:
+            return [TransitionsFollower(self._memory, metrics=self._metrics), BlendFollower(self._weights)]
+        return []
+
+    def _learning(self) -> list[Role]:
+        """Both memory and weights; where weights are published, who learns them reads which numbers were used."""
+        embedded = self._settings.is_embedded
+        metrics, length = self._metrics, self._settings.sequence_length
+        learned_from = BlendingSettings(share=self._settings.blend_share)
+        role = MemoryRole(
+            self._memory,
+            MemorySnapshots(self._paths.memory, self._log.log_id, length=length),
+            self._log,
+            kinds=self._settings.event_kinds(),
+            metrics=metrics,
+            settings=MemorySettings(self._settings.snapshot_s, publish_s=None if embedded else PUBLISH_S),
+            learner=BlendLearner(self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from),
+        )
+        return [role] if embedded else [role, BlendFollower(self._weights)]
