@@ -1,23 +1,25 @@
 """Who learns the memory and the blend, who follows them, and that feeds are made from them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from consumers.runner import Runner
 from consumers.sequences.user_sequences import UserSequences
 from freshet.blending import Blending
 from freshet.service import Service
 from freshet.settings import RoleName, Settings
+from models.ranker import Ranker
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
-from stream.log import Message
+from stream.log import Log, Message
 from stream.topics import CONTROL, EVENTS, TRANSITIONS, topics
 from tests.models.encoder_fixtures import N_ITEMS, small_content
 from tests.models.ranker_fixtures import small_ranker
@@ -72,9 +74,7 @@ def test_switched_off_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, 
 def service(tmp_path: Path) -> Iterator[Service]:
     """One that learns the blend from every user, and never trains."""
     service = Service(Settings(data_dir=tmp_path, blend_share=1.0, partitions=1, first_events=10**9))
-    ranker = small_ranker([f"item-{n}" for n in range(8)])
-    ranker.add_items(small_content())
-    service.slot.swap(ranker)
+    service.slot.swap(_ranker())
     service.start()
     yield service
     service.close()
@@ -84,23 +84,58 @@ def test_feeds_are_blended_once_enough_events_were_learned_from(service: Service
     with AppClient(service.app()) as client:
         assert _session_feed(client)["blend"] is None
 
-        feed = _stream_until_blended(service, client)
+        _stream_until(service.log, lambda: _session_feed(client)["blend"] is not None)
+        feed = _session_feed(client)
 
     assert feed["items"][0] == feed["items"][0] | {"item_id": "item-1", "brought_by": "memory"}
     assert service.log.ends(TRANSITIONS) == {0: 0}, "nobody else reads the embedded log"
     assert service.log.ends(CONTROL) == {0: 0}
 
 
-def _stream_until_blended(service: Service, client: AppClient) -> dict[str, Any]:
-    """To everybody who chose an even item the next odd one comes; a lot of them after each feed that was asked for."""
+def test_a_process_that_only_makes_feeds_blends_by_what_another_learned(log: EmbeddedLog, tmp_path: Path) -> None:
+    learner, follower = (_started(log, tmp_path, role) for role in ("watching", "feeds"))
+    live = follower.blending.live(UserSequences(1))
+    assert live is not None
+
+    _stream_until(log, lambda: live.beside("v1") is not None)
+    for process in (learner, follower):
+        process.runner.stop(DEADLINE_S)
+
+    beside = live.beside("v1")
+    assert beside is not None
+    scores = beside.memory.scores(["item-4"])
+    assert beside.memory.numbers(["item-5"]).tolist() == [scores.argmax()]
+
+
+class _Process(NamedTuple):
+    blending: Blending
+    runner: Runner
+
+
+def _started(log: EmbeddedLog, folder: Path, role: RoleName) -> _Process:
+    settings = Settings(data_dir=folder, log="kafka://broker:9092", roles=[role], blend_share=1.0)
+    metrics, slot = Metrics(CollectorRegistry()), ModelSlot()
+    slot.swap(_ranker())
+    blending = Blending(settings, log, metrics, slot=slot)
+    runner = Runner(log, blending.roles(), metrics=metrics)
+    runner.start()
+    return _Process(blending, runner)
+
+
+def _ranker() -> Ranker:
+    ranker = small_ranker([f"item-{n}" for n in range(8)])
+    ranker.add_items(small_content())
+    return ranker
+
+
+def _stream_until(log: Log, claim: Callable[[], bool]) -> None:
+    """To everybody who chose an even item the next odd one comes."""
     deadline = time.monotonic() + DEADLINE_S
     for lot in count():
-        feed = _session_feed(client)
-        if feed["blend"] is not None:
-            return feed
-        assert time.monotonic() < deadline, f"no blended feed within {DEADLINE_S} s"
-        service.log.publish(EVENTS, [_event(lot, item) for item in range(N_ITEMS)]).result(DEADLINE_S)
-    raise AssertionError
+        if claim():
+            return
+        assert time.monotonic() < deadline, f"nothing is blended within {DEADLINE_S} s"
+        log.publish(EVENTS, [_event(lot, item) for item in range(N_ITEMS)]).result(DEADLINE_S)
 
 
 def _event(lot: int, item: int) -> Message:
