@@ -43,7 +43,10 @@ from models.towers.pair import load_towers
 from stream.events import Interaction
 from stream.images import ImageStore
 
-SETTINGS = {"GATE_MARGIN": "0.99"}  # what a cycle makes is published, so that there is something to swap
+SETTINGS = {
+    "GATE_MARGIN": "0.99",  # what a cycle makes is published, so that there is something to swap
+    "BLEND": "false",  # a feed can be made again from its version alone
+}
 RATES = Rates(events=50.0, fresh_feeds=5.0)
 N_READERS = 4
 FEEDS_PER_S = 50.0
