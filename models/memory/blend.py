@@ -199,13 +199,17 @@ def utilities(weights: BlendWeights, parts: PartScores, *, age: float = 0.0) -> 
 
 
 def brought_by(weights: BlendWeights, parts: PartScores, columns: Sequence[int], *, age: float = 0.0) -> list[Part]:
-    """Which part brought each of these items: the one that lifts it highest above an item drawn from the blend."""
+    """Which part brought each of these items: the one that lifts it highest above an item drawn from the blend.
+
+    Where none lifts it, the model did: to say nothing is no merit of a part.
+    """
     scores = utilities(weights, parts, age=age)
     chances = np.exp(scores - scores.max())
     shares = weights.at(age)[:, None] * parts.values  # (P, N)
     usual = shares @ (chances / chances.sum())  # (P,)
     lifts = shares[:, list(columns)] - usual[:, None]
-    return [PARTS[at] for at in lifts.argmax(axis=0).tolist()]
+    best = np.where(lifts.max(axis=0) > 0, lifts.argmax(axis=0), PARTS.index("model"))
+    return [PARTS[at] for at in best.tolist()]
 
 
 def _log_softmax(scores: Floats) -> Floats:

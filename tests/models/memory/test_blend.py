@@ -121,6 +121,13 @@ def test_each_item_says_which_part_brought_it() -> None:
     assert brought_by(weights, parts, [0, 1, 2]) == ["model", "memory", "trending"]
 
 
+def test_an_item_that_no_part_lifts_is_the_models() -> None:
+    parts = PartScores.of(np.array([3.0, 0.0], np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32), [])
+    weights = BlendWeights(1, (1.0, 2.0, 0.5, -2.0), (0.0,) * 4)
+
+    assert brought_by(weights, parts, [0, 1]) == ["model", "model"]
+
+
 def test_published_weights_are_numbered_one_after_the_other() -> None:
     blend = Blend(weights=BlendWeights(7, (1.0, 0.5, 0.0, -2.0), (0.0,) * 4))
 
