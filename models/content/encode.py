@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.content.features import FeatureStore, content_hash
-from models.content.table import ContentTable, ItemContent
+from models.content.table import ContentError, ContentTable, ItemContent
 from models.towers.pair import ReadImage, Towers
 from models.towers.provided_tower import ProvidedTower
 from models.towers.tower import ImageTower, TextTower, Tower
@@ -42,7 +42,8 @@ def encode_items(
         to float16.
 
     Raises:
-        BadVector: an item's own vector does not fit; `Towers.check` says so of a single item.
+        BadVector: an item's own vector does not fit, the item is named; `Towers.check` says so of a single item.
+        ContentError: a tower gave vectors of another width or with values that are not finite.
         OSError: the store cannot be written.
     """
     text, text_mask = encode_text(items, towers.text, store=store, on_progress=on_progress)
@@ -59,7 +60,7 @@ def encode_text(
 ) -> tuple[Tensor, Tensor]:
     """Text parts (N, S, d) and mask (N, S) of all items; see `encode_items`."""
     if isinstance(tower, ProvidedTower):
-        return tower.encode([item.text_vector for item in items])
+        return _provided([(item.item_id, item.text_vector) for item in items], tower)
     keys = [content_hash(*item.sentences) if item.sentences else None for item in items]
     return _through_store(keys, tower, store, partial(_encode_sentences, items, tower), on_progress)
 
@@ -79,9 +80,15 @@ def _encode_images(
     on_progress: OnProgress | None,
 ) -> tuple[Tensor, Tensor]:
     if isinstance(tower, ProvidedTower):
-        return tower.encode([item.image_vector for item in items])
+        return _provided([(item.item_id, item.image_vector) for item in items], tower)
     keys = [None if item.image is None else content_hash(item.image) for item in items]
     return _through_store(keys, tower, store, partial(_encode_pictures, items, tower, read_image), on_progress)
+
+
+def _provided(vectors: Sequence[tuple[str, bytes | None]], tower: ProvidedTower) -> tuple[Tensor, Tensor]:
+    for item_id, vector in vectors:
+        tower.check(item_id, vector)
+    return tower.encode([vector for _, vector in vectors])
 
 
 def _encode_pictures(
@@ -103,6 +110,7 @@ def _through_store(
     new = [row for key, row in first_row.items() if key not in found.row_of]
     for start in range(0, len(new), CHUNK):
         rows, parts, mask = encode(new[start : start + CHUNK])
+        _check_width(parts, tower, "correct the tower")
         store.put(tower.revision, [keys[row] or "" for row in rows], parts=parts, mask=mask)
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(new)), len(new))
@@ -110,6 +118,12 @@ def _through_store(
         found = store.get(tower.revision, list(first_row))
     if not found.row_of:
         return torch.zeros(len(keys), 1, tower.dim), torch.zeros(len(keys), 1, dtype=torch.bool)
+    _check_width(found.parts, tower, "delete the folder of that name among the features, they are encoded again")
     at = torch.tensor([found.row_of.get(key, -1) if key else -1 for key in keys], dtype=torch.int64)
     mask = found.mask[at] & (at >= 0)[:, None]
     return found.parts[at] * mask.unsqueeze(-1), mask
+
+
+def _check_width(parts: Tensor, tower: Tower, remedy: str) -> None:
+    if parts.shape[2] != tower.dim:
+        raise ContentError(f"parts of {tower.revision} are {parts.shape[2]} wide, its width is {tower.dim}; {remedy}")

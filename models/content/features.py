@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from models.content.table import pad_parts
+from models.content.table import ContentError, pad_parts
 from models.durable import LockTimeoutError, file_lock, write_durably
 
 MERGE_FILES = 64  # small files of a revision from which `put` merges them
@@ -88,10 +88,13 @@ class FeatureStore:
             mask: (n, S) bool.
 
         Raises:
+            ContentError: shapes that do not belong together, or a value that is not finite as float16; nothing is
+                stored, as it would be read for ever.
             OSError: the disk is full or the folder cannot be written.
         """
         if not hashes:
             return
+        _check(revision, len(hashes), parts, mask)
         folder = self._root / revision
         folder.mkdir(exist_ok=True)
         self._write(revision, folder, hashes, (parts, mask))
@@ -143,6 +146,9 @@ class FeatureStore:
         if not pieces:
             return Features({}, torch.zeros(0, 1, 0), torch.zeros(0, 1, dtype=torch.bool))
         longest = max(mask.shape[1] for _, _, mask in pieces)
+        widths = sorted({parts.shape[2] for _, parts, _ in pieces})
+        if len(widths) > 1:
+            raise ContentError(f"vectors of {revision} are {widths} wide; delete {self._root / revision}")
         padded = [pad_parts(parts.float(), mask, longest) for _, parts, mask in pieces]
         hashes = [digest for piece, _, _ in pieces for digest in piece]
         parts, mask = torch.cat([p for p, _ in padded]), torch.cat([m for _, m in padded])
@@ -157,6 +163,20 @@ class FeatureStore:
                 at = torch.tensor([rows[digest] for digest in here])
                 yield here, tensors["parts"][at], tensors["mask"][at]
                 wanted.difference_update(here)
+
+
+def _check(revision: str, n_hashes: int, parts: Tensor, mask: Tensor) -> None:
+    if parts.ndim != 3 or parts.shape[:2] != mask.shape or len(parts) != n_hashes:
+        shapes = f"parts {tuple(parts.shape)} and mask {tuple(mask.shape)}"
+        raise ContentError(f"{revision} gave {shapes} for {n_hashes} hashes, wants (n, S, d) and (n, S)")
+    bad = ~torch.isfinite(parts.half())
+    if bad.any():
+        row, part, column = (int(index) for index in bad.nonzero()[0])
+        value = float(parts[row, part, column])
+        raise ContentError(
+            f"{revision} gave {value:g} in part {part} of row {row}, wants numbers that float16 holds; "
+            "check the tower's weights"
+        )
 
 
 def _load(path: Path) -> dict[str, Tensor] | None:

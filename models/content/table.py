@@ -106,8 +106,8 @@ class ContentTable:
     image_mask: Tensor
 
     def __post_init__(self) -> None:
-        _check_modality("text", self.text, self.text_mask, len(self.item_ids))
-        _check_modality("image", self.image, self.image_mask, len(self.item_ids))
+        _check_modality("text", self.text, self.text_mask, self.item_ids)
+        _check_modality("image", self.image, self.image_mask, self.item_ids)
         if len(self._row_of) != len(self.item_ids):
             twice = next(item for row, item in enumerate(self.item_ids) if self._row_of[item] != row)
             raise ContentError(f"item {twice!r} stands twice in the table; each item has one row")
@@ -162,18 +162,22 @@ class ContentTable:
         return self.select(torch.tensor(kept, dtype=torch.int64))
 
 
-def _check_modality(name: str, parts: Tensor, mask: Tensor, n_items: int) -> None:
-    if parts.ndim != len(("item", "part", "width")) or parts.shape[0] != n_items:
-        raise ContentError(f"{name} has shape {tuple(parts.shape)}, wants ({n_items}, parts, width)")
+def _check_modality(name: str, parts: Tensor, mask: Tensor, item_ids: Sequence[str]) -> None:
+    if parts.ndim != len(("item", "part", "width")) or parts.shape[0] != len(item_ids):
+        raise ContentError(f"{name} has shape {tuple(parts.shape)}, wants ({len(item_ids)}, parts, width)")
     if mask.shape != parts.shape[:2] or mask.dtype != torch.bool:
         raise ContentError(
             f"{name}_mask has shape {tuple(mask.shape)} of {mask.dtype}, wants {tuple(parts.shape[:2])} of torch.bool"
         )
     if not parts.is_floating_point():
         raise ContentError(f"{name} holds {parts.dtype}, wants floating-point vectors")
-    finite = torch.isfinite(parts).flatten(1).all(dim=1)
+    finite = torch.isfinite(parts)
     if not finite.all():
-        raise ContentError(f"{name} of row {int((~finite).nonzero()[0])} holds a value that is not finite")
+        row, part, column = (int(index) for index in (~finite).nonzero()[0])
+        raise ContentError(
+            f"{name} of item {item_ids[row]!r} (row {row}) holds {float(parts[row, part, column]):g} in part {part}, "
+            "wants finite values; check the tower's weights or the vectors that came with it"
+        )
 
 
 def _stack(name: str, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """A user's own features in place of a tower: an item's vector arrives with the item."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,9 +31,10 @@ class ProvidedTower:
         self.revision = fingerprint(self.kind, {"dim": dim}, {})
 
     @classmethod
-    def like(cls, vector: bytes) -> "ProvidedTower":
-        """The tower of the width this vector has."""
-        return cls(len(vector) // _DTYPE.itemsize)
+    def like(cls, *vectors: bytes) -> "ProvidedTower":
+        """The tower of the width that most of these vectors have, at least one; the first of them where it is a tie."""
+        widths = Counter(len(vector) // _DTYPE.itemsize for vector in vectors)
+        return cls(widths.most_common(1)[0][0])
 
     @property
     def state(self) -> TowerState:
@@ -65,6 +67,18 @@ class ProvidedTower:
         if not torch.isfinite(values).all():
             raise BadVector(f"vector of {self.dim} numbers holds one that is not finite; send finite float16")
         return values
+
+    def check(self, item_id: str, vector: bytes | None) -> None:
+        """Refuse an item's vector that does not fit; None always does.
+
+        Raises:
+            BadVector: see `read`; the item is named.
+        """
+        try:
+            if vector is not None:
+                self.read(vector)
+        except BadVector as exc:
+            raise BadVector(f"item {item_id!r}: {exc}") from exc
 
     def encode(self, vectors: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
         """Parts (N, 1, dim) and mask (N, 1); None and a vector of zeros are missing.

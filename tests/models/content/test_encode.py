@@ -2,20 +2,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from models.content import encode
 from models.content.encode import encode_items
-from models.content.features import FeatureStore
-from models.content.table import ItemContent
+from models.content.features import FeatureStore, content_hash
+from models.content.table import ContentError, ItemContent
 from models.towers.pair import Towers
 from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower
 from models.towers.provided_tower import ProvidedTower
 from models.towers.tfidf_tower import TfidfTextTower
+from models.towers.tower import BadVector
 from tests.models.tower_fixtures import noisy_picture
 
 CORPUS = [["red shoe"], ["blue shirt"]]
+MASK = torch.ones(1, 1, dtype=torch.bool)
 
 
 class CountingTower(TfidfTextTower):
@@ -90,6 +93,69 @@ def test_own_vectors_are_taken_where_the_tower_takes_them(tmp_path: Path) -> Non
 
     assert table.text.tolist() == [[[0.0, 1.0]], [[0.0, 0.0]]]
     assert table.text_mask.tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([1.0, 2.0, 3.0], "vector of 6 bytes, wants 4: 2 little-endian float16"),
+        ([1.0, float("nan")], "vector of 2 numbers holds one that is not finite; send finite float16"),
+        ([1.0, float("inf")], "vector of 2 numbers holds one that is not finite; send finite float16"),
+    ],
+)
+def test_own_vector_that_does_not_fit_is_named_with_its_item(tmp_path: Path, values: list[float], reason: str) -> None:
+    good, bad = (np.array(numbers, dtype="<f2").tobytes() for numbers in ([0.0, 2.0], values))
+    store, both = FeatureStore(tmp_path), Towers(ProvidedTower(2), ProvidedTower(2))
+
+    for item in (ItemContent("b", text_vector=bad), ItemContent("b", image_vector=bad)):
+        with pytest.raises(BadVector, match=f"item 'b': {reason}"):
+            encode_items([ItemContent("a", text_vector=good), item], both, store=store, read_image=IMAGES.get)
+
+
+class BrokenTower(TfidfTextTower):
+    """Gives one value that is no number."""
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        parts, mask = super().encode(sentences)
+        parts[-1, 0, 0] = torch.nan
+        return parts, mask
+
+
+class WideTower(TfidfTextTower):
+    """Gives one value more than it says."""
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        parts, mask = super().encode(sentences)
+        return torch.cat([parts, parts[:, :, :1]], 2), mask
+
+
+def test_what_a_tower_gives_wrong_is_named_and_never_stored(tmp_path: Path) -> None:
+    items = [ItemContent("a", ("red shoe",)), ItemContent("b", ("blue shirt",))]
+    store, image = FeatureStore(tmp_path), ProvidedTower(2)
+
+    with pytest.raises(ContentError, match=r"tfidf-.* gave nan in part 0 of row 1, wants numbers that float16 holds"):
+        encode_items(items, Towers(BrokenTower.fit(CORPUS), image), store=store, read_image=IMAGES.get)
+    with pytest.raises(ContentError, match=r"parts of tfidf-.* are 3 wide, its width is 2; correct the tower"):
+        encode_items(items, Towers(WideTower.fit(CORPUS), image), store=store, read_image=IMAGES.get)
+
+    table = encode_items(items, Towers(TfidfTextTower.fit(CORPUS), image), store=store, read_image=IMAGES.get)
+    assert table.text_mask.all()  # the same revision, and nothing of the others was kept
+
+
+def test_stored_vectors_of_another_width_are_named(tmp_path: Path) -> None:
+    both, store = towers(), FeatureStore(tmp_path)
+    store.put(both.text.revision, [content_hash("red shoe")], parts=torch.ones(1, 1, 7), mask=MASK)
+
+    with pytest.raises(ContentError, match=r"are 7 wide, its width is 2; delete the folder of that name"):
+        encode_items([ItemContent("a", ("red shoe",))], both, store=store, read_image=IMAGES.get)
+
+
+def test_catalogue_of_one_item_without_any_content_is_a_row_of_nothing(tmp_path: Path) -> None:
+    table = encode_items([ItemContent("a")], towers(), store=FeatureStore(tmp_path), read_image=IMAGES.get)
+
+    assert table.item_ids == ("a",)
+    assert (table.text_mask.any(), table.image_mask.any()) == (False, False)
+    assert (table.text.shape[2], table.image.shape[2]) == (2, 8)
 
 
 def test_progress_counts_new_content_up_to_its_end(tmp_path: Path) -> None:

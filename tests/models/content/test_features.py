@@ -9,6 +9,7 @@ import torch
 
 from models.content import features
 from models.content.features import FeatureStore, content_hash
+from models.content.table import ContentError
 
 HASHES = [content_hash(f"item {n}") for n in range(200)]
 
@@ -175,3 +176,33 @@ def test_processes_that_write_and_merge_at_once_lose_nothing(tmp_path: Path) -> 
 
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert values(FeatureStore(tmp_path), *range(40)) == [float(n) for n in range(40)]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(float("nan"), "nan"), (float("-inf"), "-inf"), (70_000.0, "70000")])
+def test_value_that_float16_does_not_hold_is_named_and_not_stored(tmp_path: Path, value: float, shown: str) -> None:
+    store = FeatureStore(tmp_path)
+    parts = torch.ones(2, 3, 4)
+    parts[1, 2, 0] = value
+
+    with pytest.raises(ContentError, match=f"^r1 gave {shown} in part 2 of row 1, wants numbers that float16 holds"):
+        store.put("r1", HASHES[:2], parts=parts, mask=torch.ones(2, 3, dtype=torch.bool))
+
+    assert values(FeatureStore(tmp_path), 0, 1) == [None, None]
+
+
+def test_shapes_that_do_not_belong_together_are_named(tmp_path: Path) -> None:
+    mask = torch.ones(2, 3, dtype=torch.bool)
+
+    with pytest.raises(ContentError, match=r"r1 gave parts \(2, 3, 4\) and mask \(2, 3\) for 1 hashes, wants"):
+        FeatureStore(tmp_path).put("r1", HASHES[:1], parts=torch.ones(2, 3, 4), mask=mask)
+    with pytest.raises(ContentError, match=r"r1 gave parts \(2, 4, 4\) and mask \(2, 3\) for 2 hashes"):
+        FeatureStore(tmp_path).put("r1", HASHES[:2], parts=torch.ones(2, 4, 4), mask=mask)
+
+
+def test_two_widths_under_one_revision_are_named_with_their_folder(tmp_path: Path) -> None:
+    store, mask = FeatureStore(tmp_path), torch.ones(1, 1, dtype=torch.bool)
+    store.put("r1", HASHES[:1], parts=torch.ones(1, 1, 3), mask=mask)
+    store.put("r1", HASHES[1:2], parts=torch.ones(1, 1, 5), mask=mask)
+
+    with pytest.raises(ContentError, match=f"vectors of r1 are \\[3, 5\\] wide; delete {tmp_path / 'r1'}"):
+        store.get("r1", HASHES[:2])

@@ -113,7 +113,7 @@ def test_wrong_shapes_and_values_are_named() -> None:
         ContentTable(("a", "b"), good.text, good.text_mask, good.image, good.image_mask.float())
     bad = good.text.clone()
     bad[1, 0, 0] = float("nan")
-    with pytest.raises(ContentError, match="text of row 1 holds a value that is not finite"):
+    with pytest.raises(ContentError, match=r"text of item 'b' \(row 1\) holds nan in part 0, wants finite values"):
         ContentTable(("a", "b"), bad, good.text_mask, good.image, good.image_mask)
     with pytest.raises(ContentError, match=r"text holds torch.int64"):
         ContentTable(("a", "b"), good.text.long(), good.text_mask, good.image, good.image_mask)
