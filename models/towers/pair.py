@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from models.content.table import ItemContent
 from models.towers.hub import LOOK_S, find_weights
+from models.towers.keyword_tower import KeywordTower
 from models.towers.patch_tower import PatchTower
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import TransformerTextTower
@@ -43,11 +44,11 @@ class Towers:
         """Refuse an item whose own vectors the towers cannot take.
 
         Raises:
-            BadVector: another width, or values that are no numbers.
+            BadVector: another width, or values that are no numbers; the item is named.
         """
         for tower, vector in ((self.text, item.text_vector), (self.image, item.image_vector)):
-            if isinstance(tower, ProvidedTower) and vector is not None:
-                tower.read(vector)
+            if isinstance(tower, ProvidedTower):
+                tower.check(item.item_id, vector)
 
 
 def save_towers(folder: Path, towers: Towers) -> None:
@@ -99,6 +100,8 @@ def _image_tower(state: TowerState, look_s: float) -> ImageTower | ProvidedTower
             return ProvidedTower.from_state(state)
         case VisionTower.kind:
             return VisionTower.load(_name(state), look_s=look_s)
+        case KeywordTower.kind:
+            return KeywordTower.from_state(state, look_s=look_s)
     raise DamagedTower(f"image tower of unknown kind {state.kind!r}; this release cannot read it")
 
 

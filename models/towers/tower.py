@@ -29,6 +29,7 @@ class TowerError(Exception):
 
     TowerError
     ├── WeightsUnavailable   pretrained weights are neither on disk nor to be had now
+    ├── NoKeywords           no word to tell pictures by
     ├── DamagedTower         saved files are missing, changed, or of another format
     └── BadVector            a user's own vector of another width, or with values that are no numbers
     """
@@ -36,6 +37,10 @@ class TowerError(Exception):
 
 class WeightsUnavailable(TowerError):
     """Pretrained weights are neither on disk nor to be had now."""
+
+
+class NoKeywords(TowerError):
+    """No word to tell pictures by: a catalogue without text, or whose text its tower does not know."""
 
 
 class DamagedTower(TowerError):

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,18 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from models.content.encode import encode_items
 from models.content.features import FeatureStore
 from models.content.table import ItemContent
 from models.towers.building import TowerConfig, build_towers
 from models.towers.hub import MINILM
+from models.towers.keyword_tower import KeywordTower
 from models.towers.pair import Towers, load_towers, save_towers
 from models.towers.patch_tower import PatchConfig, PatchTower
 from models.towers.patch_training import PatchTraining
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import TransformerTextTower
 from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import BadVector, DamagedTower, read_state, write_state
+from models.towers.tower import BadVector, DamagedTower, TowerError, read_state, write_state
 from models.towers.vision_tower import VisionTower
+from tests.models.clip_fixture import write_tiny_clip
 from tests.models.tower_fixtures import noisy_picture, write_tiny_bert, write_tiny_vit
 
 CONFIG = TowerConfig(
@@ -75,11 +79,98 @@ def test_vectors_most_items_bring_are_taken(tmp_path: Path) -> None:
     assert isinstance(built(tmp_path, few, replace(CONFIG, text="provided")).text, ProvidedTower)
 
 
+def test_a_vector_of_another_width_decides_nothing_and_does_not_stop_the_training(tmp_path: Path) -> None:
+    vector, odd = np.ones(3, dtype="<f2").tobytes(), np.ones(2, dtype="<f2").tobytes()
+    items = [replace(item, text_vector=odd if n == 0 else vector) for n, item in enumerate(ITEMS)]
+
+    towers, notes = build_towers(items, CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
+
+    assert towers.text.dim == 3
+    assert notes[1].startswith("image tower: trained on 72 pictures in ")  # 79 fit, of which 7 are held out
+
+
+def test_catalogue_of_one_item_gets_towers_and_vectors(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    towers, _ = build_towers(ITEMS[:1], CONFIG, read_image=read_image, store=store)
+
+    table = encode_items(ITEMS[:1], towers, store=store, read_image=read_image)
+
+    assert table.text_mask.tolist() == [[True, True]]
+    assert table.image_mask.tolist() == [[True] * 4]
+
+
+def test_keywords_are_chosen_from_the_catalogues_own_words(tmp_path: Path) -> None:
+    config = replace(CONFIG, image=f"keywords:{write_tiny_clip(tmp_path / 'clip')}")
+
+    towers, notes = build_towers(ITEMS, config, read_image=read_image, store=FeatureStore(tmp_path / "store"))
+
+    assert notes == ()
+    assert isinstance(towers.image, KeywordTower)
+    assert (towers.image.n_parts, towers.image.dim) == (4, towers.text.dim)
+    assert set(towers.image.keywords([noisy_picture(1)])[0]) == {"red", "blue", "shoe", "shirt"}
+
+
+def test_keywords_are_encoded_into_the_table_beside_text(tmp_path: Path) -> None:
+    config = replace(CONFIG, image=f"keywords:{write_tiny_clip(tmp_path / 'clip')}", n_keywords=2)
+    towers, store = built(tmp_path, config=config), FeatureStore(tmp_path / "store")
+    items = [ITEMS[0], ItemContent("gone", ("red",), "gone.png"), ItemContent("broken", (), "broken.png")]
+    pictures = {"0.png": noisy_picture(0), "broken.png": b"broken"}
+
+    table = encode_items(items, towers, store=store, read_image=pictures.get)
+    again = encode_items(items, towers, store=FeatureStore(tmp_path / "store"), read_image=lambda _: None)
+
+    assert table.image_mask.tolist() == [[True, True], [False, False], [False, False]]
+    assert table.image.shape[2] == table.text.shape[2]
+    assert torch.equal(again.image, table.image)  # from the store: the picture is gone
+
+
+@pytest.mark.parametrize(
+    ("items", "image", "reason"),
+    [
+        (ITEMS, "keywords", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K is not on disk and HF_HUB_OFFLINE forbids"),
+        (ITEMS, "keywords:nobody/clip", "nobody/clip is not on disk"),
+        ([replace(item, sentences=()) for item in ITEMS], "keywords:CLIP", "no word of the catalogue is known"),
+        ([replace(item, text_vector=b"\0\0") for item in ITEMS], "keywords:CLIP", "items bring their own text vectors"),
+    ],
+)
+def test_without_clip_or_words_the_image_tower_is_trained_here_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: list[ItemContent], image: str, reason: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    image = image.replace("CLIP", str(write_tiny_clip(tmp_path / "clip")))
+    config = replace(CONFIG, image=image)
+
+    towers, notes = build_towers(items, config, read_image=read_image, store=FeatureStore(tmp_path / "store"))
+
+    assert isinstance(towers.image, PatchTower)
+    assert notes[-1].startswith(f"image tower: trained here instead of {image} ({reason}")
+
+
+def test_keyword_tower_is_kept_with_its_vectors_and_checked_by_clips_weights(tmp_path: Path) -> None:
+    clip = write_tiny_clip(tmp_path / "clip")
+    towers = built(tmp_path, config=replace(CONFIG, image=f"keywords:{clip}"))
+    save_towers(tmp_path / "towers", towers)
+
+    again = load_towers(tmp_path / "towers")
+
+    assert again.revisions == towers.revisions
+    assert isinstance(again.image, KeywordTower)
+    assert isinstance(towers.image, KeywordTower)
+    assert torch.equal(again.image.encode([noisy_picture(1)])[0], towers.image.encode([noisy_picture(1)])[0])
+
+    write_tiny_clip(clip, seed=1)
+    with pytest.raises(DamagedTower, match="its weights now give keywords-"):
+        load_towers(tmp_path / "towers")
+    shutil.rmtree(clip)
+    with pytest.raises(TowerError, match="no model in folder"):
+        load_towers(tmp_path / "towers")
+
+
 def test_check_names_a_vector_that_does_not_fit() -> None:
     towers = Towers(ProvidedTower(3), ProvidedTower(2))
     towers.check(ItemContent("a"))
 
-    with pytest.raises(BadVector, match="vector of 2 bytes, wants 4"):
+    with pytest.raises(BadVector, match="item 'a': vector of 2 bytes, wants 4"):
         towers.check(ItemContent("a", image_vector=b"\x00\x00"))
 
 

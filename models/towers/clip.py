@@ -1,0 +1,140 @@
+"""Words and pictures in one space by a pretrained CLIP (Radford et al., arXiv 2103.00020). Frozen.
+
+A picture is brought to the model's size as a whole, as in `models.towers.vision_tower`, and rescaled and normalised
+by CLIP's own processor. Weights are never copied: the name is kept, and the revision must be the same again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional
+
+from models.towers.hub import LOOK_S, find_weights
+from models.towers.pictures import decode_pictures
+from models.towers.tower import TowerError, fingerprint
+
+LAION_B32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # MIT, about 600 MB
+
+_PICTURES = 32  # of a batch
+_WORDS = 256  # of a batch
+_VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
+
+
+class Clip:
+    """A frozen CLIP of `transformers`, `CLIPModel` with its `CLIPProcessor`.
+
+    Args:
+        name: hub id or local folder, kept to find the weights again.
+        folder: where they lie here; see `models.towers.hub.find_weights`.
+
+    Raises:
+        TowerError: what lies there is no CLIP that `transformers` can read whole.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from transformers import CLIPModel, CLIPProcessor  # noqa: PLC0415 - as in `models.towers.text_tower`
+        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+        transformers_logging.disable_progress_bar()
+        try:
+            _refuse_others(folder)
+            loaded: Any = CLIPModel.from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
+            self._processor: Any = CLIPProcessor.from_pretrained(folder)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
+            raise TowerError(f"CLIP {name!r} cannot be loaded from {folder}: {exc}") from exc
+        self._model, info = loaded[0].eval(), loaded[1]
+        if info["missing_keys"]:
+            lacking = sorted(info["missing_keys"])
+            raise TowerError(f"CLIP {name!r} in {folder} lacks {len(lacking)} weights, such as {lacking[0]}")
+        self._model.requires_grad_(requires_grad=False)
+        self._size = int(self._model.config.vision_config.image_size)
+        self.name = name
+        self.dim = int(self._model.config.projection_dim)
+        self.revision = fingerprint("clip", self._identity(), self._model.state_dict())
+
+    @classmethod
+    def load(cls, name: str, *, look_s: float = LOOK_S) -> "Clip":
+        """The CLIP of that name.
+
+        Args:
+            name: a local folder, or a hub id; see `models.towers.hub.find_weights` for the order of search.
+            look_s: bound on asking the hub, seconds.
+
+        Raises:
+            WeightsUnavailable: its weights are neither on disk nor to be had now.
+            TowerError: a folder without a readable CLIP.
+        """
+        return cls(name, find_weights(name, look_s=look_s))
+
+    @torch.inference_mode()
+    def words(self, words: Sequence[str]) -> Tensor:
+        """Directions (len(words), dim) of words, each of length 1. Not to be called from several threads."""
+        limit = int(self._model.config.text_config.max_position_embeddings)
+        batches = [torch.zeros(0, self.dim)]
+        for start in range(0, len(words), _WORDS):
+            batch = list(words[start : start + _WORDS])
+            tokens = self._processor.tokenizer(
+                batch, padding=True, truncation=True, max_length=limit, return_tensors="pt"
+            )
+            states = self._model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            ).pooler_output
+            batches.append(functional.normalize(self._model.text_projection(states), dim=-1))
+        return torch.cat(batches)
+
+    @torch.inference_mode()
+    def pictures(self, images: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
+        """Directions of pictures, those missing or undecodable left out. Safe to call from several threads.
+
+        Args:
+            images: N encoded pictures (JPEG, PNG, ...); None is missing.
+
+        Returns:
+            Rows (n,) int64 of `images`, and their directions (n, dim), each of length 1.
+        """
+        all_rows, batches = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, self.dim)]
+        for start in range(0, len(images), _PICTURES):
+            rows, pixels = decode_pictures(images[start : start + _PICTURES], self._size)
+            if len(rows):
+                states = self._model.vision_model(pixel_values=self._normalised(pixels)).pooler_output
+                all_rows.append(rows + start)
+                batches.append(functional.normalize(self._model.visual_projection(states), dim=-1))
+        return torch.cat(all_rows), torch.cat(batches)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels (n, 3, size, size) uint8 as the model wants them, float; they have its size already."""
+        answer = self._processor.image_processor(
+            list(pixels.numpy()), do_resize=False, do_center_crop=False, return_tensors="pt"
+        )
+        values: Tensor = answer["pixel_values"]
+        return values
+
+    def _identity(self) -> dict[str, Any]:
+        """What the directions depend on beside the weights; not the name, as a copy gives the same directions."""
+        config, processor = self._model.config, self._processor.image_processor
+        return {
+            "text": _lasting(config.text_config),
+            "vision": _lasting(config.vision_config),
+            "tokenizer": self._processor.tokenizer.backend_tokenizer.to_str(),
+            "mean": list(processor.image_mean),
+            "deviation": list(processor.image_std),
+            "scale": processor.rescale_factor,
+        }
+
+
+def _refuse_others(folder: Path) -> None:
+    """Another model would be read as a CLIP of random weights."""
+    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    if kind != "clip":
+        raise ValueError(f"its config.json says model_type={kind!r}, wants 'clip'")
+
+
+def _lasting(config: Any) -> dict[str, Any]:  # noqa: ANN401 - transformers' own, untyped
+    return {key: value for key, value in config.to_diff_dict().items() if key not in _VOLATILE}
