@@ -10,7 +10,6 @@ between two models, and no model is ever given vectors of another's towers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from threading import Lock
 from typing import Protocol, TypeVar
 
@@ -148,7 +147,7 @@ def _without_bad_vectors(content: ItemContent, towers: Towers) -> ItemContent:
         towers.check(content)
     except BadVector as exc:
         structlog.get_logger().warning("item_vectors_refused", reason=str(exc))
-        return replace(content, text_vector=None, image_vector=None)
+        return towers.fitting(content)
     return content
 
 

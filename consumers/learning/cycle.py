@@ -170,7 +170,7 @@ class Cycle:
 
     def _encode(self, item_ids: Sequence[str], contents: Contents, towers: Towers) -> ContentTable:
         """Content of the given items; one that left the catalogue keeps its row, with nothing in it."""
-        ordered = [contents.get(item_id, ItemContent(item_id)) for item_id in item_ids]
+        ordered = [towers.fitting(contents.get(item_id, ItemContent(item_id))) for item_id in item_ids]
         return encode_items(ordered, towers, store=self._store, read_image=self._read_image)
 
     def _read_image(self, reference: str) -> bytes | None:

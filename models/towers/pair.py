@@ -7,7 +7,7 @@ Weights from the hub are not copied: their name is kept, and their revision must
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,16 @@ from models.towers.patch_tower import PatchTower
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import TransformerTextTower
 from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import DamagedTower, ImageTower, TextTower, Tower, TowerState, read_state, write_state
+from models.towers.tower import (
+    BadVector,
+    DamagedTower,
+    ImageTower,
+    TextTower,
+    Tower,
+    TowerState,
+    read_state,
+    write_state,
+)
 from models.towers.vision_tower import VisionTower
 
 ReadImage = Callable[[str], bytes | None]
@@ -49,6 +58,14 @@ class Towers:
         for tower, vector in ((self.text, item.text_vector), (self.image, item.image_vector)):
             if isinstance(tower, ProvidedTower):
                 tower.check(item.item_id, vector)
+
+    def fitting(self, item: ItemContent) -> ItemContent:
+        """The item without its own vectors where these towers cannot take them: it came before they were known."""
+        try:
+            self.check(item)
+        except BadVector:
+            return replace(item, text_vector=None, image_vector=None)
+        return item
 
 
 def save_towers(folder: Path, towers: Towers) -> None:

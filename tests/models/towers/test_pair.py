@@ -89,6 +89,18 @@ def test_a_vector_of_another_width_decides_nothing_and_does_not_stop_the_trainin
     assert notes[1].startswith("image tower: trained on 72 pictures in ")  # 79 fit, of which 7 are held out
 
 
+def test_an_item_whose_vector_does_not_fit_goes_without_and_the_others_are_encoded(tmp_path: Path) -> None:
+    vector, odd = np.ones(3, dtype="<f2").tobytes(), np.ones(2, dtype="<f2").tobytes()
+    items = [replace(item, text_vector=odd if n == 0 else vector) for n, item in enumerate(ITEMS)]
+    towers = built(tmp_path, items)
+
+    fitting = [towers.fitting(item) for item in items]
+    table = encode_items(fitting, towers, store=FeatureStore(tmp_path), read_image=read_image)
+
+    assert [item.text_vector for item in fitting[:2]] == [None, vector]
+    assert table.text_mask.any(1).tolist() == [False] + [True] * (len(items) - 1)
+
+
 def test_catalogue_of_one_item_gets_towers_and_vectors(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     towers, _ = build_towers(ITEMS[:1], CONFIG, read_image=read_image, store=store)
