@@ -46,6 +46,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from freshet.replay import ReplayFailed
     from models.encoder.checkpoint import BadCheckpoint
     from models.encoder.loop import TrainingDiverged
+    from models.encoder.parallel import ParallelError
     from models.evaluation.splits import SplitError
     from models.registry.bundle import RegistryError
     from models.towers.tower import TowerError
@@ -61,6 +62,7 @@ def _expected() -> tuple[type[Exception], ...]:
         DemoFailed,
         EvaluationError,
         LogError,
+        ParallelError,
         PortTaken,
         RegistryError,
         ReplayFailed,

@@ -2,7 +2,10 @@
 
 data set -> towers, content -> epochs, a checkpoint after each -> bundle in the registry, card and curve beside it
 
-The last event of every user stays out of training; the curve says how well it is predicted.
+The last event of every user stays out of training; the curve says how well it is predicted. Started by torchrun,
+several processes train; the first alone judges, prints and writes:
+
+    torchrun --nproc-per-node 2 -m freshet pretrain --data DIR
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.content import Say, catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.card import CurvePoint, model_card, write_card
 from freshet.paths import Paths
@@ -30,6 +33,7 @@ from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.config import Shape, TrainingConfig
 from models.encoder.loop import EpochReport
 from models.encoder.m2se import M2SE
+from models.encoder.parallel import Processes, joined
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.evaluation.splits import leave_one_out
@@ -87,12 +91,17 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
         RegistryError: the parent is unknown, damaged, or no pretrained one.
         BadCheckpoint: what a killed run left cannot be read.
         TrainingDiverged: the loss stopped being a number; the last checkpoint stays.
+        ParallelError: another process of the training was lost; the last checkpoint stays.
     """
     registry = Registry(Paths(options.data_dir).folders.registry)
     parent = _parent(registry, options)
     data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
-    fitting = _Fitting(options, data, parent)
-    curve = fitting.run()
+    with joined() as processes:
+        with processes.first():  # builds towers and encodes; the others find both done
+            fitting = _Fitting(options, data, parent, say=_say if processes.is_first else _be_silent)
+        curve = fitting.run(processes)
+    if not processes.is_first:
+        return 0
     version = fitting.publish(registry, curve)
     print(f"published {version}; `freshet models promote {version}` makes it the current model")
     return 0
@@ -101,13 +110,14 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
 class _Fitting:
     """One training on one data set; items are numbered with those that have events first."""
 
-    def __init__(self, options: FitOptions, data: EvaluationData, parent: Bundle | None) -> None:
+    def __init__(self, options: FitOptions, data: EvaluationData, parent: Bundle | None, *, say: Say) -> None:
+        self._say = say
         split = leave_one_out(data.events)
         numbering = Numbering(np.bincount(split.refit.rows, minlength=len(data.items)) > 0)
         self.options, self.data, self.parent = options, data, parent
         self.train = numbering.renumbered(split.refit)
         self.towers = load_towers(parent.towers) if parent else self._new_towers()
-        table = encode_catalogue(data, self.towers, folder=options.data_dir, say=_say)
+        table = encode_catalogue(data, self.towers, folder=options.data_dir, say=say)
         self.table: ContentTable = table.select(torch.from_numpy(numbering.row_of))
         self.n_ids = 0 if options.phase == "pretrain" else numbering.n_owners
         self.model = self._model()
@@ -124,9 +134,10 @@ class _Fitting:
         self._checkpoint = work / f"{options.phase}-{content_hash(*made_from)}.safetensors"
         self._curve_file = self._checkpoint.with_suffix(".json")
 
-    def run(self) -> list[CurvePoint]:
-        """Train what is left; gives the curve of all epochs."""
+    def run(self, processes: Processes) -> list[CurvePoint]:
+        """Train what is left; gives the first process the curve of all epochs."""
         curve = self._resume()
+        self.trainer.join(processes)
         started = time.perf_counter()
 
         def after_epoch(done: EpochReport) -> None:
@@ -136,7 +147,7 @@ class _Fitting:
             curve.append(point)
             write_durably(self._curve_file, json.dumps([asdict(one) for one in curve]).encode())
             save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
-            _say(f"epoch {point.epoch}: loss {point.loss:.4f}, NDCG@10 {point.ndcg_at_10:.4f} ({seconds:.1f} s)")
+            self._say(f"epoch {point.epoch}: loss {point.loss:.4f}, NDCG@10 {point.ndcg_at_10:.4f} ({seconds:.1f} s)")
             started = time.perf_counter()
 
         self.trainer.run(after_epoch)
@@ -164,7 +175,7 @@ class _Fitting:
 
     def _new_towers(self) -> Towers:
         is_known = np.ones(len(self.data.items), np.bool_)
-        return catalogue_towers(self.data, is_known=is_known, folder=self.options.data_dir, say=_say)
+        return catalogue_towers(self.data, is_known=is_known, folder=self.options.data_dir, say=self._say)
 
     def _model(self) -> M2SE:
         if self.parent is None:
@@ -178,7 +189,7 @@ class _Fitting:
             return []
         load_checkpoint(self._checkpoint, self.trainer)
         n_done = self.trainer.progress.epoch
-        _say(f"resumed after epoch {n_done}")
+        self._say(f"resumed after epoch {n_done}")
         return [CurvePoint(**point) for point in json.loads(self._curve_file.read_bytes())][:n_done]
 
     def _ndcg_at_10(self) -> float:
@@ -219,3 +230,7 @@ def _parent(registry: Registry, options: FitOptions) -> Bundle | None:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _be_silent(_: str) -> None:
+    pass

@@ -5,7 +5,7 @@ random phase, and windows of like length share a batch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -90,12 +90,25 @@ class Batch:
         targets: (B, L) int64, catalogue row that came next.
         is_target: (B, L) bool, where the loss is taken; False on padding.
         lengths: (B,) int64, real positions, at least 1.
+        own: Where these windows are in the batch they are a share of.
+        shared: That batch, where several processes share one.
     """
 
     rows: Tensor
     targets: Tensor
     is_target: Tensor
     lengths: Tensor
+    own: slice = field(default_factory=lambda: slice(None))
+    shared: "Batch | None" = None
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch this is a share of, or this one."""
+        return self if self.shared is None else self.shared
+
+    def share(self, own: slice) -> "Batch":
+        """Some of the windows, padded as they were."""
+        return Batch(self.rows[own], self.targets[own], self.is_target[own], self.lengths[own], own, self)
 
 
 def epoch_batches(

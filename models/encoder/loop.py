@@ -1,10 +1,12 @@
 """The one training loop of every neural recommender: phases of epochs, deterministic by seed, resumable by epoch.
 
 Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
-as if it had not stopped, and one that stops early ends where a longer one had been.
+as if it had not stopped, and one that stops early ends where a longer one had been. Several processes may train one
+model together (`parallel.py`).
 """
 
 import contextlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
+from models.encoder.parallel import ALONE, Processes
 
 N_ROWS_NAMED = 5  # of a batch that made the loss no number
 
@@ -59,7 +62,8 @@ class Phase:
         name: The setting of its learning rate is called `{name}_lr`.
         n_epochs: The learning rate falls to 0 over so many.
         peak_lr: Highest learning rate.
-        loss: Scalar loss of a batch; what it draws, it draws from the generator.
+        loss: Mean over the targets of a batch, or of a process's share of one; what it draws, it draws from the
+            generator, which is the same in all processes.
         max_item_drop: Random item drop, as in `epoch_batches`.
     """
 
@@ -88,18 +92,42 @@ class TrainingLoop:
         self.phases = tuple(phases)
         self.progress = Progress(self.phases[0].name)
         self.optimizer = self._new_optimizer(self.phases[0], config)
+        self.processes = ALONE
         self._data = data
         self._steps = config
         self._window = window
 
+    def join(self, processes: Processes) -> None:
+        """Train as one of several processes from here on, all standing at the same place.
+
+        Raises:
+            ParallelError: data, settings, weights or progress are not the same in all, or a process is lost.
+        """
+        if processes.size > 1:
+            processes.check_same(self.fingerprint())
+        self.processes = processes
+
+    def fingerprint(self) -> int:
+        """A number that tells apart what training goes on from: data, settings, weights, progress."""
+        seen = zlib.crc32(repr((self._steps, self._window, self.progress)).encode())
+        weights = [tensor.numpy() for tensor in self.model.state_dict().values()]
+        for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target, *weights):
+            seen = zlib.crc32(array.tobytes(), seen)
+        return seen
+
     def run(self, on_epoch: Callable[[EpochReport], None] = lambda _: None) -> None:
-        """Train what is left of all phases; `on_epoch` is called after each epoch, when `progress` counts it.
+        """Train what is left of all phases.
+
+        Args:
+            on_epoch: Called after each epoch, when `progress` counts it; in the first process only.
 
         Raises:
             TrainingDiverged: The loss or its gradient is not finite.
+            ParallelError: A process is lost.
         """
         for report in self.epochs():
-            on_epoch(report)
+            if self.processes.is_first:
+                on_epoch(report)
 
     def epochs(self) -> Iterator[EpochReport]:
         """The same, one epoch an iteration; leaving off stops the training.
@@ -154,7 +182,7 @@ class TrainingLoop:
         seed = [self._steps.seed, number, epoch]
         losses: list[float] = []
         n_targets = 0
-        with _seeded(seed) as generator:
+        with _seeded(seed, self.processes.rank) as generator:
             self.model.train()
             batches = list(self._batches(phase, np.random.default_rng(seed)))
             for step, batch in enumerate(batches):
@@ -186,11 +214,12 @@ class TrainingLoop:
             group["lr"] = rate
 
     def _step(self, phase: Phase, batch: Batch, generator: torch.Generator) -> float:
-        loss = phase.loss(batch, generator)
-        value = float(loss.detach())
-        _check_finite("loss", value)
+        own = self.processes.share(batch)
+        loss = phase.loss(own, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        value = self.processes.average(list(self.model.parameters()), loss, own)
+        _check_finite("loss", value)  # after the others' part is in it: all stop at the same step
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._steps.clip_norm)
         _check_finite("gradient", float(norm))  # before the step: what is saved or published stays good
         self.optimizer.step()
@@ -211,9 +240,12 @@ def _diverged(found: _NotFinite, phase: Phase, where: str, batch: Batch) -> Trai
 
 
 @contextlib.contextmanager
-def _seeded(seed: list[int]) -> Iterator[torch.Generator]:
-    """Seed torch's own randomness (dropout) for the block, give a generator for ours, and put everything back."""
-    number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
+def _seeded(seed: list[int], rank: int) -> Iterator[torch.Generator]:
+    """Seed torch's randomness (dropout, by process) for the block, give a generator for ours, put everything back."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
-        yield torch.Generator().manual_seed(number)
+        torch.manual_seed(_number([*seed, rank] if rank else seed))
+        yield torch.Generator().manual_seed(_number(seed))
+
+
+def _number(seed: list[int]) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)

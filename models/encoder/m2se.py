@@ -214,9 +214,7 @@ class M2SE(nn.Module):
         return torch.cat([text, image], dim=-1)
 
 
-def mix_complementary(
-    items: ItemVectors, *, share: Tensor, has_both: Tensor, generator: torch.Generator
-) -> ItemVectors:
+def mix_complementary(items: ItemVectors, *, share: Tensor, has_both: Tensor, draws: Tensor) -> ItemVectors:
     """Complementary sequence mixup (section 4.2): at a random share of positions the two streams trade places.
 
     An item that lacks a modality stays where it is: its learned vector is no view of it that could be mixed in.
@@ -225,7 +223,7 @@ def mix_complementary(
         items: text and image (B, L, D).
         share: (B, 1), the mixing rate of each sequence.
         has_both: (B, L) bool, whether neither modality of the item there is missing.
-        generator: Source of the mask.
+        draws: (B, L) ~ U(0, 1), what is below the rate trades places.
     """
-    swap = ((torch.rand(has_both.shape, generator=generator) < share) & has_both).unsqueeze(-1)  # (B, L, 1)
+    swap = ((draws < share) & has_both).unsqueeze(-1)  # (B, L, 1)
     return ItemVectors(torch.where(swap, items.image, items.text), torch.where(swap, items.text, items.image))

@@ -1,5 +1,6 @@
 """Training M2SE: contrastive pretraining, then fine-tuning with IDs; the loop itself is `loop.py`."""
 
+import zlib
 from typing import Protocol
 
 import numpy as np
@@ -61,19 +62,29 @@ class Trainer(TrainingLoop):
         finetune = Phase("finetune", config.finetune_epochs, config.finetune_lr, self._finetune_loss)
         super().__init__(model, data, config, window=model.config.window, phases=(pretrain, finetune))
 
+    def fingerprint(self) -> int:
+        """Of content, too."""
+        seen = super().fingerprint()
+        for tensor in (self.content.text, self.content.image, self.content.text_mask, self.content.image_mask):
+            seen = zlib.crc32(tensor.numpy().tobytes(), seen)
+        return seen
+
     def _pretrain_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """MSNIP at every position, CMCL at one sampled position a sequence, on mixed-up streams."""
         temperature = self.model.config.temperature
-        candidates, targets = torch.unique(batch.targets[batch.is_target], return_inverse=True)  # (U,), (M,)
+        whole = batch.whole
+        candidates = torch.unique(whole.targets[whole.is_target])  # (U,) ascending
+        targets = torch.searchsorted(candidates, batch.targets[batch.is_target])  # (M,)
         distinct, places = torch.unique(torch.cat([batch.rows.flatten(), candidates]), return_inverse=True)
         rows, candidates = places[: batch.rows.numel()].view_as(batch.rows), places[batch.rows.numel() :]
         content = self._packed.select(distinct)
         with self._narrow():
             vectors = self.model.encode_content(content)
         vectors = vectors.to(torch.float32)
-        share = torch.rand(len(rows), 1, generator=generator) * self.config.max_mixup
+        share = torch.rand(len(whole.rows), 1, generator=generator) * self.config.max_mixup
+        draws = torch.rand(whole.rows.shape, generator=generator)
         streams = mix_complementary(
-            vectors.at(rows), share=share, has_both=content.has_both()[rows], generator=generator
+            vectors.at(rows), share=share[batch.own], has_both=content.has_both()[rows], draws=draws[batch.own]
         )
         states = self.model.encode_sequences(streams)  # (B, L, 2D)
         loss = objectives.msnip(
@@ -88,11 +99,13 @@ class Trainer(TrainingLoop):
         return torch.autocast("cpu", torch.bfloat16, enabled=is_narrow)
 
     def _contrast(self, states: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        """CMCL of `states` (B, L, 2D) at one sampled position a sequence."""
-        at = (torch.rand(len(states), generator=generator) * batch.lengths).long()[:, None]
-        sampled = states.gather(1, at[..., None].expand(-1, 1, states.shape[-1])).squeeze(1)  # (B, 2D)
-        targets = batch.targets.gather(1, at).squeeze(1)
-        return objectives.cmcl(sampled, targets, temperature=self.model.config.temperature)
+        """CMCL at one sampled position of each sequence of the whole batch, `states` (b, L, 2D) being of a share."""
+        whole = batch.whole
+        at = (torch.rand(len(whole.rows), generator=generator) * whole.lengths).long()[:, None]
+        sampled = states.gather(1, at[batch.own, :, None].expand(-1, 1, states.shape[-1])).squeeze(1)  # (b, 2D)
+        targets = whole.targets.gather(1, at).squeeze(1)
+        together = self.processes.gather(sampled, batch)  # (B, 2D)
+        return objectives.cmcl(together, targets, temperature=self.model.config.temperature)
 
     def _finetune_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Next item over the whole catalogue, plus the pull towards the previous model where there is one."""

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_with_the_same_w
     ]
     assert weights[0] == weights[1]
     assert list((tmp_path / "killed" / "fitting").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_torchrun_trains_on_two_processes_of_which_one_publishes_and_speaks(shop: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "freshet"]
+    asked = ["pretrain", "--data", shop, "--data-dir", str(tmp_path / "kept"), "--epochs", "2"]
+
+    done = subprocess.run([*command, *asked], capture_output=True, text=True, timeout=110, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert [done.stderr.count(f"epoch {number}: loss ") for number in (1, 2)] == [1, 1]
+    assert done.stdout.count("published v00000") == 1
+    registry = registry_of(tmp_path / "kept")
+    assert len(registry.versions()) == 1
+    assert load_model(registry.open(registry.versions()[0]))[1] == ()
+    assert list((tmp_path / "kept" / "fitting").iterdir()) == []
 
 
 def test_fine_tuning_wants_a_pretrained_parent(shop: str, tmp_path: Path) -> None:

@@ -103,8 +103,9 @@ def test_grown_ids_keep_the_old_and_start_at_zero() -> None:
 def test_mixup_is_complementary_and_swaps_the_asked_share() -> None:
     items = random_sequences(n_users=400, length=50)
     share, has_both = torch.full((400, 1), 0.3), torch.ones(400, 50, dtype=torch.bool)
+    draws = torch.rand(400, 50, generator=torch.Generator().manual_seed(0))
 
-    mixed = mix_complementary(items, share=share, has_both=has_both, generator=torch.Generator().manual_seed(0))
+    mixed = mix_complementary(items, share=share, has_both=has_both, draws=draws)
 
     swapped = (mixed.text == items.image).all(-1)
     assert torch.equal(swapped, (mixed.image == items.text).all(-1))
@@ -116,9 +117,7 @@ def test_mixup_never_swaps_a_missing_modality_in() -> None:
     items = random_sequences(n_users=2, length=3)
     has_both = torch.tensor([[True, False, True], [False, False, True]])
 
-    mixed = mix_complementary(
-        items, share=torch.ones(2, 1), has_both=has_both, generator=torch.Generator().manual_seed(0)
-    )
+    mixed = mix_complementary(items, share=torch.ones(2, 1), has_both=has_both, draws=torch.full((2, 3), 0.5))
 
     assert torch.equal((mixed.text == items.image).all(-1), has_both)
     assert torch.equal((mixed.text == items.text).all(-1), ~has_both)
