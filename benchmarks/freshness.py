@@ -41,6 +41,7 @@ N_USERS = 300
 ASKED_P99_MS = {"embedded": {"accepted_to_feed": 50.0}, "kafka": {"sent_to_feed": 40.0}}
 RATES = {"embedded": Rates(), "kafka": Rates(events=500.0, n_senders=16)}
 PREFIX = "freshness-"
+N_FOLLOWED = 4  # clients whose events a feed follows: each asks often enough that its connection is not closed as idle
 NO_CYCLES = {"CYCLE_EVENTS": "100000000", "CYCLE_S": "1000000", "SEGMENT_S": "10"}
 
 
@@ -84,7 +85,7 @@ def measure(
     if log is not None:
         one_in = round(rates.events / rates.fresh_feeds)
         events = islice(events, 0, None, one_in)
-        timed = replace(rates, events=rates.fresh_feeds)
+        timed = replace(rates, events=rates.fresh_feeds, n_senders=N_FOLLOWED)
         producers = Producers(server, PREFIX, rate=rates.events - rates.fresh_feeds, one_in=one_in)
     with Client(service.url) as client:
         users = client.get(f"/v1/users?limit={N_USERS}")["users"]

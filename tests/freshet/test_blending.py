@@ -48,7 +48,7 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
 def test_who_watches_learns_and_who_makes_feeds_follows(
     log: EmbeddedLog, tmp_path: Path, roles: list[RoleName], expected: list[str]
 ) -> None:
-    settings = Settings(data_dir=tmp_path, log="kafka://broker:9092", roles=roles)
+    settings = Settings(data_dir=tmp_path, blend=True, log="kafka://broker:9092", roles=roles)
 
     blending = Blending(settings, log, Metrics(CollectorRegistry()), slot=ModelSlot())
 
@@ -56,13 +56,13 @@ def test_who_watches_learns_and_who_makes_feeds_follows(
 
 
 def test_one_process_on_the_embedded_log_learns_and_follows_nobody(log: EmbeddedLog, tmp_path: Path) -> None:
-    blending = Blending(Settings(data_dir=tmp_path), log, Metrics(CollectorRegistry()), slot=ModelSlot())
+    blending = Blending(Settings(data_dir=tmp_path, blend=True), log, Metrics(CollectorRegistry()), slot=ModelSlot())
 
     assert [role.name for role in blending.roles()] == ["memory"]
 
 
-def test_switched_off_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, blend=False)
+def test_unless_switched_on_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
 
     blending = Blending(settings, log, Metrics(CollectorRegistry()), slot=ModelSlot())
 
@@ -73,7 +73,7 @@ def test_switched_off_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """One that learns the blend from every user, and never trains."""
-    service = Service(Settings(data_dir=tmp_path, blend_share=1.0, partitions=1, first_events=10**9))
+    service = Service(Settings(data_dir=tmp_path, blend=True, blend_share=1.0, partitions=1, first_events=10**9))
     service.slot.swap(_ranker())
     service.start()
     yield service
@@ -113,7 +113,7 @@ class _Process(NamedTuple):
 
 
 def _started(log: EmbeddedLog, folder: Path, role: RoleName) -> _Process:
-    settings = Settings(data_dir=folder, log="kafka://broker:9092", roles=[role], blend_share=1.0)
+    settings = Settings(data_dir=folder, log="kafka://broker:9092", roles=[role], blend=True, blend_share=1.0)
     metrics, slot = Metrics(CollectorRegistry()), ModelSlot()
     slot.swap(_ranker())
     blending = Blending(settings, log, metrics, slot=slot)
