@@ -18,22 +18,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-import structlog
-
 from consumers.memory.blending import BlendLearner
 from consumers.memory.links import LinkReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
 from consumers.recounts import MAX_ITEMS, Recounts
+from consumers.writing import SnapshotFailures, publish_durably
 from monitoring.metrics import Metrics
 from stream.admission import admit
 from stream.events import BadEvent, Interaction, encode
 from stream.kinds import EventKinds
-from stream.log import Log, LogUnavailable, Message, Record
+from stream.log import Log, Message, Record
 from stream.topics import CONTROL, EVENTS, TRANSITIONS
-
-_PUBLISH_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class MemoryRole:
         self._next: dict[int, int] = {}
         self._held: set[int] = set()
         self._is_loaded = False
-        self._is_save_failing = False
+        self._failures = SnapshotFailures()
         self._saved_at = self._published_at = time.monotonic()
 
     def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -132,7 +129,8 @@ class MemoryRole:
         if self._learner is not None:
             self._publish_weights(self._learner)
         if now - self._saved_at >= self._settings.snapshot_s:
-            self._save_in_time()
+            with self._failures.noted():
+                self._save()
 
     def close(self) -> None:
         """Save; rows that were not published yet are marked in the file, and go out after the next start."""
@@ -166,7 +164,7 @@ class MemoryRole:
         rows = self._memory.changed_rows(self._settings.max_rows)
         if not rows:
             return
-        self._send(TRANSITIONS, [Message(row.item_id.encode(), encode(row)) for row in rows])
+        publish_durably(self._log, TRANSITIONS, [Message(row.item_id.encode(), encode(row)) for row in rows])
         self._memory.mark_published(rows)
         self._metrics.memory_rows_total.labels(result="published").inc(len(rows))
 
@@ -175,17 +173,8 @@ class MemoryRole:
         if state is None:
             return
         if self._settings.publish_s is not None:
-            self._send(CONTROL, [Message(KEY, encode(state))])
+            publish_durably(self._log, CONTROL, [Message(KEY, encode(state))])
         learner.mark_published()
-
-    def _send(self, topic: str, messages: list[Message]) -> None:
-        """Publish and wait until all of it is durable."""
-        try:
-            self._log.publish(topic, messages).result(_PUBLISH_S)
-        except TimeoutError:
-            raise LogUnavailable(
-                f"{len(messages)} records of {topic} are not durable after {_PUBLISH_S} s; they are sent again"
-            ) from None
 
     def _load(self) -> None:
         saved = self._snapshots.load()
@@ -204,13 +193,3 @@ class MemoryRole:
             blend = {} if self._learner is None else self._learner.state()
             saved = SavedMemory(dict(self._next), self._reader.stores, self._memory.state(), blend)
             self._snapshots.save(saved)
-
-    def _save_in_time(self) -> None:
-        try:
-            self._save()
-        except OSError as exc:  # the log has everything; a later start only takes longer
-            if not self._is_save_failing:
-                structlog.get_logger().error("snapshot_failed", error=str(exc))
-            self._is_save_failing = True
-        else:
-            self._is_save_failing = False

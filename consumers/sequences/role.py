@@ -20,6 +20,7 @@ import structlog
 from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, offset_of, restore, snapshot
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
+from consumers.writing import SnapshotFailures
 from monitoring.metrics import Metrics
 from stream.admission import admit
 from stream.dead_letters import DeadLetters
@@ -192,17 +193,11 @@ class SequencesRole:
             self._saver.start()
 
     def _save_by_interval(self) -> None:
-        is_failing = False
+        failures = SnapshotFailures()
         while not self._stop.wait(self._interval_s):
-            try:
+            with failures.noted():
                 for partition, state in self._sequences.held().items():
                     self._snapshots.save(partition, state)
-            except OSError as exc:  # the log has everything; a later start only takes longer
-                if not is_failing:
-                    structlog.get_logger().error("snapshot_failed", error=str(exc))
-                is_failing = True
-            else:
-                is_failing = False
 
     def _log_gained(self, partition: int, *, is_restored: bool) -> None:
         structlog.get_logger().info(

@@ -14,19 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
-import structlog
-
 from consumers.windows.partition import Closing, PartitionWindows, offsets_of
 from consumers.windows.snapshots import WindowSnapshots
+from consumers.writing import SnapshotFailures, publish_durably
 from monitoring.metrics import Metrics
 from stream.events import ArmCount, Exposure, Interaction, encode
-from stream.log import Log, LogUnavailable, Message
+from stream.log import Log, Message
 from stream.topics import OUTCOMES
 from stream.windows.arms import ArmCounts
 from stream.windows.attribution import AttributionSettings
 
 _CLOSE_USERS = 500  # whose outcomes are published at once
-_PUBLISH_S = 10.0
 
 
 class Windows:
@@ -58,7 +56,7 @@ class Windows:
         self._snapshots = WindowSnapshots(root, log.log_id)
         self._snapshot_s, self._idle_s, self._wall = snapshot_s, idle_s, wall
         self._saved_at = time.monotonic()
-        self._is_save_failing = False
+        self._failures = SnapshotFailures()
         self._lock = Lock()  # of what follows, and of saving
         self._held: dict[int, PartitionWindows] = {}
         self._readers: dict[int, set[str]] = {}  # topics read, by partition
@@ -130,7 +128,8 @@ class Windows:
                 self._close_due(windows)
         self.metrics.window_users.set(sum(windows.n_users for windows in list(self._held.values())))
         if time.monotonic() - self._saved_at >= self._snapshot_s:
-            self._save_in_time()
+            with self._failures.noted():
+                self.save()
 
     def is_ahead(self, topic: str, partition: int) -> bool:
         """Whether the topic is to wait, being far ahead of the other one in event time."""
@@ -182,19 +181,4 @@ class Windows:
         if not due.outcomes:
             return
         messages = [Message(outcome.user_id.encode(), encode(outcome)) for outcome in due.outcomes]
-        try:
-            self.log.publish(OUTCOMES, messages).result(_PUBLISH_S)
-        except TimeoutError:
-            raise LogUnavailable(
-                f"{len(messages)} outcomes are not durable after {_PUBLISH_S} s; they are sent again"
-            ) from None
-
-    def _save_in_time(self) -> None:
-        try:
-            self.save()
-        except OSError as exc:  # the log has everything; a later start only takes longer
-            if not self._is_save_failing:
-                structlog.get_logger().error("snapshot_failed", error=str(exc))
-            self._is_save_failing = True
-        else:
-            self._is_save_failing = False
+        publish_durably(self.log, OUTCOMES, messages)
