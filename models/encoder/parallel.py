@@ -22,6 +22,7 @@ from torch import Tensor, distributed, nn
 from models.encoder.batches import Batch
 
 PATIENCE_S = 1_800.0  # with a process that hangs: the others wait while the first one encodes and judges
+LEAVING_S = 1.0  # longest wait for the others at the end
 VARIABLES = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})  # torchrun's
 
 
@@ -167,6 +168,9 @@ def joined(patience_s: float = PATIENCE_S) -> Iterator[Processes]:
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:
+        # all leave together where they can: gloo aborts a process whose peer closes while a connection is still set up
+        with contextlib.suppress(RuntimeError):
+            distributed.monitored_barrier(timeout=timedelta(seconds=LEAVING_S))
         distributed.destroy_process_group()
 
 

@@ -107,14 +107,14 @@ def test_a_process_that_hangs_is_waited_for_no_longer_than_the_patience(tmp_path
 @pytest.mark.slow
 def test_processes_that_start_from_other_weights_are_refused(tmp_path: Path) -> None:
     for status, error in ended(start(tmp_path, "other weights")):
-        assert status == 1
+        assert status == 1, error
         assert "ParallelError: processes [1] of 2 start from other data, settings, weights or checkpoint" in error
 
 
 @pytest.mark.slow
 def test_a_gradient_that_is_no_number_in_one_process_stops_both_at_the_same_step(tmp_path: Path) -> None:
     for status, error in ended(start(tmp_path, "no number")):
-        assert status == 1
+        assert status == 1, error
         assert "TrainingDiverged: gradient is nan in pretrain" in error
         assert "batch 1 of 4 of epoch 2" in error
 
