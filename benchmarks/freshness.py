@@ -10,10 +10,10 @@ Expected  event accepted (202 received) to a feed asked with its position: p99 a
           Through a broker: p99 at most 40 ms at 500 events/s, from before the event is produced
 
 Three processes: this one is the clients, `freshet serve`, and its trainer (see benchmarks.live). With --log kafka a
-broker as well, on the same cores, and beside the load a bare produce-and-poll round trip; events are produced to the
-broker, each by itself, by the clients where a feed follows and by another process where none does; with --over-http all
-are sent to the service. --no-cycles leaves out the training
-after the first model.
+broker as well, on the same cores; feeds, learning and watching are processes of their own, as docker-compose.yml has
+them; and beside the load runs a bare produce-and-poll round trip. Events are produced to the broker, each by itself, by
+the clients where a feed follows and by another process where none does; with --over-http all are sent to the service.
+--no-cycles leaves out the training after the first model.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def main() -> None:
         server = stack.enter_context(started_broker(arguments.dir)) if arguments.log == "kafka" else ""
         if server:
             settings = settings | {"LOG": f"kafka://{server}/{PREFIX}"}
-        service = stack.enter_context(LiveService(Path(folder), settings))
+        apart = ("learning", "watching") if server else ()
+        service = stack.enter_context(LiveService(Path(folder), settings, apart=apart))
         log = None
         if server and not arguments.over_http:
             log = stack.enter_context(opened_log(server, prefix=PREFIX))

@@ -8,12 +8,13 @@ from them; after that one cycle follows the other, each over the fresh events an
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ import httpx
 import msgspec
 
 from freshet.client import Client
+from freshet.settings import ROLES
 from stream.events import Interaction
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
 
@@ -49,20 +51,24 @@ class LiveService:
     Args:
         folder: An empty folder, on the disk to be measured.
         overrides: Settings by name in capitals, in place of those above.
+        apart: Roles that have a process of their own beside the service, as on Kafka they may.
     """
 
-    def __init__(self, folder: Path, overrides: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, overrides: dict[str, str] | None = None, *, apart: Sequence[str] = ()) -> None:
         self.folder = folder
         self.settings = SETTINGS | (overrides or {})
+        self._apart = apart
         self.dataset = SyntheticDataset(SyntheticConfig(n_interactions=N_ALL))
         self.url = ""
         self._interactions = self.dataset.interactions()
-        self._process: subprocess.Popen[str] | None = None
+        self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Self:
-        self._process = start_service(self.folder, self.settings)
         try:
-            self.url = announced(self._process)
+            for role in self._apart:
+                self._start(role, [role])
+            self._start("service", [role for role in ROLES if role not in self._apart])
+            self.url = announced(self._processes["service"])
             self._fill()
         except BaseException:
             self._stop()
@@ -77,8 +83,12 @@ class LiveService:
     @property
     def pid(self) -> int:
         """Of the process that serves."""
-        assert self._process is not None
-        return self._process.pid
+        return self._processes["service"].pid
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of all its processes, but the trainer's: the service, and roles that are apart."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def live_events(self) -> Iterator[Interaction]:
         """The events after the past, in their order, as if they happened now."""
@@ -103,9 +113,12 @@ class LiveService:
                 client.send(batch)
             wait_for(lambda: client.get("/v1/models")["serving"] is not None, "a first model")
 
+    def _start(self, name: str, roles: Sequence[str]) -> None:
+        self._processes[name] = start_service(self.folder, self.settings | {"ROLES": json.dumps(roles)})
+
     def _stop(self) -> None:
-        assert self._process is not None
-        stop_service(self._process)
+        for process in reversed(self._processes.values()):
+            stop_service(process)
 
 
 class CycleWatch:
@@ -154,10 +167,11 @@ class CycleWatch:
         """CPU seconds by process so far; nothing where there is no /proc."""
         if not Path("/proc/self/stat").exists():
             return {}
-        pid = self._service.pid
-        children = [child for child in _pids() if _stat(child)[1:2] == [str(pid)]]
+        pids = self._service.pids
+        parents = [str(pid) for pid in pids.values()]
+        children = [child for child in _pids() if _stat(child)[1:2] and _stat(child)[1] in parents]
         return {
-            "service": _cpu_s(pid),
+            **{name: _cpu_s(pid) for name, pid in pids.items()},
             "trainer": sum(_cpu_s(child) for child in children),
             "clients": time.process_time(),
         }

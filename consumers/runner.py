@@ -21,7 +21,8 @@ from stream.log import Log, LogUnavailable, NotAssigned, Reader, Record
 
 __all__ = ["OffsetOwner", "Role", "RoleHealth", "Runner", "RunnerSettings"]
 
-_LAG_EVERY_S = 1.0
+_REPORT_EVERY_S = 1.0
+_BUSY_REPORT_EVERY_S = 5.0  # while records flow: asking takes brokers some ms, and meanwhile nothing is handled
 _MAX_DOUBLINGS = 30
 
 
@@ -176,7 +177,7 @@ class _RoleLoop:
             self._owner.idle()
         if records and self._owner is None:
             self._commit(reader)  # 3. last; an owner's commits only report, and need not cost a write a batch
-        self._report(reader)
+        self._report(reader, is_flowing=bool(records) and not is_catching_up)
         if records and self._rest_s and not is_catching_up:
             self._stop.wait(self._rest_s)
 
@@ -261,10 +262,11 @@ class _RoleLoop:
             self._restarts.popleft()
         return len(self._restarts) <= self._settings.max_restarts
 
-    def _report(self, reader: Reader) -> None:
+    def _report(self, reader: Reader, *, is_flowing: bool) -> None:
         now = time.monotonic()
         state = self.health.state
-        if state == "running" and now - self._reported_at < _LAG_EVERY_S:
+        every_s = _BUSY_REPORT_EVERY_S if is_flowing else _REPORT_EVERY_S
+        if state == "running" and now - self._reported_at < every_s:
             return
         if state == "starting" and not self._is_settled(reader):
             return

@@ -56,7 +56,7 @@ STOP_TIMEOUT_S = 30.0
 READY_LAG_RECORDS = 10_000
 ANSWERED_FROM = ("sequences", "catalog")  # roles without which a feed is not what it should be
 RESTS_S = {"sequences": 0.005, "memory": 0.1, "watcher": 0.2, "windows-events": 0.2, "windows-exposures": 0.2}
-SWITCH_S = 0.0005  # Python's 5 ms between threads would be waited several times in one request
+SWITCH_S = 0.0001  # Python's 5 ms between threads would be waited several times in one request
 
 OnCycle = Callable[[CycleEvent], None]
 
