@@ -24,7 +24,7 @@ from freshet.evaluation.trial import Build, Trial, config_of
 from models.content.table import ContentTable
 from models.durable import write_durably
 from models.evaluation.exposure import Popularity
-from models.evaluation.ranking import Questions
+from models.evaluation.ranking import Questions, Ranked
 from models.evaluation.ranks import BoolArray
 from models.evaluation.splits import Split, by_time, drawn_items, leave_one_out
 from models.evaluation.summary import ItemFacts, gains, summarise
@@ -83,6 +83,26 @@ class EvaluateOptions:
                 raise EvaluationError(f"{option} {path} lies in a folder that does not exist; make {path.parent} first")
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """All runs that were asked for, and what they are of.
+
+    Attributes:
+        data: the data set.
+        trial: its split and its questions.
+        runs: by model, one a seed.
+    """
+
+    data: EvaluationData
+    trial: Trial
+    runs: dict[str, list[Run]]
+
+    @property
+    def ranked(self) -> dict[str, list[Ranked]]:
+        """The answers by model, one a seed."""
+        return {name: [run.ranked for run in of_model] for name, of_model in self.runs.items()}
+
+
 def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build = build) -> int:
     """Run what is not kept yet, then report on all of it.
 
@@ -97,6 +117,12 @@ def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build 
         DatasetError: the data set cannot be read.
         TrainingDiverged, TowerError: a model could not be made.
     """
+    _report(options, _compared(options, run_all(options, kinds=kinds, build_model=build_model)))
+    return 0
+
+
+def run_all(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build = build) -> Evaluated:
+    """Run what is not kept yet; arguments and exceptions are those of `evaluate`."""
     dataset = open_dataset(options.data, kinds=kinds)
     data = read_data(dataset, kinds=kinds, group=options.group)
     if options.newest is not None:
@@ -114,9 +140,7 @@ def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build 
     runs = {
         name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
     }
-    comparison = _compared(options, data, trial, runs)
-    _report(options, comparison)
-    return 0
+    return Evaluated(data, trial, runs)
 
 
 def _say(line: str) -> None:
@@ -173,18 +197,16 @@ def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) 
     )
 
 
-def _compared(
-    options: EvaluateOptions, data: EvaluationData, trial: Trial, runs: dict[str, list[Run]]
-) -> dict[str, Any]:
+def _compared(options: EvaluateOptions, done: Evaluated) -> dict[str, Any]:
+    data, trial, ranked = done.data, done.trial, done.ranked
     facts = ItemFacts(
         Popularity.of(trial.split.refit, len(data.items)),
         data.has_text,
         data.has_image,
         data.groups if data.group_name else None,
     )
-    ranked = {name: [run.ranked for run in of_model] for name, of_model in runs.items()}
     models = {name: summarise(trial.questions, answers, facts) for name, answers in ranked.items()}
-    for name, of_model in runs.items():
+    for name, of_model in done.runs.items():
         models[name]["n_epochs"] = [run.choice.n_epochs for run in of_model]
     first, *others = options.models
     return {

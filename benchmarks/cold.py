@@ -1,0 +1,182 @@
+"""How well new items and new users are served: items and users that training never saw.
+
+Command:   python -m benchmarks.cold --data DIR --json FILE [--newest N] [--seeds N] [--runs FOLDER]
+Data:      a data set as `freshet evaluate` reads it, or `generated`: the synthetic shop. A random tenth of the items is
+           withheld from training with all their events; asked are the last tenth of all events.
+Hardware:  1 CPU core is used (OMP_NUM_THREADS=1); generated about 5 minutes a seed, MovieLens-1M with --newest 20
+           about 15. Runs are kept in FOLDER, and the same command goes on after a kill.
+Expected:  of events whose item was withheld, Recall@10 at least 1.5 times that of content-knn, ranked among the
+           withheld items and among all; of users' first events, NDCG@10 above that of sasrec.
+           What it came to stands in docs/cold-start.md.
+
+Every ratio and difference is of the same events, seeds averaged first; intervals are 95 %, users resampled.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import keep, machine
+from freshet.evaluation.command import Evaluated, EvaluateOptions, run_all
+from models.evaluation.bootstrap import N_RESAMPLES
+from models.evaluation.ranks import BoolArray, IntArray
+from models.evaluation.summary import NEW_USER_EVENTS
+from stream.kinds import DEFAULT_KINDS
+
+GENERATED = "generated"
+OURS = ("m2se", "m2se-pretrained")
+CONTENT_RIVAL, ID_RIVAL = "content-knn", "sasrec"
+MODELS = (*OURS, CONTENT_RIVAL, ID_RIVAL)
+WITHHELD = 0.1
+ASKED_RATIO = 1.5  # of the content rival's Recall@10, on withheld items
+K = 10
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One metric of some questions by all models.
+
+    Attributes:
+        users: (Q,) whose question it is.
+        values: (Q,) by model, the mean over its seeds.
+        by_seed: by model, each seed's mean.
+    """
+
+    users: IntArray
+    values: Mapping[str, Values]
+    by_seed: Mapping[str, list[float]]
+
+    @classmethod
+    def of(cls, users: IntArray, by_seed: Mapping[str, list[Values]], asked: BoolArray) -> Asked:
+        """The questions of `asked` (Q,) that were ranked; a dropped one's values are NaN in all models."""
+        ranked = asked & ~np.isnan(next(iter(by_seed.values()))[0])
+        return cls(
+            users[ranked],
+            {name: np.mean(seeds, axis=0)[ranked] for name, seeds in by_seed.items()},
+            {name: [round(float(one[ranked].mean()), 5) for one in seeds] for name, seeds in by_seed.items()},
+        )
+
+    def report(self, rival: str) -> dict[str, Any]:
+        """Every model's mean, and ours beside the rival's, each with its interval."""
+        sums = {name: self._by_user(values) for name, values in self.values.items()}
+        n = self._by_user(np.ones(len(self.users)))
+        ratio, gain = f"over_{rival}", f"above_{rival}"
+        return {
+            "n_events": len(self.users),
+            "n_users": len(n),
+            "mean": {name: interval(sums[name], n) for name in sums},
+            "by_seed": dict(self.by_seed),
+            ratio: {name: interval(sums[name], sums[rival]) for name in OURS},
+            gain: {name: interval(sums[name] - sums[rival], n) for name in OURS},
+        }
+
+    def _by_user(self, values: Values) -> Values:
+        """(U,) sums."""
+        users, codes = np.unique(self.users, return_inverse=True)
+        sums = np.zeros(len(users))
+        np.add.at(sums, codes, values)
+        return sums
+
+
+def interval(above: Values, below: Values) -> dict[str, float | None]:
+    """A ratio of two sums over users and its 95 % percentile bootstrap interval, users drawn with replacement.
+
+    Args:
+        above: (U,) each user's part of the numerator.
+        below: (U,) of the denominator; the number of events for a mean over events, the rival's sum for a ratio.
+
+    Returns:
+        `mean`, `low` and `high`; None where the denominator is 0.
+    """
+    rng = np.random.default_rng(0)
+    n_users = len(above)
+    found = [_ratio(float(above.sum()), float(below.sum()))]
+    for _ in range(N_RESAMPLES):
+        times = np.bincount(rng.integers(0, n_users, size=n_users), minlength=n_users)
+        found.append(_ratio(float(times @ above), float(times @ below)))
+    low, high = np.quantile(found[1:], [0.025, 0.975], method="nearest").tolist()
+    return {name: _figure(value) for name, value in (("mean", found[0]), ("low", low), ("high", high))}
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else float("inf")
+
+
+def _figure(value: float) -> float | None:
+    return round(value, 5) if np.isfinite(value) else None
+
+
+def figures(done: Evaluated) -> dict[str, Any]:
+    """Everything that is asked of cold items and of new users."""
+    questions, ranked = done.trial.questions, done.ranked
+    recall = {name: [one.filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
+    inside = {name: [one.withheld_filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
+    ndcg = {name: [one.filtered.ndcg_at(K) for one in seeds] for name, seeds in ranked.items()}
+    users = questions.users
+    is_withheld = questions.is_withheld[questions.targets]
+    is_new_user = questions.n_before < NEW_USER_EVENTS
+    return {
+        f"withheld_recall@{K}_among_withheld": Asked.of(users, inside, is_withheld).report(CONTENT_RIVAL),
+        f"withheld_recall@{K}_among_all": Asked.of(users, recall, is_withheld).report(CONTENT_RIVAL),
+        f"first_events_ndcg@{K}_of_items_in_training": Asked.of(users, ndcg, is_new_user & ~is_withheld).report(
+            ID_RIVAL
+        ),
+        f"first_events_ndcg@{K}": Asked.of(users, ndcg, is_new_user).report(ID_RIVAL),
+    }
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train what is not kept yet, then sum up."""
+    before = machine()
+    options = EvaluateOptions(
+        data=None if arguments.data == GENERATED else arguments.data,
+        models=MODELS,
+        split="time",
+        n_seeds=arguments.seeds,
+        runs=arguments.runs,
+        withheld=WITHHELD,
+        newest=arguments.newest,
+    )
+    done = run_all(options, kinds=DEFAULT_KINDS)
+    found = figures(done)
+    newest = f" --newest {arguments.newest}" if arguments.newest else ""
+    return {
+        "command": f"python -m benchmarks.cold --data {Path(arguments.data).name}{newest} --seeds {arguments.seeds}",
+        "machine": before,
+        "data": {
+            "name": done.data.name,
+            "n_items": len(done.data.items),
+            "n_withheld": int(done.trial.questions.is_withheld.sum()),
+            "n_users": len(done.data.events.starts) - 1,
+            "n_events": len(done.data.events.rows),
+        },
+        "asked": {"withheld_recall_over_content_knn": ASKED_RATIO, "first_events_ndcg_above_sasrec": 0.0},
+        "n_epochs": {name: [run.choice.n_epochs for run in runs] for name, runs in done.runs.items()},
+        "fit_s": {name: [round(run.fit_s) for run in runs] for name, runs in done.runs.items()},
+        "figures": found,
+    }
+
+
+def main() -> None:
+    """Run, print, keep the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help=f"data folder, or {GENERATED!r} for the synthetic shop")
+    parser.add_argument("--json", type=Path, required=True, help="result file")
+    parser.add_argument("--newest", type=int, default=None, help="of each user only the newest N events")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each model (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path("freshet-runs"), help="keep runs there")
+    arguments = parser.parse_args()
+    keep(measure(arguments), arguments.json)
+
+
+if __name__ == "__main__":
+    main()
