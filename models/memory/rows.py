@@ -60,6 +60,7 @@ class Rows:
         self._weights = np.zeros((_FIRST_ITEMS, row_size), np.float32)
         self._counts = np.zeros(_FIRST_ITEMS, np.float64)
         self._stamps = np.zeros((_FIRST_ITEMS, 2), np.int64)  # a moment each
+        self._places = np.zeros(_FIRST_ITEMS, np.float64)  # of these moments, in half-lives
 
     def grow(self, n_items: int) -> None:
         """Have room for so many items.
@@ -71,15 +72,16 @@ class Rows:
         if n_items <= have:
             return
         size = max(n_items, have + have // _GROWTH)
-        for array in (self._partners, self._weights, self._counts, self._stamps):
+        for array in (self._partners, self._weights, self._counts, self._stamps, self._places):
             array.resize((size, *array.shape[1:]), refcheck=False)  # no view ever leaves this class
 
     def fade(self, items: Ints, now: Moment) -> None:
         """Bring the rows of distinct items to this moment."""
         factors = self._factors(items, now)
-        self._weights[items] *= factors[:, None].astype(np.float32)
+        self._weights[items] *= factors.astype(np.float32)[:, None]
         self._counts[items] *= factors
         self._stamps[items] = now
+        self._places[items] = self._place(now)
 
     def add_count(self, item: int, amount: float) -> None:
         """Add to the item's count, as it stands at its row's moment."""
@@ -94,13 +96,15 @@ class Rows:
             weights: (K,).
         """
         cells, sums = self._partners[item], self._weights[item]  # views
-        hits = cells == (partners + 1)[:, None]  # (K, row_size)
+        hits = (
+            cells == (partners + 1).astype(np.int32)[:, None]
+        )  # (K, row_size); of one type, so that none is converted
         places = hits.argmax(axis=1)
         known = hits[np.arange(len(partners)), places]
         sums[places[known]] += weights[known]
         if not known.all():
             new = ~known
-            weakest = np.argsort(sums, kind="stable")[: int(new.sum())]  # empty cells come first
+            weakest = _weakest(sums, np.count_nonzero(new))  # empty cells come first
             cells[weakest] = partners[new] + 1
             sums[weakest] = weights[new]
 
@@ -112,11 +116,13 @@ class Rows:
             partner: the same for all.
             weights: (K,).
         """
-        hits = self._partners[items] == partner + 1  # (K, row_size)
+        hits = self._partners[items] == np.int32(partner + 1)  # (K, row_size)
         places = hits.argmax(axis=1)
         known = hits[np.arange(len(items)), places]
-        if not known.all():
-            places = np.where(known, places, self._weights[items].argmin(axis=1))
+        if known.all():
+            self._weights[items, places] += weights
+            return
+        places = np.where(known, places, self._weights[items].argmin(axis=1))
         before = np.where(known, self._weights[items, places], np.float32(0.0))
         self._partners[items, places] = partner + 1
         self._weights[items, places] = before + weights
@@ -158,9 +164,18 @@ class Rows:
             array[item, : len(kept)] = values
         self._counts[item] = row.count
         self._stamps[item] = row.moment
+        self._places[item] = self._place(row.moment)
 
     def _factors(self, items: Ints, now: Moment) -> Doubles:
         """(K,) what is left at this moment of weights of the rows' moments."""
-        since = np.asarray(now, np.int64) - self._stamps[items]  # (K, 2)
-        factors: Doubles = np.exp2(-since[:, 0] / self.half_lives.ms - since[:, 1] / self.half_lives.events)
+        factors: Doubles = np.exp2(self._places[items] - self._place(now))
         return factors
+
+    def _place(self, moment: Moment) -> float:
+        """A moment as a number of half-lives."""
+        return moment.ts_ms / self.half_lives.ms + moment.n_events / self.half_lives.events
+
+
+def _weakest(weights: Floats, n: int) -> Ints:
+    """(n,) places of the lowest of few weights, lowest first; of equal ones the first."""
+    return np.argsort(weights, kind="stable")[:n] if n > 1 else weights.argmin(keepdims=True)
