@@ -181,6 +181,7 @@ class Log(Protocol):
             MessageTooLarge: one is above the topic's limit; none is written.
             QueueFull: too much waits to be written; retriable.
             LogClosed: after close().
+            ValueError: a message with neither key nor value; none is written.
         """
         ...
 

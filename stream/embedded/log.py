@@ -19,16 +19,8 @@ from stream.embedded.reader import EmbeddedReader, Subscription
 from stream.embedded.store import LogFile
 from stream.embedded.topic import TopicState
 from stream.embedded.writer import Append, Change, Writer
-from stream.log import (
-    LogClosed,
-    LogUnavailable,
-    Message,
-    MessageTooLarge,
-    OnPartitions,
-    Position,
-    UnknownTopic,
-)
-from stream.partition import partition_of
+from stream.log import LogClosed, LogUnavailable, Message, OnPartitions, Position
+from stream.requests import check_share, named, nothing_to_do, placed
 from stream.topics import DAY_MS, Topic
 
 CLOSE_TIMEOUT_S = 30.0
@@ -101,19 +93,10 @@ class EmbeddedLog:
 
     def publish(self, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
         """See `stream.log.Log.publish`."""
-        state = self._topic(topic)
-        n_partitions = state.topic.partitions
-        limit = state.topic.max_message_bytes
-        n_bytes = 0
-        partitions = []
-        for key, value in messages:
-            size = (len(key) if key else 0) + (len(value) if value else 0)
-            if size > limit:
-                raise MessageTooLarge(f"message of {size} bytes for topic {topic!r}; the limit is {limit}: send less")
-            n_bytes += size
-            partitions.append(state.next_unkeyed_partition() if key is None else partition_of(key, n_partitions))
+        state = named(self._topics, topic)
+        partitions, n_bytes = placed(state.topic, messages, state.turns)
         if not messages:
-            return _nothing_to_do()
+            return nothing_to_do()
         job = Append(state, list(messages), partitions, n_bytes)
         self._writer.submit(job)
         return job.future
@@ -132,12 +115,8 @@ class EmbeddedLog:
         on_lost: OnPartitions | None = None,
     ) -> EmbeddedReader:
         """See `stream.log.Log.reader`."""
-        state = self._topic(topic)
-        if (group is None) == (partitions is None):
-            raise ValueError(f"reader of {topic!r}: group={group!r}, partitions={partitions!r}; give one")
-        unknown = [p for p in partitions or () if not 0 <= p < state.topic.partitions]
-        if unknown:
-            raise UnknownTopic(f"topic {topic!r} has partitions 0 to {state.topic.partitions - 1}, not {unknown}")
+        state = named(self._topics, topic)
+        check_share(state.topic, group, partitions)
         subscription = Subscription(group, tuple(partitions or ()), on_gained, on_lost)
         with self._opening:
             if self._is_closed:
@@ -150,7 +129,7 @@ class EmbeddedLog:
 
     def ends(self, topic: str) -> dict[int, int]:
         """See `stream.log.Log.ends`."""
-        state = self._topic(topic)
+        state = named(self._topics, topic)
         with state.changed:
             return dict(enumerate(state.ends))
 
@@ -201,12 +180,6 @@ class EmbeddedLog:
         self._file.close()
         self._lock.release()
 
-    def _topic(self, name: str) -> TopicState:
-        try:
-            return self._topics[name]
-        except KeyError:
-            raise UnknownTopic(f"topic {name!r} is not one of {', '.join(self._topics)}") from None
-
     def _change(self, delete: Delete) -> None:
         job = Change(delete, lambda: None)
         self._writer.submit(job)
@@ -223,9 +196,3 @@ def _prepare(file: LogFile, topics: Mapping[str, Topic], limits: EmbeddedLimits)
     except BaseException:
         file.close()
         raise
-
-
-def _nothing_to_do() -> Future[list[Position]]:
-    future: Future[list[Position]] = Future()
-    future.set_result([])
-    return future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from threading import Condition
 
 from stream.embedded.groups import Group
@@ -31,18 +32,13 @@ class TopicState:
         self.last_ts_ms = max(ts_ms for _, _, ts_ms in bounds)
         self._groups: dict[str, Group] = {}
         self._max_silence_s = max_silence_s
-        self._n_unkeyed = 0
+        self.turns = count()  # partitions in turn, for messages without a key; its next() is atomic
 
     def group(self, name: str) -> Group:
         """The group of this name; `changed` must be held."""
         if name not in self._groups:
             self._groups[name] = Group(self.topic.partitions, max_silence_s=self._max_silence_s)
         return self._groups[name]
-
-    def next_unkeyed_partition(self) -> int:
-        """Partitions in turn, for messages without a key."""
-        self._n_unkeyed += 1
-        return self._n_unkeyed % self.topic.partitions
 
     def append_ts_ms(self) -> int:
         """Now, but never before an earlier record: retention relies on the order. Writer thread only."""

@@ -24,8 +24,8 @@ from stream.kafka.producer import Producer
 from stream.kafka.reader import KafkaReader, Subscription
 from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import OVERHEAD_BYTES, Found, ensure_topics
-from stream.log import LogClosed, Message, MessageTooLarge, OnPartitions, Position, UnknownTopic
-from stream.partition import partition_of
+from stream.log import LogClosed, Message, OnPartitions, Position
+from stream.requests import check_share, named, nothing_to_do, placed
 from stream.topics import EVENTS, MAX_MESSAGE_BYTES, Topic
 
 CLOSE_TIMEOUT_S = 30.0
@@ -61,7 +61,7 @@ class KafkaLog:
         """
         self._settings = settings
         self._topics = dict(topics)
-        self._unkeyed = {name: count() for name in topics}
+        self._turns = {name: count() for name in topics}  # of partitions, for messages without a key
         self._admin = connected(KafkaAdminClient, settings.client())
         try:
             with answering("looking at the topics"):
@@ -77,24 +77,10 @@ class KafkaLog:
 
     def publish(self, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
         """See `stream.log.Log.publish`."""
-        settings = self._topic(topic)
-        limit = settings.max_message_bytes
-        partitions = []
-        for key, value in messages:
-            size = (len(key) if key else 0) + (len(value) if value else 0)
-            if size > limit:
-                raise MessageTooLarge(f"message of {size} bytes for topic {topic!r}; the limit is {limit}: send less")
-            if key is None:
-                if value is None:
-                    raise ValueError(f"message for topic {topic!r} with neither key nor value; Kafka takes no such one")
-                partitions.append(next(self._unkeyed[topic]) % settings.partitions)
-            else:
-                partitions.append(partition_of(key, settings.partitions))
-        if messages:
-            return self._delivery.send(self._settings.prefix + topic, messages, partitions)
-        nothing: Future[list[Position]] = Future()
-        nothing.set_result([])
-        return nothing
+        partitions, _ = placed(named(self._topics, topic), messages, self._turns[topic])
+        if not messages:
+            return nothing_to_do()
+        return self._delivery.send(self._settings.prefix + topic, messages, partitions)
 
     def flush(self, timeout_s: float) -> None:
         """See `stream.log.Log.flush`."""
@@ -114,12 +100,7 @@ class KafkaLog:
         Raises:
             LogUnavailable: no broker answers.
         """
-        settings = self._topic(topic)
-        if (group is None) == (partitions is None):
-            raise ValueError(f"reader of {topic!r}: group={group!r}, partitions={partitions!r}; give one")
-        unknown = [p for p in partitions or () if not 0 <= p < settings.partitions]
-        if unknown:
-            raise UnknownTopic(f"topic {topic!r} has partitions 0 to {settings.partitions - 1}, not {unknown}")
+        check_share(named(self._topics, topic), group, partitions)
         subscription = Subscription(group, tuple(partitions or ()), on_gained, on_lost)
         with self._opening:
             if self._is_closed:
@@ -136,7 +117,7 @@ class KafkaLog:
         Raises:
             LogUnavailable: the brokers do not say.
         """
-        n_partitions = self._topic(topic).partitions
+        n_partitions = named(self._topics, topic).partitions
         if self._is_closed:
             raise LogClosed("the log was closed; open it again to look for its ends")
         name = self._settings.prefix + topic
@@ -180,12 +161,6 @@ class KafkaLog:
             producer.give_up()
             raise
         return producer
-
-    def _topic(self, name: str) -> Topic:
-        try:
-            return self._topics[name]
-        except KeyError:
-            raise UnknownTopic(f"topic {name!r} is not one of {', '.join(self._topics)}") from None
 
 
 def _log_id(cluster_id: str, found: Mapping[str, Found]) -> str:

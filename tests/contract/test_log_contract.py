@@ -126,6 +126,12 @@ def test_a_message_above_the_limit_is_refused_and_nothing_of_its_publish_is_writ
     assert log.ends("one") == {0: 0}
 
 
+def test_a_message_with_neither_key_nor_value_is_refused_and_nothing_of_its_publish_is_written(log: Log) -> None:
+    with pytest.raises(ValueError, match="message for topic 'one' with neither key nor value"):
+        log.publish("one", [Message(b"k", b"v"), Message(None, None)])
+    assert log.ends("one") == {0: 0}
+
+
 def test_unknown_topics_and_partitions_are_refused(log: Log) -> None:
     with pytest.raises(UnknownTopic, match="'nope'"):
         log.publish("nope", [Message(b"k", b"v")])
