@@ -22,7 +22,8 @@ from stream.log import Log, LogUnavailable, NotAssigned, Reader, Record
 __all__ = ["OffsetOwner", "Role", "RoleHealth", "Runner", "RunnerSettings"]
 
 _REPORT_EVERY_S = 1.0
-_BUSY_REPORT_EVERY_S = 5.0  # while records flow: asking takes brokers some ms, and meanwhile nothing is handled
+# While records flow and none wait: asking takes brokers some ms, and meanwhile nothing is handled.
+_BUSY_REPORT_EVERY_S = 5.0
 _MAX_DOUBLINGS = 30
 
 
@@ -150,9 +151,11 @@ class _RoleLoop:
             self._commit(reader)
         finally:
             self._is_closing = True
-            reader.close()
-            self._is_closing = False
-            self._gained.clear()
+            try:
+                reader.close()
+            finally:
+                self._is_closing = False
+                self._gained.clear()
 
     def _open_reader(self) -> Reader:
         topic, group = self._role.topic, self._role.group
@@ -265,7 +268,8 @@ class _RoleLoop:
     def _report(self, reader: Reader, *, is_flowing: bool) -> None:
         now = time.monotonic()
         state = self.health.state
-        every_s = _BUSY_REPORT_EVERY_S if is_flowing else _REPORT_EVERY_S
+        is_level = is_flowing and self.health.lag_records <= self._settings.max_records
+        every_s = _BUSY_REPORT_EVERY_S if is_level else _REPORT_EVERY_S
         if state == "running" and now - self._reported_at < every_s:
             return
         if state == "starting" and not self._is_settled(reader):

@@ -258,6 +258,70 @@ def _all_hold_one(readers: Sequence[EmbeddedReader]) -> bool:
     return all(len(reader.assigned()) == 1 for reader in readers)
 
 
+class LosingItsBrokers(EmbeddedLog):
+    """Its first reader cannot leave the group in order."""
+
+    n_readers = 0
+
+    def reader(self, topic: str, **arguments: Any) -> EmbeddedReader:
+        reader = super().reader(topic, **arguments)
+        known = reader.close
+        self.n_readers += 1
+
+        def close() -> None:
+            known()
+            raise LogUnavailable("leaving the readers of 'events'")
+
+        if self.n_readers == 1:
+            reader.close = close
+        return reader
+
+
+def test_role_whose_reader_could_not_leave_its_group_is_told_later_losses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = Owning({}, failure=Failing(times=1))
+    monkeypatch.setattr("consumers.runner._REPORT_EVERY_S", 600.0)  # a report would notice the loss too, but late
+    with open_log(tmp_path):
+        pass
+    log = LosingItsBrokers(tmp_path / "log.sqlite", topics(N_PARTITIONS))
+    with closing(log), running(log, role) as runner:
+        publish(log, [click(0)])
+        wait_until(lambda: role.offsets == [0], "the record, after a restart")
+        wait_until(lambda: runner.health()["owning"].state == "running", "recovery")
+        with closing(log.reader("events", group="owning")) as other:
+            wait_until(lambda: _all_hold_one([other]), "a share of the group")
+            wait_until(lambda: len(role.own) == N_PARTITIONS - 1, "the loss of it")
+
+
+class Sparing(EmbeddedLog):
+    """Gives less than is asked for, as brokers do: what a fetch has brought of one partition."""
+
+    def reader(self, topic: str, **arguments: Any) -> EmbeddedReader:
+        reader = super().reader(topic, **arguments)
+        known = reader.poll
+        reader.poll = lambda *, max_records, timeout_s: known(max_records=1, timeout_s=timeout_s)
+        return reader
+
+
+def test_lag_is_asked_soon_again_while_many_records_are_known_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lags: list[int] = []
+    role = Noting(failure=lambda _: lags.append(runner.health()["noting"].lag_records))
+    monkeypatch.setattr("consumers.runner._BUSY_REPORT_EVERY_S", 600.0)
+    monkeypatch.setattr("consumers.runner._REPORT_EVERY_S", 0.0)
+    with open_log(tmp_path):
+        pass
+    with (
+        closing(Sparing(tmp_path / "log.sqlite", topics(N_PARTITIONS))) as log,
+        running(log, role, settings=replace(QUICK, max_records=5)) as runner,
+    ):
+        publish(log, [click(n) for n in range(20)])
+        wait_until(lambda: len(role.offsets) == 20, "what waited")
+    assert lags[1:] == [19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 5, 5, 5, 5]
+
+
 def test_role_without_a_group_reads_every_partition_beside_others(tmp_path: Path) -> None:
     first, second = Noting("first"), Noting("second")
     first.group = second.group = None
