@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
-from threading import Condition, Lock
+from threading import Condition, Lock, Thread
 from typing import Any
 
 from stream.kafka.connect import reason
 from stream.kafka.producer import Producer
 from stream.log import LogClosed, LogUnavailable, Message, Position, QueueFull
+
+_log = logging.getLogger(__name__)
 
 
 class Delivery:
@@ -25,14 +28,15 @@ class Delivery:
             full_wait_s: how long send() waits for room.
         """
         self._connect = connect
-        self._connecting = Lock()
+        self._replacing = Lock()  # guards _producer, _replacement and that no producer comes after close()
         self._producer = connect()
+        self._replacement: Thread | None = None
         self._max_messages = max_messages
         self._full_wait_s = full_wait_s
         self._changed = Condition()
         self._n_waiting = 0
         self._n_given = 0  # publishes, ever
-        self._n_done = 0
+        self._open: dict[int, None] = {}  # numbers of those that are neither durable nor failed, ascending
         self._is_closed = False
 
     def send(self, name: str, messages: Sequence[Message], partitions: Sequence[int]) -> Future[list[Position]]:
@@ -47,8 +51,7 @@ class Delivery:
             QueueFull: no room within the wait.
             LogClosed: closed.
         """
-        self._take_room(len(messages))
-        publish = _Publish(self, len(messages))
+        publish = _Publish(self, self._take_room(len(messages)), len(messages))
         try:
             producer = self._working_producer()
             for (key, value), partition in zip(messages, partitions, strict=True):
@@ -67,10 +70,11 @@ class Delivery:
             LogUnavailable: not within timeout_s.
         """
         with self._changed:
-            target = self._n_given
-            if not self._changed.wait_for(lambda: self._n_done >= target, timeout_s):
+            end = self._n_given
+            if not self._changed.wait_for(lambda: next(iter(self._open), end) >= end, timeout_s):
+                n_open = sum(number < end for number in self._open)
                 raise LogUnavailable(
-                    f"{target - self._n_done} writes are not durable after timeout_s={timeout_s}; "
+                    f"{n_open} writes are not durable after timeout_s={timeout_s}; "
                     "the brokers are slow or gone, wait longer"
                 )
 
@@ -86,23 +90,51 @@ class Delivery:
         try:
             self.flush(timeout_s)
         finally:
-            self._producer.give_up()
+            with self._replacing:
+                producer = self._producer
+            producer.give_up()
 
-    def done(self, n_messages: int) -> None:
-        """So many messages are durable or failed."""
+    def done(self, number: int, n_messages: int) -> None:
+        """All messages of a publish are durable or failed."""
         with self._changed:
             self._n_waiting -= n_messages
-            self._n_done += 1
+            del self._open[number]
             self._changed.notify_all()
 
     def _working_producer(self) -> Producer:
-        with self._connecting:
-            if self._producer.is_broken:
-                self._producer.give_up()
-                self._producer = self._connect()
-            return self._producer
+        """The producer; a broken one is replaced on a thread, since brokers may take long to answer.
 
-    def _take_room(self, n_messages: int) -> None:
+        Raises:
+            LogUnavailable: not replaced within the wait for room.
+        """
+        with self._replacing:
+            if not self._producer.is_broken:
+                return self._producer
+            if self._replacement is None or not self._replacement.is_alive():
+                self._replacement = Thread(target=self._replace, name="producer-replacement", daemon=True)
+                self._replacement.start()
+            replacement = self._replacement
+        replacement.join(self._full_wait_s)
+        with self._replacing:
+            if not self._producer.is_broken:
+                return self._producer
+        raise LogUnavailable("the producer was given up, and its successor has not found the brokers yet")
+
+    def _replace(self) -> None:
+        self._producer.give_up()
+        try:
+            producer = self._connect()
+        except LogUnavailable as exc:
+            _log.warning("no producer can be had, the next publish tries again: %s", exc)
+            return
+        with self._replacing:
+            if not self._is_closed:
+                self._producer = producer
+                return
+        producer.give_up()
+
+    def _take_room(self, n_messages: int) -> int:
+        """Wait for room; the number of the publish."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_closed or self._has_room(n_messages), self._full_wait_s):
                 raise QueueFull(
@@ -112,7 +144,10 @@ class Delivery:
             if self._is_closed:
                 raise LogClosed("the log was closed; open it again to publish")
             self._n_waiting += n_messages
+            number = self._n_given
+            self._open[number] = None
             self._n_given += 1
+            return number
 
     def _has_room(self, n_messages: int) -> bool:
         return not self._n_waiting or self._n_waiting + n_messages <= self._max_messages
@@ -121,11 +156,12 @@ class Delivery:
 class _Publish:
     """One publish: done when the last of its messages is."""
 
-    def __init__(self, delivery: Delivery, n_messages: int) -> None:
+    def __init__(self, delivery: Delivery, number: int, n_messages: int) -> None:
         self.future: Future[list[Position]] = Future()
         self.future.set_running_or_notify_cancel()  # what is on its way cannot be called back
         self.sent: list[Any] = []
         self._delivery = delivery
+        self._number = number
         self._n_messages = n_messages
         self._landed = count(1)  # its next() is atomic: messages land on the producer's thread and on ours
 
@@ -136,11 +172,11 @@ class _Publish:
 
     def fail(self, exc: Exception) -> None:
         """The rest was not sent."""
-        self._delivery.done(self._n_messages)
+        self._delivery.done(self._number, self._n_messages)
         self.future.set_exception(_unavailable(exc))
 
     def _finish(self) -> None:
-        self._delivery.done(self._n_messages)
+        self._delivery.done(self._number, self._n_messages)
         error = next((sent.exception for sent in self.sent if sent.exception is not None), None)
         if error is None:
             self.future.set_result([Position(sent.value.partition, sent.value.offset) for sent in self.sent])

@@ -40,7 +40,9 @@ class Producer(KafkaProducer):  # type: ignore[misc]
         """
         deadline_s = time.monotonic() + timeout_s
         for topic in topics:
-            self.partitions_for(topic)
+            self.partitions_for(topic)  # waits max_block_ms, and is not asked again after that
+            if time.monotonic() > deadline_s:
+                raise KafkaTimeoutError(f"partitions of {topic!r} and others are not known after {timeout_s} s")
         while not self._transaction_manager.has_producer_id():
             if time.monotonic() > deadline_s or self.is_broken:
                 raise KafkaTimeoutError(f"no producer id after {timeout_s} s")

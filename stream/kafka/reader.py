@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock
 
@@ -76,8 +77,7 @@ class KafkaReader:
             self._notes.on_partitions_assigned(self._of_kafka(subscription.partitions))
             self._positions = dict.fromkeys(subscription.partitions)
         else:
-            with answering(f"looking for {self._name!r}"):
-                consumer.join(self._name, listener=self._notes, timeout_ms=self._timeout_ms)
+            self._join()
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[Record]:
         """See `stream.log.Reader.poll`."""
@@ -180,6 +180,15 @@ class KafkaReader:
                 self._notes.is_off = True
                 with answering(f"leaving the readers of {self._topic!r}"):
                     self._consumer.close(autocommit=False, timeout_ms=_ms(CLOSE_TIMEOUT_S))
+
+    def _join(self) -> None:
+        try:
+            with answering(f"looking for {self._name!r}"):
+                self._consumer.join(self._name, listener=self._notes, timeout_ms=self._timeout_ms)
+        except BaseException:
+            with suppress(LogUnavailable):  # the first error says more
+                self.stop()
+            raise
 
     def _check_open(self) -> None:
         if self._is_closed:

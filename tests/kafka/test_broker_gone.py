@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from broker.cluster import Cluster
+from stream.kafka.connect import connected
+from stream.kafka.consumer import GroupConsumer
 from stream.kafka.log import KafkaLog
-from stream.kafka.reader import KafkaReader
+from stream.kafka.reader import KafkaReader, Subscription
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogUnavailable, Message, Record
 from stream.topics import Topic
@@ -102,6 +104,17 @@ def test_whoever_asks_an_absent_broker_is_told_in_time(cluster: Cluster, setting
         publish(log, 10, 10)
         wait_until(lambda: read_on(reader, records) or len(records) >= 20, "records after the broker came back")
         assert reader.lag() == {0: 0}
+
+
+def test_a_reader_that_cannot_join_leaves_no_connection_behind(cluster: Cluster, settings: KafkaSettings) -> None:
+    consumer = connected(GroupConsumer, settings.consumer("g"))
+    cluster.nodes[0].stop()
+    try:
+        with pytest.raises(LogUnavailable, match="looking for"):
+            KafkaReader("one", consumer, settings=settings, subscription=Subscription("g", (), None, None))
+    finally:
+        back(cluster)
+    assert consumer._closed
 
 
 def test_writers_go_on_after_giving_up_what_was_on_its_way(cluster: Cluster, settings: KafkaSettings) -> None:
