@@ -271,6 +271,15 @@ def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
 
 
 def write_model(folder: Path, model: M2SE, item_ids: Sequence[str]) -> None:
-    """Write weights and item ids into a bundle's stage."""
+    """Write weights and item ids into a bundle's stage.
+
+    Raises:
+        ValueError: the model reads times, and the histories a live model is asked with have none.
+    """
+    if model.config.n_time_buckets:
+        raise ValueError(
+            f"n_time_buckets={model.config.n_time_buckets}: time buckets are for offline evaluation as yet, since live "
+            f"histories come without times; publish a model without them"
+        )
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
     write_item_ids(folder, item_ids)

@@ -90,6 +90,7 @@ class Batch:
         targets: (B, L) int64, catalogue row that came next.
         is_target: (B, L) bool, where the loss is taken; False on padding.
         lengths: (B,) int64, real positions, at least 1.
+        ts_ms: (B, L) int64, event time at each position; None where no model reads it.
         own: Where these windows are in the batch they are a share of.
         shared: That batch, where several processes share one.
     """
@@ -98,6 +99,7 @@ class Batch:
     targets: Tensor
     is_target: Tensor
     lengths: Tensor
+    ts_ms: Tensor | None = None
     own: slice = field(default_factory=lambda: slice(None))
     shared: "Batch | None" = None
 
@@ -108,7 +110,15 @@ class Batch:
 
     def share(self, own: slice) -> "Batch":
         """Some of the windows, padded as they were."""
-        return Batch(self.rows[own], self.targets[own], self.is_target[own], self.lengths[own], own, self)
+        return Batch(
+            rows=self.rows[own],
+            targets=self.targets[own],
+            is_target=self.is_target[own],
+            lengths=self.lengths[own],
+            ts_ms=None if self.ts_ms is None else self.ts_ms[own],
+            own=own,
+            shared=self,
+        )
 
 
 def epoch_batches(
@@ -173,4 +183,5 @@ def _gather(data: SequenceData, starts: NDArray[np.int64], lengths: NDArray[np.i
         targets=torch.from_numpy(data.rows[at + 1]),
         is_target=torch.from_numpy(real & data.is_target[at + 1]),
         lengths=torch.from_numpy(lengths),
+        ts_ms=torch.from_numpy(data.ts_ms[at]),
     )

@@ -42,8 +42,29 @@ class Shape:
             raise ValueError(f"temperature={self.temperature} must be positive")
 
 
+MIN_TIME_BUCKETS = 3  # nothing before, the same second, later
+
+
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig(Shape):
+class TimedShape(Shape):
+    """Sizes of M2SE where it may read times, too.
+
+    Args:
+        n_time_buckets: Buckets of the time since the event before (`time_gaps.py`); None to read no times. For
+            evaluation offline as yet: a live history comes without times, so such a model is not published.
+    """
+
+    n_time_buckets: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse too few buckets."""
+        super().__post_init__()
+        if self.n_time_buckets is not None and self.n_time_buckets < MIN_TIME_BUCKETS:
+            raise ValueError(f"n_time_buckets={self.n_time_buckets} must be None or at least {MIN_TIME_BUCKETS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(TimedShape):
     """Everything that decides M2SE's weights' shapes; saved with them.
 
     Args:

@@ -18,6 +18,7 @@ from models.content.table import ContentTable
 from models.encoder.config import EncoderConfig, Shape
 from models.encoder.dropout import add_dropped, dropped
 from models.encoder.parts import PackedContent, PackedParts
+from models.encoder.time_gaps import TimeGaps
 
 
 class ItemVectors(NamedTuple):
@@ -158,6 +159,7 @@ class M2SE(nn.Module):
         self.image = ModalityEncoder(config.image_dim, config)
         self.sequence = SequenceEncoder(config)
         self.ids = nn.Parameter(torch.zeros(n_ids, config.dim))
+        self.gaps = TimeGaps(config.n_time_buckets, config.dim) if config.n_time_buckets else None  # drawn last
 
     def grow_ids(self, n_ids: int) -> None:
         """Give items up to `n_ids` an ID vector; a new one starts at zero, as if it had none."""
@@ -200,15 +202,24 @@ class M2SE(nn.Module):
             ids = functional.embedding(rows.clamp(max=len(ids) - 1), ids) * (rows < len(ids))[:, None]
         return ItemVectors(vectors.text + ids, vectors.image + ids)
 
-    def encode_sequences(self, items: ItemVectors) -> Tensor:
+    def encode_sequences(self, items: ItemVectors, ts_ms: Tensor | None = None) -> Tensor:
         """States of both streams.
 
         Args:
             items: text and image (B, L, D) of each position, right-padded, L at most `window`.
+            ts_ms: (B, L) int64 event time of each position; read only with time buckets, which need it.
 
         Returns:
             (B, L, 2D): text-stream and image-stream state side by side, each of length 1.
+
+        Raises:
+            ValueError: the model has time buckets, and there are no times.
         """
+        if self.gaps is not None:
+            if ts_ms is None:
+                raise ValueError(f"n_time_buckets={self.config.n_time_buckets}: sequences need the times of events")
+            gaps = self.gaps(ts_ms)  # (B, L, D)
+            items = ItemVectors(items.text + gaps, items.image + gaps)
         both = self.sequence(torch.cat([items.text, items.image]))  # (2B, L, D)
         text, image = functional.normalize(both, dim=-1).chunk(2)
         return torch.cat([text, image], dim=-1)

@@ -30,7 +30,7 @@ class PreviousModel:
     @torch.inference_mode()
     def scores(self, batch: Batch) -> Tensor:
         """(M, N_t) scores at the batch's target positions."""
-        states = self._model.encode_sequences(self._vectors.at(batch.rows))  # (B, L, 2D)
+        states = self._model.encode_sequences(self._vectors.at(batch.rows), batch.ts_ms)  # (B, L, 2D)
         return states[batch.is_target] @ self._known.T
 
 

@@ -86,7 +86,7 @@ class Trainer(TrainingLoop):
         streams = mix_complementary(
             vectors.at(rows), share=share[batch.own], has_both=content.has_both()[rows], draws=draws[batch.own]
         )
-        states = self.model.encode_sequences(streams)  # (B, L, 2D)
+        states = self.model.encode_sequences(streams, batch.ts_ms)  # (B, L, 2D)
         loss = objectives.msnip(
             states[batch.is_target], vectors.at(candidates).directions(), targets, temperature=temperature
         )
@@ -116,7 +116,7 @@ class Trainer(TrainingLoop):
             vectors = self.model.encode_items(self._packed, id_dropout=self.config.id_dropout, generator=generator)
         vectors = vectors.to(torch.float32)
         directions = vectors.directions()
-        states = self.model.encode_sequences(vectors.at(batch.rows))[batch.is_target]  # (M, 2D)
+        states = self.model.encode_sequences(vectors.at(batch.rows), batch.ts_ms)[batch.is_target]  # (M, 2D)
         targets = batch.targets[batch.is_target]
         loss = objectives.next_item(states, directions, targets, temperature=temperature)
         if self.teacher is not None and self.config.distillation_weight:
@@ -135,7 +135,8 @@ class Trainer(TrainingLoop):
                 self._packed.select(needed), rows=needed, id_dropout=self.config.id_dropout, generator=generator
             )
         vectors = vectors.to(torch.float32)
-        states = self.model.encode_sequences(vectors.at(rows.view_as(batch.rows)))[batch.is_target]  # (M, 2D)
+        items = vectors.at(rows.view_as(batch.rows))
+        states = self.model.encode_sequences(items, batch.ts_ms)[batch.is_target]  # (M, 2D)
         return sampled_next_item(
             states / self.model.config.temperature,
             vectors.at(targets).directions(),

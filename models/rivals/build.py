@@ -9,7 +9,7 @@ import torch
 
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
-from models.encoder.config import Shape, TrainingConfig
+from models.encoder.config import Shape, TimedShape, TrainingConfig
 from models.memory.blend import BlendConfig, BlendWeights
 from models.memory.transitions import MemoryConfig
 from models.rivals.blended import BlendedRecommender
@@ -43,10 +43,13 @@ M2SE = {
     "m2se-no-msnip": replace(_FULL, msnip_weight=0.0),
     "m2se-no-pretraining": replace(_FULL, pretrain_epochs=0),
     "m2se-no-moe": _FULL,
+    "m2se-time-buckets": _FULL,
     "m2se-text-only": _ONE_MODALITY,
     "m2se-image-only": _ONE_MODALITY,
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
+
+_SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": TimedShape(n_time_buckets=32)}  # 32: to 2**30 s
 
 BLEND = BlendConfig()
 BLENDED = "freshet"
@@ -104,7 +107,7 @@ def _next_item(name: str, catalogue: Catalogue, seed: int) -> NewLearner:
 
 def _m2se(name: str, catalogue: Catalogue, seed: int) -> NewLearner:
     config = replace(M2SE[name], seed=seed)
-    shape = Shape(n_experts=1) if name == "m2se-no-moe" else Shape()
+    shape = _SHAPES.get(name, Shape())
     content = _no_content(catalogue.n_items) if name == "m2se-id-only" else _content(name, catalogue)
     if name == "m2se-text-only":
         content = replace(content, image=content.image * 0, image_mask=content.image_mask & False)

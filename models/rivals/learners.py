@@ -20,8 +20,9 @@ from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig
 from models.rivals.nets import IdTower, NextItemNet, TextTower
 
-Scorer = Callable[[Tensor, Tensor], Tensor]
-"""From numbers (B, L) int64, right-padded, and lengths (B,) int64 to scores (B, n_scored) after each last item."""
+Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From numbers (B, L) int64, right-padded, event times (B, L) int64 in ms and lengths (B,) int64 to scores
+(B, n_scored) after each last item."""
 
 
 class Learner(Protocol):
@@ -76,7 +77,7 @@ class NextItemLearner:
             scored = self.net.scored(vectors).T / self.net.temperature  # (D, n_scored)
 
         @torch.inference_mode()
-        def scores(numbers: Tensor, lengths: Tensor) -> Tensor:
+        def scores(numbers: Tensor, _ts_ms: Tensor, lengths: Tensor) -> Tensor:
             return last_states(self.net.states(vectors, numbers), lengths) @ scored
 
         return scores
@@ -111,8 +112,8 @@ class M2SELearner:
             scored = vectors.directions().T / model.config.temperature  # (2D, N)
 
         @torch.inference_mode()
-        def scores(numbers: Tensor, lengths: Tensor) -> Tensor:
-            return last_states(model.encode_sequences(vectors.at(numbers)), lengths) @ scored
+        def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
+            return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
 
         return scores
 

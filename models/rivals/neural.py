@@ -99,7 +99,7 @@ class NeuralRecommender:
         """
         if self._learner is None or self._scorer is None:
             raise ValueError(f"{self.name} has not been fitted; call fit before scores")
-        return self._scores(histories, learner=self._learner, scorer=self._scorer)
+        return self._scores(histories, times_ms, learner=self._learner, scorer=self._scorer)
 
     def _epochs(self, learner: Learner, questions: ValidationSet | None) -> Iterator[FitReport]:
         """Train epoch by epoch; the last phase's are scored on the validation events."""
@@ -117,32 +117,39 @@ class NeuralRecommender:
 
     def _validate(self, learner: Learner, questions: ValidationSet) -> float:
         scorer = learner.scorer()
-        return questions.ndcg_at_10(lambda histories, _: self._scores(histories, learner=learner, scorer=scorer))
+        return questions.ndcg_at_10(
+            lambda histories, times_ms: self._scores(histories, times_ms, learner=learner, scorer=scorer)
+        )
 
-    def _scores(self, histories: Sequence[IntArray], *, learner: Learner, scorer: Scorer) -> Scores:
-        known = [self._known(history, learner) for history in histories]
+    def _scores(
+        self, histories: Sequence[IntArray], times_ms: Sequence[IntArray], *, learner: Learner, scorer: Scorer
+    ) -> Scores:
+        pairs = zip(histories, times_ms, strict=True)
+        known = [self._known(history, times, learner) for history, times in pairs]
         scores = np.empty((len(known), self._catalogue.n_items), dtype=np.float32)
         if not known:
             return scores
-        placed = scorer(*_padded(known)).numpy()
+        numbers, known_ms = (_padded(column) for column in zip(*known, strict=True))
+        lengths = torch.tensor([max(len(history), 1) for history, _ in known])
+        placed = scorer(numbers, known_ms, lengths).numpy()
         scores[:, self._numbering.row_of[: learner.n_scored]] = placed
         scores[:, self._numbering.row_of[learner.n_scored :]] = placed.min(axis=1, keepdims=True) - 1
-        scores[[not len(numbers) for numbers in known]] = 0
+        scores[[not len(history) for history, _ in known]] = 0
         return scores
 
-    def _known(self, history: IntArray, learner: Learner) -> IntArray:
-        """The newest items of a history that the model can read, in numbers."""
+    def _known(self, history: IntArray, times_ms: IntArray, learner: Learner) -> tuple[IntArray, IntArray]:
+        """The newest items of a history that the model can read, in numbers, and their times."""
         numbers = self._numbering.numbers(history)
-        return numbers[numbers < learner.n_scored][-learner.window :]
+        newest = np.flatnonzero(numbers < learner.n_scored)[-learner.window :]
+        return numbers[newest], times_ms[newest]
 
 
-def _padded(histories: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Numbers (B, L), padded on the right, and lengths (B,), 1 for an empty history."""
-    lengths = np.array([max(len(history), 1) for history in histories])
-    padded = np.zeros((len(histories), lengths.max()), dtype=np.int64)
-    for row, history in zip(padded, histories, strict=True):
-        row[: len(history)] = history
-    return torch.from_numpy(padded), torch.from_numpy(lengths)
+def _padded(rows: Sequence[IntArray]) -> Tensor:
+    """(B, L), padded with 0 on the right; L is at least 1."""
+    padded = np.zeros((len(rows), max(1, *(len(row) for row in rows))), dtype=np.int64)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return torch.from_numpy(padded)
 
 
 def _weights_of(learner: Learner) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.content.table import ContentError, ContentTable
+from models.encoder.m2se import M2SE
 from models.ranker import FeedRequest, Ranker, ScoredItem, UnknownItem, load_model, write_model
 from models.registry.bundle import WEIGHTS, Bundle, DamagedBundle, write_item_ids
-from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
+from tests.models.encoder_fixtures import N_ITEMS, small_config, small_content, small_model
 from tests.models.ranker_fixtures import manifest, publish, registry_in, small_ranker
 
 OWNERS = tuple(f"item-{n}" for n in range(8))  # of the 12 items, the last four have no ID
@@ -191,6 +192,26 @@ def test_saved_and_loaded_model_gives_the_same_scores_bit_for_bit(tmp_path: Path
     assert (loaded.version, loaded.owners) == (version, OWNERS)
     assert loaded.item_ids == original.item_ids == list(small_content().item_ids)
     np.testing.assert_array_equal(loaded.scores(sequences)[0], original.scores(sequences)[0])
+
+
+def test_a_model_that_reads_times_is_not_published(tmp_path: Path) -> None:
+    model = M2SE(replace(small_config(), n_time_buckets=24))
+
+    with pytest.raises(ValueError, match=r"n_time_buckets=24: time buckets are for offline evaluation as yet"):
+        write_model(tmp_path, model, ())
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_from_before_there_were_time_buckets_is_served(tmp_path: Path) -> None:
+    registry = registry_in(tmp_path)
+    before = manifest()
+    del before.config["encoder"]["n_time_buckets"]
+    version = publish(registry, full_ranker().model, OWNERS, draft=before)
+
+    loaded = Ranker.load(registry.open(version), small_content())
+
+    np.testing.assert_array_equal(loaded.scores([["item-3"]])[0], full_ranker().scores([["item-3"]])[0])
 
 
 def test_weights_of_another_shape_are_a_damaged_bundle_with_one_clear_line(tmp_path: Path) -> None:

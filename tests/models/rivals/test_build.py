@@ -46,6 +46,19 @@ def test_models_without_content_cannot(name: str) -> None:
     assert scores[0, 5] == scores[0, 11]
 
 
+def test_only_a_model_with_time_buckets_tells_gaps_apart() -> None:
+    histories = [np.array([1, 2])] * 2
+    times_ms = [np.array([0, 1_000]), np.array([0, 90_000_000])]
+    after = {}
+    for name in ("m2se", "m2se-time-buckets"):
+        model = build(name, CATALOGUE, seed=1, n_epochs=3)
+        model.fit(WALK, validation=None, on_epoch=lambda _: None)
+        after[name] = model.scores(histories, times_ms)
+
+    assert np.allclose(*after["m2se"])
+    assert not np.allclose(*after["m2se-time-buckets"], atol=1e-3)
+
+
 def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
     assert M2SE["m2se-no-mixup"].max_mixup == 0
     assert M2SE["m2se-no-cmcl"].cmcl_weight == 0

@@ -22,7 +22,8 @@ def trained(name: str) -> Learner:
 
 
 def scores(learner: Learner, rows: list[list[int]], lengths: list[int]) -> torch.Tensor:
-    return learner.scorer()(torch.tensor(rows), torch.tensor(lengths))
+    ts_ms = 60_000 * torch.arange(len(rows[0])).expand(len(rows), -1)
+    return learner.scorer()(torch.tensor(rows), ts_ms, torch.tensor(lengths))
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:

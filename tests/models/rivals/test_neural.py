@@ -16,7 +16,6 @@ from tests.models.rival_fixtures import SMALL, cyclic_data
 
 ALL = np.ones(N_ITEMS, np.bool_)
 TRAIN = cyclic_data()
-NO_TIMES = np.array([], np.int64)
 
 
 def recommender(
@@ -44,7 +43,7 @@ def fit(model: NeuralRecommender, train: SequenceData, validation: SequenceData 
 
 def scores(model: NeuralRecommender, *histories: list[int]) -> np.ndarray:
     rows = [np.array(history, dtype=np.int64) for history in histories]
-    return model.scores(rows, [NO_TIMES] * len(rows))
+    return model.scores(rows, [60_000 * np.arange(len(row)) for row in rows])
 
 
 def test_epochs_are_counted_from_one_and_all_are_trained_without_validation() -> None:
