@@ -31,7 +31,7 @@ from models.evaluation.summary import ItemFacts, gains, summarise
 from models.examples import question_spans
 from models.rivals.build import NAMES, build
 from stream.kinds import EventKinds
-from stream.replay.dataset import open_dataset
+from stream.replay.dataset import Dataset, open_dataset
 
 SPLITS = ("leave-one-out", "time")
 MIN_NEWEST = 3  # a user with fewer is in no leave-one-out split
@@ -121,9 +121,14 @@ def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build 
     return 0
 
 
-def run_all(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build = build) -> Evaluated:
-    """Run what is not kept yet; arguments and exceptions are those of `evaluate`."""
-    dataset = open_dataset(options.data, kinds=kinds)
+def run_all(
+    options: EvaluateOptions, *, kinds: EventKinds, build_model: Build = build, dataset: Dataset | None = None
+) -> Evaluated:
+    """Run what is not kept yet.
+
+    Arguments and exceptions are those of `evaluate`; a `dataset` given stands in the place of `options.data`.
+    """
+    dataset = dataset or open_dataset(options.data, kinds=kinds)
     data = read_data(dataset, kinds=kinds, group=options.group)
     if options.newest is not None:
         data = thinned(data, options.newest)
