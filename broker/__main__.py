@@ -6,16 +6,23 @@ python -m broker stop
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from broker.cluster import Cluster
 from broker.jars import BrokerError
-from broker.node import end_processes
+from broker.node import HOST, end_processes, is_kafka
 
 FOLDER = Path(".kafka")  # ignored by git; data, libraries and who runs
 RUNNING = FOLDER / "running.json"
+
+
+class Running(NamedTuple):
+    """What a start has left: RUNNING's content."""
+
+    addresses: str  # of the brokers, as clients want them
+    pids: list[int]
 
 
 def main() -> int:
@@ -37,17 +44,26 @@ def main() -> int:
 
 
 def _start(n_nodes: int, port: int) -> int:
+    ports = [port + i for i in range(n_nodes)]
     running = _running()
     if running:
-        print(f"Kafka already runs at kafka://{running['addresses']}")
+        wanted = ",".join(f"{HOST}:{port}" for port in ports)
+        if running.addresses != wanted or not all(map(is_kafka, running.pids)):
+            n_alive = sum(map(is_kafka, running.pids))
+            raise BrokerError(
+                f"{n_alive} of {len(running.pids)} brokers run at kafka://{running.addresses}, and kafka://{wanted} is "
+                "asked for; `make kafka-stop` ends them"
+            )
+        print(f"Kafka already runs at kafka://{running.addresses}")
         return 0
-    cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=[port + i for i in range(n_nodes)])
+    cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=ports)
     try:
         cluster.start()
     except BaseException:
         cluster.stop()
         raise
-    RUNNING.write_text(json.dumps({"addresses": cluster.addresses, "pids": [node.pid for node in cluster.nodes]}))
+    started = Running(cluster.addresses, [node.pid for node in cluster.nodes])
+    RUNNING.write_text(json.dumps(started._asdict()))
     print(f"Kafka answers at kafka://{cluster.addresses}; `make kafka-stop` ends it")
     return 0
 
@@ -57,7 +73,7 @@ def _stop() -> int:
     if not running:
         print("no Kafka of ours runs here")
         return 0
-    stuck = end_processes(running["pids"])
+    stuck = end_processes(running.pids)
     if stuck:
         raise BrokerError(f"processes {stuck} have not ended; look into {FOLDER}/nodes-*/node-*/console.log")
     RUNNING.unlink()
@@ -65,22 +81,12 @@ def _stop() -> int:
     return 0
 
 
-def _running() -> dict[str, list[int]] | None:
+def _running() -> Running | None:
     """What an earlier start left behind, while any of it is alive."""
     if not RUNNING.exists():
         return None
-    running: dict[str, list[int]] = json.loads(RUNNING.read_text())
-    return running if any(_is_kafka(pid) for pid in running["pids"]) else None
-
-
-def _is_kafka(pid: int) -> bool:
-    """Whether the process is there and ours: ids are used again."""
-    try:
-        os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        return not command.parent.exists() or b"kafka.Kafka" in command.read_bytes()
-    except OSError:
-        return False
+    running = Running(**json.loads(RUNNING.read_text()))
+    return running if any(map(is_kafka, running.pids)) else None
 
 
 if __name__ == "__main__":

@@ -198,25 +198,31 @@ def free_port() -> int:
 
 
 def end_processes(pids: Sequence[int], timeout_s: float = STOP_TIMEOUT_S) -> list[int]:
-    """Ask processes that another command started to end, all at once: the last one alone could agree with nobody.
+    """Ask brokers that another command started to end, all at once: the last one alone could agree with nobody.
+
+    Args:
+        pids: theirs; one that is another program's by now is left alone.
+        timeout_s: for all of them.
 
     Returns:
         Those that are still there at the deadline.
     """
-    for pid in pids:
+    left = [pid for pid in pids if is_kafka(pid)]
+    for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
-    left = list(pids)
     while left and time.monotonic() < deadline:
-        left = [pid for pid in left if _is_there(pid)]
         time.sleep(0.1)
+        left = [pid for pid in left if is_kafka(pid)]
     return left
 
 
-def _is_there(pid: int) -> bool:
+def is_kafka(pid: int) -> bool:
+    """Whether the process is there, and a broker: ids are used again, and who has ended may not be buried yet."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        command = Path(f"/proc/{pid}/cmdline")
+        return not command.parent.exists() or b"kafka.Kafka" in command.read_bytes()
+    except OSError:
         return False
-    return True

@@ -1,0 +1,85 @@
+"""`python -m broker` where nothing is started: what it finds running, and what it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.node import end_processes
+
+ROOT = Path(__file__).parents[2]
+SLEEP = "import time; time.sleep(60)"
+
+
+def process(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SLEEP, *arguments])
+
+
+@pytest.fixture
+def broker() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that calls itself one."""
+    started = process("kafka.Kafka")
+    yield started
+    started.kill()
+    started.wait(20)
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of another program."""
+    started = process()
+    yield started
+    started.kill()
+    started.wait(20)
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "broker", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def note(folder: Path, addresses: str, *pids: int) -> None:
+    (folder / ".kafka").mkdir()
+    (folder / ".kafka" / "running.json").write_text(json.dumps({"addresses": addresses, "pids": pids}))
+
+
+def test_what_has_the_id_of_a_broker_that_is_gone_is_left_alone(
+    broker: subprocess.Popen[bytes], other: subprocess.Popen[bytes]
+) -> None:
+    assert end_processes([other.pid, broker.pid]) == []  # nobody waits for it: it has ended, and is not buried
+    assert other.poll() is None
+    assert broker.wait(20) != 0
+
+
+def test_start_says_what_runs_already(broker: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    note(tmp_path, "127.0.0.1:9092", broker.pid)
+    done = command(tmp_path, "start")
+    assert (done.returncode, done.stdout) == (0, "Kafka already runs at kafka://127.0.0.1:9092\n")
+
+
+def test_start_of_other_brokers_than_those_that_run_is_refused(broker: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    note(tmp_path, "127.0.0.1:9092", broker.pid)
+    done = command(tmp_path, "start", "--nodes", "3")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "broker: 1 of 1 brokers run at kafka://127.0.0.1:9092, and "
+        "kafka://127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094 is asked for; `make kafka-stop` ends them\n"
+    )
+
+
+def test_start_where_some_brokers_have_ended_is_refused(
+    broker: subprocess.Popen[bytes], other: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    note(tmp_path, "127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094", broker.pid, other.pid, other.pid)
+    done = command(tmp_path, "start", "--nodes", "3")
+    assert (done.returncode, done.stderr[:26]) == (1, "broker: 1 of 3 brokers run")
