@@ -14,12 +14,14 @@ from collections.abc import AsyncIterable, Callable, Hashable
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from stream.embedded.file_lock import FileLock
-from stream.kafka.connect import connected
+from stream.kafka.connect import answering, connected
 from stream.kafka.topics import ensure_topics
+from stream.log import LogError
 from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.worker_settings import WorkerSettings
 from stream.workers.acks import Source
@@ -30,7 +32,7 @@ from stream.workers.metrics import WorkerMetrics
 from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
 from stream.workers.user_table import UserTable
-from stream.workers.watchdog import Watchdog, end_process
+from stream.workers.watchdog import Watchdog, end_process, refuse_to_start
 
 USED = (EVENTS, EXPOSURES, OUTCOMES, COUNTS, DEAD_LETTER)
 KEEP_HOUSE_S = 0.5
@@ -85,7 +87,13 @@ class Worker:
     # Start and stop ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Before anything is consumed: own the folder, have the topics, be watched."""
+        """Before anything is consumed: own the folder, have the topics, be watched. Or end, with the reason."""
+        try:
+            await self._prepare()
+        except (LogError, KafkaError, OSError) as exc:
+            refuse_to_start(str(exc))
+
+    async def _prepare(self) -> None:
         logging.getLogger("aiokafka").setLevel(logging.INFO)  # it formats what it sends, shown or not
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._settings.data_dir / "worker.lock")
@@ -121,7 +129,8 @@ class Worker:
         wanted = {name: all_topics[name] for name in USED} | {changelog.name: changelog}
         admin = connected(KafkaAdminClient, settings.kafka.client())
         try:
-            ensure_topics(admin, wanted, prefix=settings.kafka.prefix)
+            with answering("looking at the topics"):
+                ensure_topics(admin, wanted, prefix=settings.kafka.prefix)
         finally:
             admin.close()
 

@@ -30,7 +30,13 @@ class HealthServer:
     def __init__(
         self, address: tuple[str, int], registry: CollectorRegistry, state: Callable[[], Mapping[str, Any]]
     ) -> None:
-        self._server = ThreadingHTTPServer(address, _handler(registry, state))
+        try:
+            self._server = ThreadingHTTPServer(address, _handler(registry, state))
+        except OSError as exc:
+            raise OSError(
+                f"cannot listen on {address[0]}:{address[1]} for health and metrics: {exc.strerror}; "
+                "free it, or give another port (FRESHET_METRICS_PORT)"
+            ) from exc
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()

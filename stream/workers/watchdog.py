@@ -17,6 +17,7 @@ from threading import Thread
 from typing import NoReturn
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: start it again
+REFUSED_STATUS = 1
 BEAT_S = 0.2
 LOOK_S = 0.5
 
@@ -26,10 +27,20 @@ _log = logging.getLogger(__name__)
 def end_process(reason: str) -> NoReturn:
     """End at once: nothing is committed or sent any more, the log has everything."""
     _log.critical("worker ends, to be started again: %s", reason)
+    _end(EXIT_STATUS)
+
+
+def refuse_to_start(reason: str) -> NoReturn:
+    """End before anything was read or written; somebody has to look at the reason first."""
+    _log.critical("worker cannot start: %s", reason)
+    _end(REFUSED_STATUS)
+
+
+def _end(status: int) -> NoReturn:
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stderr.flush()
-    os._exit(EXIT_STATUS)
+    os._exit(status)
 
 
 class Watchdog:

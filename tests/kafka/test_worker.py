@@ -81,5 +81,16 @@ def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> N
 def test_topic_with_other_partitions_is_refused_with_what_to_do(world: World) -> None:
     worker = world.worker("one", PARTITIONS="8").start()
 
-    assert worker.wait(60) != 0
+    assert worker.wait(60) == 1
+    assert "worker cannot start: topic" in worker.printed()
     assert "has 4 partitions and partitions=8 is asked for" in worker.printed()
+    assert "Traceback" not in worker.printed()
+
+
+def test_second_worker_in_a_folder_is_refused_with_what_to_do(world: World) -> None:
+    first = world.worker("one").start().wait_until_ready()
+    second = world.worker("two", WORKER_DATA_DIR=str(world.folder / "one")).start()
+
+    assert second.wait(60) == 1
+    assert f"is held by process {first.process.pid}; stop it, or use another data folder" in second.printed()
+    assert "Traceback" not in second.printed()

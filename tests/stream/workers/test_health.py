@@ -29,5 +29,11 @@ def test_metrics_carry_the_workers_names(url: str) -> None:
     assert "freshet_worker_outcomes_total 0.0" in httpx.get(f"{url}/metrics").text
 
 
+def test_port_that_is_taken_is_named_with_what_to_do(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} .*FRESHET_METRICS_PORT"):
+        HealthServer(("127.0.0.1", port), WorkerMetrics().registry, dict)
+
+
 def test_other_paths_are_not_found(url: str) -> None:
     assert httpx.get(f"{url}/admin").status_code == 404
