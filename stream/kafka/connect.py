@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka.errors import KafkaError, RetriableError
+from kafka.errors import KafkaError, RetriableError, UnknownBrokerIdError
 
 from stream.kafka.network import Network
 from stream.log import LogUnavailable
@@ -15,6 +15,7 @@ from stream.log import LogUnavailable
 Client = TypeVar("Client")
 Answer = TypeVar("Answer")
 _ASK_AGAIN_S = 0.05
+_PASSING = (RetriableError, UnknownBrokerIdError)  # the latter of partitions whose leader is gone
 
 
 def connected(make: Callable[..., Client], config: Mapping[str, Any]) -> Client:
@@ -71,7 +72,7 @@ def answered(ask: Callable[[], Answer], *, doing: str, timeout_s: float) -> Answ
         while True:
             try:
                 return ask()
-            except RetriableError:
+            except _PASSING:
                 if time.monotonic() > deadline_s:
                     raise
             time.sleep(_ASK_AGAIN_S)
