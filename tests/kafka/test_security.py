@@ -4,10 +4,12 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from kafka.admin import KafkaAdminClient, UserScramCredentialUpsertion
@@ -18,6 +20,8 @@ from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogUnavailable, Message
 from stream.topics import Topic
+from tests.kafka.worker_process import N_PARTITIONS, World
+from tests.kafka.worker_traffic import ending, expected_outcomes, traffic
 
 pytestmark = pytest.mark.kafka
 TOPICS = {"events": Topic("events", 2)}
@@ -40,9 +44,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Secured(NamedTuple):
+    """Where the broker listens."""
+
+    addresses: str  # for everybody, as the tests themselves use it
+    safe: str  # over TLS for user "freshet", by PLAIN and by SCRAM
+
+
 @pytest.fixture(scope="module")
-def secured(broker_jars: Path, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the SASL_SSL listener is; user "freshet" may come in by PLAIN and by SCRAM."""
+def secured(broker_jars: Path, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     port, controller, safe = free_port(), free_port(), free_port()
     listeners = f"PLAINTEXT://{HOST}:{port},SASL_SSL://{HOST}:{safe}"
     security = "org.apache.kafka.common.security"
@@ -63,15 +73,15 @@ def secured(broker_jars: Path, certificates: Path, tmp_path_factory: pytest.Temp
         node.wait()
         with closing(KafkaAdminClient(bootstrap_servers=node.address)) as admin:
             admin.alter_user_scram_credentials([UserScramCredentialUpsertion("freshet", "SCRAM-SHA-512", PASSWORD)])
-        yield f"{HOST}:{safe}"
+        yield Secured(node.address, f"{HOST}:{safe}")
     finally:
         node.stop()
 
 
 @pytest.fixture
-def settings(secured: str, certificates: Path) -> KafkaSettings:
+def settings(secured: Secured, certificates: Path) -> KafkaSettings:
     return KafkaSettings(
-        (secured,),
+        (secured.safe,),
         security={
             "security_protocol": "SASL_SSL",
             "ssl_cafile": str(certificates / "certificate.pem"),
@@ -114,3 +124,51 @@ def test_a_broker_that_does_not_answer_a_handshake_is_given_up(settings: KafkaSe
         servers = (f"{HOST}:{silent.getsockname()[1]}",)
         with pytest.raises(LogUnavailable, match="Unable to bootstrap"):
             KafkaLog(replace(settings, servers=servers, request_timeout_s=1.0), TOPICS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_worker_joins_with_password_and_certificate(
+    secured: Secured, certificates: Path, tmp_path: Path, mechanism: str
+) -> None:
+    said = traffic(300, start_ms=time.time_ns() // 1_000_000 - 3_600_000)
+    said += ending(said, N_PARTITIONS)
+    expected = expected_outcomes(said)
+    with World(secured, tmp_path) as world:
+        world.say(said)
+        worker = world.worker(
+            "one",
+            LOG=f"kafka://{secured.safe}/{world.prefix}",
+            KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+            KAFKA_SSL_CAFILE=str(certificates / "certificate.pem"),
+            KAFKA_SASL_MECHANISM=mechanism,
+            KAFKA_SASL_USERNAME="freshet",
+            KAFKA_SASL_PASSWORD=PASSWORD,
+        )
+        worker.start().wait_until_ready()
+        outcomes = world.wait_for_outcomes(expected)
+        assert PASSWORD not in worker.printed()
+    assert {outcome.outcome_id: outcome for outcome in outcomes} == expected
+    assert len(expected) > 20
+
+
+@pytest.mark.slow
+def test_a_worker_with_a_wrong_password_is_refused_in_a_line(
+    secured: Secured, certificates: Path, tmp_path: Path
+) -> None:
+    with World(secured, tmp_path) as world:
+        worker = world.worker(
+            "one",
+            LOG=f"kafka://{secured.safe}/{world.prefix}",
+            KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+            KAFKA_SSL_CAFILE=str(certificates / "certificate.pem"),
+            KAFKA_SASL_MECHANISM="SCRAM-SHA-512",
+            KAFKA_SASL_USERNAME="freshet",
+            KAFKA_SASL_PASSWORD="battery",
+        )
+        assert worker.start().wait(60) == 1
+        printed = worker.printed()
+    assert "worker cannot start: connecting to" in printed
+    assert "Traceback" not in printed
+    assert "battery" not in printed
