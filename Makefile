@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 FRESH ?=
-DATA_DIR ?= freshet-data
+# A data folder belongs to one log.
+DATA_DIR ?= freshet-data$(if $(LOG),-kafka)
 PORT ?= 8000
 KAFKA_PORT ?= 9092
 LOG ?=
