@@ -25,6 +25,7 @@ from stream.log import LogError
 from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.worker_settings import WorkerSettings
 from stream.workers.acks import Source
+from stream.workers.complaints import Seldom
 from stream.workers.faust_app import App, new_app, producer_config, silent_s
 from stream.workers.health import HealthServer
 from stream.workers.join import Join
@@ -95,6 +96,8 @@ class Worker:
 
     async def _prepare(self) -> None:
         logging.getLogger("aiokafka").setLevel(logging.INFO)  # it formats what it sends, shown or not
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(Seldom())
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._settings.data_dir / "worker.lock")
         await asyncio.to_thread(self._ensure_topics)
