@@ -17,6 +17,7 @@ def publish_durably(log: Log, topic: str, messages: Sequence[Message]) -> None:
 
     Raises:
         LogUnavailable: not within PUBLISH_S; whoever reads on from the same place sends it again.
+        QueueFull: likewise.
     """
     try:
         log.publish(topic, messages).result(PUBLISH_S)
