@@ -1,4 +1,8 @@
-"""Content without its padding: the real parts of all items in one row of parts, so that no work is done on the rest."""
+"""Content without its padding: the real parts of all items in one row of parts, so that no work is done on the rest.
+
+What is selected for a training step is filled up to one of a few sizes: oneDNN, which multiplies bfloat16, makes a
+kernel for each shape it meets and keeps a thousand of them, half a megabyte each. The filling is never read.
+"""
 
 from typing import NamedTuple
 
@@ -7,12 +11,20 @@ from torch import Tensor
 
 from models.content.table import ContentTable
 
+ITEM_STEP, PART_STEP = 256, 1024  # numbers of selected items and parts are multiples, where there are so many
+
+
+def filled(rows: Tensor, n_items: int) -> Tensor:
+    """`rows` (n,) of a catalogue of `n_items` to be selected, the last of them again and again behind."""
+    n_filling = _filled(len(rows), ITEM_STEP, n_items) - len(rows)
+    return torch.cat([rows, rows[-1:].expand(n_filling)])
+
 
 class PackedParts(NamedTuple):
     """The parts of N items of one modality, item after item.
 
     Attributes:
-        parts: (P, d), P real parts in all.
+        parts: (P, d), at least as many parts as are counted; what is behind them belongs to no item.
         starts: (N,) int64, where each item's parts start.
         counts: (N,) int64, how many it has; 0 where the modality is missing.
     """
@@ -28,11 +40,13 @@ class PackedParts(NamedTuple):
         return cls(parts[mask], counts.cumsum(0) - counts, counts)
 
     def select(self, rows: Tensor) -> "PackedParts":
-        """The parts of the given items, (n,) int64, in that order."""
+        """The parts of the given items, (n,) int64, in that order, filled up."""
         counts = self.counts[rows]
         starts = counts.cumsum(0) - counts
-        shift = (self.starts[rows] - starts).repeat_interleave(counts)
-        return PackedParts(self.parts[torch.arange(len(shift)) + shift], starts, counts)
+        at = (self.starts[rows] - starts).repeat_interleave(counts)
+        at += torch.arange(len(at))
+        n_filling = _filled(len(at), PART_STEP, len(self.parts)) - len(at)
+        return PackedParts(self.parts[torch.cat([at, at.new_zeros(n_filling)])], starts, counts)
 
     def is_present(self) -> Tensor:
         """(N,) bool, whether the item has the modality."""
@@ -45,12 +59,13 @@ class PackedParts(NamedTuple):
         columns = torch.arange(int(self.counts.max()), device=scores.device)
         mask = columns < self.counts[:, None]  # (N, S)
         padded = scores.new_full(mask.shape, torch.finfo(scores.dtype).min).masked_scatter(mask, scores)
+        weights = padded.softmax(-1)[mask].to(self.parts.dtype)
         return torch.nn.functional.embedding_bag(
-            torch.arange(len(self.parts), device=scores.device),
+            torch.arange(len(weights), device=scores.device),
             self.parts,
             self.starts,
             mode="sum",
-            per_sample_weights=padded.softmax(-1)[mask].to(self.parts.dtype),
+            per_sample_weights=weights,
         )
 
 
@@ -72,3 +87,8 @@ class PackedContent(NamedTuple):
     def has_both(self) -> Tensor:
         """(N,) bool, items of which neither modality is missing."""
         return self.text.is_present() & self.image.is_present()
+
+
+def _filled(n: int, step: int, most: int) -> int:
+    """`n` rounded up to a multiple of `step`, but not above `most`, and never below `n`."""
+    return max(n, min(-(-n // step) * step, most))

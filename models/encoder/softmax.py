@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 CHUNK_SCORES = 2**21  # numbers in one chunk; twice 8 MiB stay in a processor's cache
 CHUNK_SCORES_GPU = 2**27  # fewer, larger products
+NARROW_STEP = 128  # rows and items of narrow products are multiples: oneDNN keeps a kernel for each shape it meets
 
 
 def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -38,17 +39,19 @@ class _SoftmaxLoss(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401 - torch's
         narrow = gradient_dtype(states)
         to_states, to_items = torch.empty_like(states), torch.zeros_like(items)
-        narrow_items = items.to(narrow)
         losses = states.new_empty(len(states))
         n_scores = CHUNK_SCORES if states.device.type == "cpu" else CHUNK_SCORES_GPU
-        n_rows = max(1, n_scores // len(items))
-        scores, shares = (states.new_empty(min(n_rows, len(states)), len(items)) for _ in range(2))
+        n_rows = max(1, n_scores // _stepped(len(items)))
+        n_rows = min(n_rows - n_rows % NARROW_STEP or n_rows, len(states))
+        scores, shares = (states.new_empty(n_rows, len(items)) for _ in range(2))
+        narrow_items = _narrowed(items, narrow, n_columns=items.shape[1])
         for begin in range(0, len(states), n_rows):
             rows = slice(begin, begin + n_rows)
             errors = _errors(states[rows], items, targets[rows], buffers=(scores, shares), losses=losses[rows])
-            errors = errors.to(narrow)
-            to_states[rows] = errors @ narrow_items
-            to_items += errors.T @ states[rows].to(narrow)
+            narrow_states = _narrowed(states[rows], narrow, n_columns=states.shape[1])
+            errors = _narrowed(errors, narrow, n_columns=len(narrow_items))
+            to_states[rows] = (errors @ narrow_items)[: len(states[rows])]
+            to_items += (errors.T @ narrow_states)[: len(items)]
         ctx.save_for_backward(to_states.div_(len(states)), to_items.div_(len(states)))
         return losses.mean()
 
@@ -70,6 +73,20 @@ def _errors(
     log_total = scores.amax(-1) - shares.amax(-1).log()  # of exp(scores): the largest share is exp(largest) / total
     torch.sub(log_total, scores.gather(1, at).squeeze(1), out=losses)
     return shares.scatter_add_(1, at, shares.new_full((len(states), 1), -1.0))
+
+
+def _narrowed(matrix: Tensor, dtype: torch.dtype, *, n_columns: int) -> Tensor:
+    """`matrix` in a narrower type, filled up with zeros; as it is where its type is that already."""
+    if matrix.dtype == dtype:
+        return matrix
+    n, m = matrix.shape
+    filled = matrix.new_zeros(_stepped(n), n_columns, dtype=dtype)
+    filled[:n, :m] = matrix
+    return filled
+
+
+def _stepped(n: int) -> int:
+    return -(-n // NARROW_STEP) * NARROW_STEP
 
 
 def gradient_dtype(states: Tensor) -> torch.dtype:

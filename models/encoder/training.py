@@ -13,7 +13,7 @@ from models.encoder.batches import Batch, SequenceData
 from models.encoder.config import TrainingConfig
 from models.encoder.loop import Phase, TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
-from models.encoder.parts import PackedContent
+from models.encoder.parts import PackedContent, filled
 from models.encoder.sampling import ItemSample, ItemSampler, sampled_next_item
 from models.encoder.softmax import gradient_dtype
 
@@ -77,7 +77,7 @@ class Trainer(TrainingLoop):
         targets = torch.searchsorted(candidates, batch.targets[batch.is_target])  # (M,)
         distinct, places = torch.unique(torch.cat([batch.rows.flatten(), candidates]), return_inverse=True)
         rows, candidates = places[: batch.rows.numel()].view_as(batch.rows), places[batch.rows.numel() :]
-        content = self._packed.select(distinct)
+        content = self._packed.select(filled(distinct, len(self.content)))
         with self._narrow():
             vectors = self.model.encode_content(content)
         vectors = vectors.to(torch.float32)
@@ -130,6 +130,7 @@ class Trainer(TrainingLoop):
         wanted = batch.targets[batch.is_target]  # (M,)
         needed, places = torch.unique(torch.cat([batch.rows.flatten(), wanted, sample.rows]), return_inverse=True)
         rows, targets, negatives = places.split([batch.rows.numel(), len(wanted), len(sample.rows)])
+        needed = filled(needed, len(self.content))
         with self._narrow():
             vectors = self.model.encode_items(
                 self._packed.select(needed), rows=needed, id_dropout=self.config.id_dropout, generator=generator

@@ -1,6 +1,6 @@
 import torch
 
-from models.encoder.parts import PackedContent, PackedParts
+from models.encoder.parts import ITEM_STEP, PART_STEP, PackedContent, PackedParts, filled
 from tests.models.encoder_fixtures import small_content
 
 PARTS = torch.arange(12.0).reshape(3, 2, 2)
@@ -20,6 +20,27 @@ def test_selected_items_have_their_parts_in_the_order_asked_for() -> None:
 
     assert packed.parts[:, 0].tolist() == [8.0, 10.0, 0.0, 8.0, 10.0]
     assert (packed.starts.tolist(), packed.counts.tolist()) == ([0, 2, 2, 3], [2, 0, 1, 2])
+
+
+def test_many_selected_parts_come_in_few_numbers_and_the_filling_is_nobodys() -> None:
+    catalogue = PackedParts.of(torch.randn(1_000, 4, 2), torch.ones(1_000, 4, dtype=torch.bool))
+    plain = PackedParts(catalogue.parts[: 4 * 300], catalogue.starts[:300], catalogue.counts[:300])
+
+    some, others = catalogue.select(torch.arange(300)), catalogue.select(torch.arange(301))
+
+    assert len(some.parts) == len(others.parts) == 2 * PART_STEP
+    scores = torch.randn(2 * PART_STEP, requires_grad=True)
+    pooled = some.pooled(scores)
+    torch.testing.assert_close(pooled, plain.pooled(scores[:1_200]))
+    (gradient,) = torch.autograd.grad(pooled.sum(), scores)
+    assert not gradient[1_200:].any()
+
+
+def test_many_rows_come_in_few_numbers_but_never_more_than_the_catalogue_has() -> None:
+    assert filled(torch.tensor([4, 9]), 1_000).tolist() == [4, 9] + [9] * (ITEM_STEP - 2)
+    assert len(filled(torch.arange(ITEM_STEP), 1_000)) == ITEM_STEP
+    assert len(filled(torch.arange(ITEM_STEP + 1), 1_000)) == 2 * ITEM_STEP
+    assert filled(torch.tensor([1, 2]), 3).tolist() == [1, 2, 2]
 
 
 def test_parts_are_weighted_by_the_softmax_of_their_scores() -> None:

@@ -1,10 +1,14 @@
 """The fused loss against torch's own, which makes the whole matrix of scores."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from models.encoder import softmax
 from models.encoder.softmax import CHUNK_SCORES, softmax_loss
 
 
@@ -38,6 +42,35 @@ def test_gradients_of_single_precision_are_right_to_three_digits() -> None:
     torch.testing.assert_close(fused, plain)
     for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
         assert float((ours - theirs).norm() / theirs.norm()) < 5e-3
+
+
+def test_narrow_products_come_in_few_shapes_and_their_filling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "gradient_dtype", lambda _: torch.bfloat16)
+    shapes = set()
+
+    for n_states, n_items in ((700, 1_900), (650, 1_850)):
+        states, items, targets = arguments(n_states, n_items, dtype=torch.float32)
+        with Products() as products:
+            fused = softmax_loss(states, items, targets)
+        shapes |= products.shapes
+        plain = functional.cross_entropy(states @ items.T, targets)
+        for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
+            assert float((ours - theirs).norm() / theirs.norm()) < 5e-3
+
+    assert shapes == {((768, 1_920), (1_920, 8)), ((1_920, 768), (768, 8))}
+
+
+class Products(TorchDispatchMode):
+    """Notes the shapes of products in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.mm.default and args[0].dtype == torch.bfloat16:
+            self.shapes.add((tuple(args[0].shape), tuple(args[1].shape)))
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_scaled_loss_scales_its_gradient() -> None:
