@@ -102,14 +102,16 @@ class KafkaLog:
         """
         check_share(named(self._topics, topic), group, partitions)
         subscription = Subscription(group, tuple(partitions or ()), on_gained, on_lost)
-        with self._opening:
-            if self._is_closed:
-                raise LogClosed("the log was closed; open it again to read")
+        if not self._is_closed:
             consumer = connected(GroupConsumer, self._settings.consumer(group))
             reader = KafkaReader(topic, consumer, settings=self._settings, subscription=subscription)
-            self._readers = [known for known in self._readers if not known.is_closed]
-            self._readers.append(reader)
-        return reader
+            with self._opening:  # only now: neither other readers nor close() wait for brokers that do not answer
+                if not self._is_closed:
+                    self._readers = [known for known in self._readers if not known.is_closed]
+                    self._readers.append(reader)
+                    return reader
+            reader.stop()
+        raise LogClosed("the log was closed; open it again to read")
 
     def ends(self, topic: str) -> dict[int, int]:
         """See `stream.log.Log.ends`.

@@ -2,20 +2,25 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from threading import Event
+from typing import Any
 
 import pytest
 
 from broker.cluster import Cluster
+from stream.kafka.connect import connected
 from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
-from stream.log import Message, NotAssigned, Record
+from stream.log import LogClosed, Message, NotAssigned, Record
 from stream.topics import Topic
 from tests.contract.kafka_harness import wait_until
 
 pytestmark = pytest.mark.kafka
+DEADLINE_S = 20.0
 TOPICS = {"two": Topic("two", 2), "events": Topic("events", 4)}
 
 
@@ -130,3 +135,29 @@ def test_a_reader_that_leaves_is_replaced_long_before_its_session_would_end(sett
         with closing(log.reader("two", group="g")) as comes:
             wait_until(lambda: comes.poll(max_records=1, timeout_s=0.1) or comes.assigned() == (0, 1), "both")
         assert time.monotonic() - started_s < 5
+
+
+def test_a_log_closes_while_a_reader_still_looks_for_its_brokers(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_looking, may_find = Event(), Event()
+    made: list[Any] = []
+
+    def connected_late(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
+        is_looking.set()
+        assert may_find.wait(DEADLINE_S)
+        made.append(connected(make, config))
+        return made[-1]
+
+    log = KafkaLog(settings, TOPICS)
+    monkeypatch.setattr("stream.kafka.log.connected", connected_late)
+    with ThreadPoolExecutor(2) as pool:
+        reader = pool.submit(log.reader, "two", group="g")
+        assert is_looking.wait(DEADLINE_S)
+        try:
+            pool.submit(log.close).result(DEADLINE_S)
+        finally:
+            may_find.set()
+        with pytest.raises(LogClosed):
+            reader.result(DEADLINE_S)
+    assert made[0]._closed
