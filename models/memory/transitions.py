@@ -2,7 +2,8 @@
 
 A new event at distance d after one of the user's last items adds `pair_decay ** (d - 1)` to that pair, in the rows of
 both items. A user's score of an item sums its pairs with the last items, weighted by how long ago they came, over the
-square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001), each at least 1. It is
+square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001). To each count `shrinkage` is added,
+so that what was seen a few times is not taken for certain (as Bell & Koren 2007 shrink similarities). It is
 `models.rivals.cooccurrence` with rows of bounded size, and with weights and counts that fade:
 
     weight now = weight then * 2 ** -(milliseconds since / half_life_ms + events since / half_life_events)
@@ -13,6 +14,7 @@ own items, however much is known. An event that comes late counts as if it had f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -35,6 +37,7 @@ class MemoryConfig:
         n_last: last items of a user that a new event is linked with, and that answer.
         pair_decay: weight of a pair by distance, in (0, 1].
         history_decay: weight of a last item by how long ago it came, in events, in (0, 1].
+        shrinkage: events that a count is thought to have besides its own.
         row_size: partners kept by item, from `n_last` to 1,024; beyond, the weakest makes room.
         half_life_ms: stream time in which weights and counts halve; infinite for never.
         half_life_events: events of the whole stream in which they halve; both apply.
@@ -43,8 +46,9 @@ class MemoryConfig:
     n_last: int = 10
     pair_decay: float = 1.0
     history_decay: float = 0.6
+    shrinkage: float = 16.0
     row_size: int = 512
-    half_life_ms: float = 365 * DAY_MS
+    half_life_ms: float = 1_000 * DAY_MS
     half_life_events: float = 500_000
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class MemoryConfig:
             raise ValueError(f"n_last={self.n_last} must be at least 1")
         if not self.n_last <= self.row_size <= MAX_ROW_SIZE:
             raise ValueError(f"row_size={self.row_size} must be from n_last={self.n_last} to {MAX_ROW_SIZE}")
+        if not 0 < self.shrinkage < math.inf:
+            raise ValueError(f"shrinkage={self.shrinkage} must be a number above 0; 16 is usual")
         for name in ("half_life_ms", "half_life_events"):
             value = getattr(self, name)
             if not value > 0:
@@ -177,6 +183,6 @@ class Transitions:
             self._rows.add_column(np.array(others), item, weights)
 
     def _norms(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(K,) roots of the items' counts, at least 1: a pair seen once of items seen once says no more than that."""
-        norms: NDArray[np.float64] = np.sqrt(np.maximum(self._rows.counts(items, self.now), 1.0))
+        """(K,) roots of the items' counts, shrinkage included."""
+        norms: NDArray[np.float64] = np.sqrt(self._rows.counts(items, self.now) + self.config.shrinkage)
         return norms

@@ -2,7 +2,8 @@
 
 A new event at distance d after one of the user's last items adds `pair_decay ** (d - 1)` to that pair, in both
 directions. A user's score of an item sums its pairs with the last items, decayed by how long ago they came
-(`history_decay`), over the square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001).
+(`history_decay`), over the square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001), to each
+of which `shrinkage` is added, so that what was seen a few times is not taken for certain.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ class CooccurrenceConfig:
         n_last: how many of the user's last items count.
         pair_decay: weight of a pair by distance, in (0, 1].
         history_decay: weight of a last item by how long ago it came, in (0, 1].
+        shrinkage: events that a count is thought to have besides its own.
         max_items: items beyond this many are not learned; the matrix then takes 4 * max_items ** 2 bytes.
     """
 
     n_last: int = 10
     pair_decay: float = 1.0
     history_decay: float = 0.8
+    shrinkage: float = 16.0
     max_items: int = 8_192
 
     def __post_init__(self) -> None:
@@ -37,6 +40,8 @@ class CooccurrenceConfig:
             value = getattr(self, name)
             if not 0 < value <= 1:
                 raise ValueError(f"{name}={value} must be above 0 and at most 1")
+        if not self.shrinkage > 0:
+            raise ValueError(f"shrinkage={self.shrinkage} must be above 0; 16 is usual")
         for name in ("n_last", "max_items"):
             value = getattr(self, name)
             if value < 1:
@@ -69,8 +74,8 @@ class LiveCooccurrence:
         recent, ages = self._recent(history)
         known = min(n_items, len(self._counts))
         if recent.size:
-            weights = self._history_weights[ages] / np.sqrt(np.maximum(self._counts[recent], 1))
-            norms = np.sqrt(np.maximum(self._counts[:known], 1))
+            weights = self._history_weights[ages] / np.sqrt(self._counts[recent] + self.config.shrinkage)
+            norms = np.sqrt(self._counts[:known] + self.config.shrinkage)
             scores[:known] = (weights @ self._pairs[recent, :known]) / norms
         return scores
 

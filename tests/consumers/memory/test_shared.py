@@ -34,14 +34,14 @@ def test_items_are_numbered_in_the_order_they_come_and_unknown_ones_are_told() -
     memory.link([], "c", 2)
 
     assert memory.numbers(["c", "a", "none", "b"]).tolist() == [2, 1, -1, 0]
-    assert memory.scores(["b"]) == pytest.approx([0.0, 1.0, 0.0], abs=1e-4)
+    assert memory.scores(["b"]) == pytest.approx([0.0, 1 / (16 * 17) ** 0.5, 0.0], rel=1e-4)
 
 
 def test_an_item_nobody_knows_keeps_its_place_in_the_history() -> None:
-    memory = SharedMemory(MemoryConfig(history_decay=0.5, half_life_ms=np.inf, half_life_events=np.inf))
+    memory = SharedMemory(MemoryConfig(history_decay=0.5, shrinkage=1.0, half_life_ms=np.inf, half_life_events=np.inf))
     memory.link(["a"], "b", 1)
 
-    assert by_id(memory, ["a", "new"], ["b"]) == [0.5]
+    assert by_id(memory, ["a", "new"], ["b"]) == pytest.approx([0.5 / 2**0.5])
 
 
 def test_one_who_follows_published_rows_scores_as_the_one_who_learned() -> None:

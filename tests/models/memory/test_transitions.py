@@ -12,7 +12,8 @@ from models.memory.transitions import MemoryConfig, Transitions
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 
 DAY_MS = 86_400_000
-UNFADING = MemoryConfig(half_life_ms=float("inf"), half_life_events=float("inf"))
+UNFADING = MemoryConfig(shrinkage=1.0, half_life_ms=float("inf"), half_life_events=float("inf"))
+MUCH = 1e6  # shrinkage beside which counts are nothing: a score is a pair's weight over it
 
 
 def random_walks(memory: Transitions, *, n_events: int, n_items: int, seed: int = 0) -> list[list[int]]:
@@ -27,15 +28,15 @@ def random_walks(memory: Transitions, *, n_events: int, n_items: int, seed: int 
     return histories
 
 
-def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts() -> None:
+def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts_and_shrinkage() -> None:
     memory = Transitions(replace(UNFADING, pair_decay=0.5, history_decay=0.5))
     memory.update([], 0, 1)
     memory.update([0], 1, 2)
     memory.update([0, 1], 2, 3)  # pairs: 0-1 1.0, 1-2 1.0, 0-2 0.5
     memory.update([], 1, 4)  # counts: 1, 2, 1
 
-    assert memory.scores([0], 4) == pytest.approx([0.0, 1 / 2**0.5, 0.5, 0.0])
-    assert memory.scores([0, 2], 3) == pytest.approx([0.5, (1 + 0.5) / 2**0.5, 0.25])
+    assert memory.scores([0], 4) == pytest.approx([0.0, 1 / 6**0.5, 0.5 / 2, 0.0])
+    assert memory.scores([0, 2], 3) == pytest.approx([0.5 / 2, (1 + 0.5) / 6**0.5, 0.25 / 2])
 
 
 @settings(max_examples=60, deadline=None)
@@ -51,7 +52,7 @@ def test_without_fading_and_with_room_for_all_scores_are_those_of_cooccurrence(
     memory = Transitions(
         replace(UNFADING, n_last=n_last, pair_decay=pair_decay, history_decay=history_decay, row_size=12)
     )
-    rival = LiveCooccurrence(CooccurrenceConfig(n_last, pair_decay, history_decay))
+    rival = LiveCooccurrence(CooccurrenceConfig(n_last, pair_decay, history_decay, shrinkage=1.0))
     for at, item in enumerate(items):
         history = items[at // 20 * 20 : at]  # three users
         memory.update(history, item, at)
@@ -65,7 +66,7 @@ def test_without_fading_and_with_room_for_all_scores_are_those_of_cooccurrence(
 
 def test_scores_agree_with_slow_sums_over_every_event() -> None:
     """Each pair and count is a sum over events of what each is worth now."""
-    config = MemoryConfig(4, 0.8, 0.7, row_size=12, half_life_ms=300_000, half_life_events=150)
+    config = MemoryConfig(4, 0.8, 0.7, 5.0, row_size=12, half_life_ms=300_000, half_life_events=150)
     memory = Transitions(config)
     rng = np.random.default_rng(1)
     seen: list[tuple[list[int], int, int]] = []
@@ -88,7 +89,7 @@ def test_scores_agree_with_slow_sums_over_every_event() -> None:
     for history in histories:
         expected = [
             sum(
-                0.7**age * pairs[other, item] / (max(counts[other], 1) * max(counts[item], 1)) ** 0.5
+                0.7**age * pairs[other, item] / ((counts[other] + 5) * (counts[item] + 5)) ** 0.5
                 for age, other in enumerate(reversed(history[-4:]))
             )
             for item in range(12)
@@ -97,22 +98,22 @@ def test_scores_agree_with_slow_sums_over_every_event() -> None:
 
 
 def test_weights_halve_in_a_half_life_of_time_and_again_in_one_of_events() -> None:
-    memory = Transitions(MemoryConfig(half_life_ms=DAY_MS, half_life_events=10))
+    memory = Transitions(MemoryConfig(shrinkage=MUCH, half_life_ms=DAY_MS, half_life_events=10))
     memory.update([], 0, 0)
     memory.update([0], 1, 0)
     for _ in range(10):
         memory.update([], 2, DAY_MS)
 
-    assert memory.scores([0], 2) == pytest.approx([0.0, 0.25])
+    assert memory.scores([0], 2) * MUCH == pytest.approx([0.0, 0.25], rel=1e-5)
 
 
 def test_a_late_event_counts_as_if_it_had_faded_already() -> None:
-    memory = Transitions(replace(UNFADING, half_life_ms=DAY_MS))
+    memory = Transitions(replace(UNFADING, shrinkage=MUCH, half_life_ms=DAY_MS))
     memory.update([], 5, DAY_MS)
     memory.update([0], 1, 0)
 
     assert memory.now == Moment(DAY_MS, 2)
-    assert memory.scores([0], 2) == pytest.approx([0.0, 0.5])
+    assert memory.scores([0], 2) * MUCH == pytest.approx([0.0, 0.5], rel=1e-5)
 
 
 def test_in_a_full_row_the_weakest_partner_makes_room() -> None:
@@ -133,7 +134,7 @@ def test_scores_are_as_long_as_there_are_items_and_unknown_ones_score_nothing() 
     memory = Transitions(UNFADING)
     memory.update([0], 2_999, 0)
 
-    assert memory.scores([2_999], 5_000)[0] == 1.0
+    assert memory.scores([2_999], 5_000)[0] == pytest.approx(1 / 2**0.5)
     assert memory.scores([2_999], 5_000).shape == (5_000,)
     assert memory.scores([0], 2).tolist() == [0.0, 0.0]
     assert memory.scores([7_000], 2).tolist() == [0.0, 0.0]
@@ -243,6 +244,7 @@ def test_pairs_of_rows_with_room_are_the_same_from_both_sides() -> None:
         ("n_last", 0, "n_last=0 must be at least 1"),
         ("row_size", 9, "row_size=9 must be from n_last=10 to 1024"),
         ("row_size", 1_025, "row_size=1025 must be from n_last=10 to 1024"),
+        ("shrinkage", 0.0, "shrinkage=0.0 must be a number above 0"),
         ("half_life_ms", 0.0, "half_life_ms=0.0 must be above 0"),
         ("half_life_events", float("nan"), "half_life_events=nan must be above 0"),
     ],

@@ -7,19 +7,19 @@ import pytest
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 
 
-def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts() -> None:
-    rival = LiveCooccurrence(CooccurrenceConfig(pair_decay=0.5, history_decay=0.5))
+def test_pairs_fade_with_distance_and_are_normalised_by_the_roots_of_both_counts_and_shrinkage() -> None:
+    rival = LiveCooccurrence(CooccurrenceConfig(pair_decay=0.5, history_decay=0.5, shrinkage=1.0))
     rival.update([], 0)
     rival.update([0], 1)
     rival.update([0, 1], 2)  # pairs: 0-1 1.0, 1-2 1.0, 0-2 0.5
     rival.update([], 1)  # counts: 1, 2, 1
 
-    assert rival.scores([0], 4) == pytest.approx([0.0, 1 / 2**0.5, 0.5, 0.0])
-    assert rival.scores([0, 2], 3) == pytest.approx([0.5, (1 + 0.5) / 2**0.5, 0.25])
+    assert rival.scores([0], 4) == pytest.approx([0.0, 1 / 6**0.5, 0.5 / 2, 0.0])
+    assert rival.scores([0, 2], 3) == pytest.approx([0.5 / 2, (1 + 0.5) / 6**0.5, 0.25 / 2])
 
 
 def test_scores_agree_with_a_plain_dictionary_of_pairs() -> None:
-    config = CooccurrenceConfig(n_last=4, pair_decay=0.8, history_decay=0.7)
+    config = CooccurrenceConfig(n_last=4, pair_decay=0.8, history_decay=0.7, shrinkage=5.0)
     rival = LiveCooccurrence(config)
     rng = np.random.default_rng(0)
     pairs: dict[tuple[int, int], float] = defaultdict(float)
@@ -35,7 +35,7 @@ def test_scores_agree_with_a_plain_dictionary_of_pairs() -> None:
 
     expected = [
         sum(
-            0.7**age * pairs[other, item] / (counts[other] * counts[item]) ** 0.5
+            0.7**age * pairs[other, item] / ((counts[other] + 5) * (counts[item] + 5)) ** 0.5
             for age, other in enumerate(reversed(history[-4:]))
         )
         for item in range(12)
@@ -51,30 +51,30 @@ def test_a_user_without_history_scores_nothing() -> None:
 
 
 def test_the_matrix_grows_and_keeps_what_it_learned() -> None:
-    rival = LiveCooccurrence(CooccurrenceConfig(max_items=3_000))
+    rival = LiveCooccurrence(CooccurrenceConfig(shrinkage=1.0, max_items=3_000))
     rival.update([0], 1)
     rival.update([1], 2_999)
 
     scores = rival.scores([1], 4_000)
-    assert scores[0] == pytest.approx(1.0)
-    assert scores[2_999] == pytest.approx(1.0)
+    assert scores[0] == pytest.approx(1 / 2**0.5)
+    assert scores[2_999] == pytest.approx(1 / 2)
     assert scores.shape == (4_000,)
 
 
 def test_an_item_past_the_limit_keeps_the_distance_between_its_neighbours() -> None:
-    rival = LiveCooccurrence(CooccurrenceConfig(max_items=2, pair_decay=0.5))
+    rival = LiveCooccurrence(CooccurrenceConfig(pair_decay=0.5, shrinkage=1.0, max_items=2))
     rival.update([0, 2], 1)
     rival.update([], 0)
 
-    assert rival.scores([0], 2) == pytest.approx([0.0, 0.5])
+    assert rival.scores([0], 2) == pytest.approx([0.0, 0.5 / 2])
 
 
 def test_items_past_the_limit_are_not_learned() -> None:
-    rival = LiveCooccurrence(CooccurrenceConfig(max_items=2))
+    rival = LiveCooccurrence(CooccurrenceConfig(shrinkage=1.0, max_items=2))
     rival.update([0], 2)
     rival.update([2, 0], 1)
 
-    assert rival.scores([2, 0], 3) == pytest.approx([0.0, 1.0, 0.0])
+    assert rival.scores([2, 0], 3) == pytest.approx([0.0, 1 / 2**0.5, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ def test_items_past_the_limit_are_not_learned() -> None:
     [
         ("pair_decay", 0.0, "pair_decay=0.0 must be above 0 and at most 1"),
         ("history_decay", 1.1, "history_decay=1.1 must be above 0 and at most 1"),
+        ("shrinkage", 0.0, "shrinkage=0.0 must be above 0"),
         ("n_last", 0, "n_last=0 must be at least 1"),
     ],
 )

@@ -35,13 +35,13 @@ def test_popularity_fitted_again_forgets_what_it_counted() -> None:
 
 
 def test_cooccurrence_sums_the_pairs_of_the_last_items_over_the_roots_of_both_counts() -> None:
-    rival = Cooccurrence(5, CooccurrenceConfig(pair_decay=0.5, history_decay=0.5))
+    rival = Cooccurrence(5, CooccurrenceConfig(pair_decay=0.5, history_decay=0.5, shrinkage=1.0))
     rival.fit(TRAIN, validation=None, on_epoch=lambda _: None)
 
     # pairs: 0-1 2.0, 0-2 0.5, 0-3 0.5, 1-2 2.0, 1-3 1.0, 3-3 2.0; counts: 2, 3, 2, 3, 0
-    assert rival.scores(history(0), NO_TIMES)[0] == pytest.approx([0, 2 / 6**0.5, 0.25, 0.5 / 6**0.5, 0])
+    assert rival.scores(history(0), NO_TIMES)[0] == pytest.approx([0, 2 / 12**0.5, 0.5 / 3, 0.5 / 12**0.5, 0])
     assert rival.scores(history(2, 0), NO_TIMES)[0] == pytest.approx(
-        [0.125, 2 / 6**0.5 + 1 / 6**0.5, 0.25, 0.5 / 6**0.5, 0]
+        [0.25 / 3, 2 / 12**0.5 + 1 / 12**0.5, 0.5 / 3, 0.5 / 12**0.5, 0]
     )
 
 
@@ -53,11 +53,11 @@ def test_cooccurrence_knows_nothing_of_a_user_without_history() -> None:
 
 
 def test_cooccurrence_of_too_many_items_leaves_out_the_rarest() -> None:
-    rival = Cooccurrence(5, CooccurrenceConfig(max_items=2, pair_decay=1.0))
+    rival = Cooccurrence(5, CooccurrenceConfig(pair_decay=1.0, shrinkage=1.0, max_items=2))
     rival.fit(TRAIN, validation=None, on_epoch=lambda _: None)
 
     # items 1 and 3 are the most frequent; they met once
-    assert rival.scores(history(1), NO_TIMES)[0] == pytest.approx([0, 0, 0, 1 / 3, 0])
+    assert rival.scores(history(1), NO_TIMES)[0] == pytest.approx([0, 0, 0, 1 / 4, 0])
     assert rival.scores(history(0), NO_TIMES)[0].tolist() == [0.0] * 5
 
 

@@ -35,10 +35,11 @@ def test_events_are_learned_in_the_order_of_time_whoever_s_they_are() -> None:
         np.array([0, 0, 1, 1]), np.array([0, 1, 0, 2]), np.array([3_600_000, 3_600_000, 0, 0])
     )
 
-    model = fitted(MemoryConfig(half_life_ms=3_600_000, half_life_events=np.inf), pairs)
+    model = fitted(MemoryConfig(shrinkage=1.0, half_life_ms=3_600_000, half_life_events=np.inf), pairs)
 
     # of item 0 half an event is left of the hour before, and one is new
-    assert model.scores([np.array([0])], [np.array([0])])[0] == pytest.approx([0, 1 / 1.5**0.5, 0.5 / 1.5**0.5, 0, 0])
+    expected = [0, 1 / (2.5 * 2) ** 0.5, 0.5 / (2.5 * 1.5) ** 0.5, 0, 0]
+    assert model.scores([np.array([0])], [np.array([0])])[0] == pytest.approx(expected)
 
 
 def test_fitted_again_it_forgets_what_it_learned() -> None:
