@@ -36,6 +36,7 @@ from freshet.client import Client
 from freshet.paths import Paths
 from models.content.encode import encode_items
 from models.content.features import FeatureStore
+from models.loading import load_ranker
 from models.ranker import FeedRequest, Ranker
 from models.registry.bundle import Bundle
 from models.registry.registry import Registry
@@ -211,7 +212,7 @@ class Versions:
             store=FeatureStore(folders.features),
             read_image=ImageStore(folders.images).get,
         )
-        return Ranker.load(bundle, content)
+        return load_ranker(bundle, content)
 
 
 def judged(readers: Readers, versions: Versions, histories: Mapping[str, list[str]]) -> dict[str, Any]:

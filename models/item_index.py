@@ -23,8 +23,8 @@ class ItemTable(NamedTuple):
     """One moment of the index.
 
     Args:
-        vectors: text and image (capacity, D), what a sequence is read with.
-        directions: (capacity, 2D), what a state is scored against.
+        vectors: text (capacity, D) and image (capacity, D'), what a sequence is read with.
+        directions: (capacity, D + D'), what a state is scored against.
         alive: (capacity,) bool, False for a removed or replaced item.
         item_ids: Id of each row; may grow while it is read, rows beyond `n` are not part of this moment.
         n: Rows that exist.
@@ -41,13 +41,14 @@ class ItemIndex:
     """Append-only item vectors with a row for each live item.
 
     Args:
-        dim: Model width D.
+        text_dim: Width D of an item's text vector.
+        image_dim: Width D' of its image vector. Either may be 0: such a model knows items by their ID.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, text_dim: int, image_dim: int) -> None:
         self._lock = threading.Lock()
         self._row_of: dict[str, int] = {}
-        self._table = _empty(dim, FIRST_CAPACITY)
+        self._table = _empty(text_dim, image_dim, FIRST_CAPACITY)
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -73,7 +74,7 @@ class ItemIndex:
 
         Args:
             item_ids: N ids, each once.
-            vectors: text and image (N, D).
+            vectors: text (N, D) and image (N, D').
         """
         with self._lock:
             is_new = ~self._is_unchanged(item_ids, vectors)
@@ -112,7 +113,8 @@ class ItemIndex:
         old = self._table
         if old.n + n_new <= len(old.alive):
             return old
-        grown = _empty(old.vectors.text.shape[1], max(2 * len(old.alive), old.n + n_new))
+        text_dim, image_dim = old.vectors.text.shape[1], old.vectors.image.shape[1]
+        grown = _empty(text_dim, image_dim, max(2 * len(old.alive), old.n + n_new))
         for target, source in (
             (grown.vectors.text, old.vectors.text),
             (grown.vectors.image, old.vectors.image),
@@ -128,6 +130,7 @@ def _equal(first: Tensor, second: Tensor) -> Tensor:
     return torch.isclose(first, second, rtol=ROUNDING, atol=ROUNDING).all(dim=1)
 
 
-def _empty(dim: int, capacity: int) -> ItemTable:
-    vectors = ItemVectors(torch.zeros(capacity, dim), torch.zeros(capacity, dim))
-    return ItemTable(vectors, torch.zeros(capacity, 2 * dim), torch.zeros(capacity, dtype=torch.bool), [], 0)
+def _empty(text_dim: int, image_dim: int, capacity: int) -> ItemTable:
+    vectors = ItemVectors(torch.zeros(capacity, text_dim), torch.zeros(capacity, image_dim))
+    directions = torch.zeros(capacity, text_dim + image_dim)
+    return ItemTable(vectors, directions, torch.zeros(capacity, dtype=torch.bool), [], 0)

@@ -1,27 +1,23 @@
 """One model version, ready to answer: sequences of item ids in, the best items out.
 
-Built from a bundle and the catalogue's content. The weights never change; items come and go through the index, and an
-item without a learned ID is placed by its content alone.
+The weights never change; items come and go through the index. What a score is, says the version's `Scorer`: M2SE's
+(`encoder_scorer.py`) or a rival's (`rivals/served_*.py`). `loading.py` makes a ranker from a bundle of any kind.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.blending import BlendRows, FeedBlend
 from models.content.table import ContentError, ContentTable
-from models.encoder.config import EncoderConfig
-from models.encoder.m2se import M2SE, ItemVectors
 from models.item_index import ItemIndex, ItemTable
 from models.memory.blend import Part
-from models.registry.bundle import WEIGHTS, Bundle, Manifest, damaged, write_item_ids
+from models.registry.bundle import Manifest
+from models.scorer import Scorer
 
 BroughtBy = Callable[[Sequence[int]], Sequence[Part | None]]  # the part that brought each of these rows' items
 
@@ -52,7 +48,7 @@ class FeedRequest:
 
 @dataclass(frozen=True)
 class ScoredItem:
-    """An item and its score, higher is better: the sum of both streams' cosines over the temperature, or the blend's.
+    """An item and its score, higher is better: the model's own (`Scorer`), or the blend's.
 
     Attributes:
         is_newcomer: It has its place as a newcomer, not by its score.
@@ -69,41 +65,25 @@ class Ranker:
     """A model version with the items it can rank.
 
     Args:
-        model: Trained encoder; put into evaluation mode.
-        item_ids: Items that own the model's ID vectors, in order.
+        scorer: The model.
         manifest: Where the version came from.
     """
 
-    def __init__(self, model: M2SE, item_ids: Sequence[str], manifest: Manifest) -> None:
-        if len(item_ids) != len(model.ids):
-            raise ValueError(f"{len(item_ids)} item ids for {len(model.ids)} ID vectors")
-        self.model = model.eval()
+    def __init__(self, scorer: Scorer, manifest: Manifest) -> None:
+        self.scorer = scorer
         self.manifest = manifest
         self.version = manifest.version
-        self._id_row = {item_id: row for row, item_id in enumerate(item_ids)}
-        self._index = ItemIndex(model.config.dim)
+        self._owners = frozenset(scorer.owners)
+        self._index = ItemIndex(*scorer.dims)
         self._blend_rows = BlendRows(self._index.row)
-
-    @classmethod
-    def load(cls, bundle: Bundle, content: ContentTable) -> "Ranker":
-        """Read a bundle and place every item of `content`.
-
-        Raises:
-            DamagedBundle: the weights do not fit the configuration in the manifest.
-            ContentError: the content has other widths than the model was trained on.
-        """
-        model, item_ids = load_model(bundle)
-        ranker = cls(model, item_ids, bundle.manifest)
-        ranker.add_items(content)
-        return ranker
 
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._index
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Items that own an ID vector, in order."""
-        return tuple(self._id_row)
+        """Items of which the model learned something by their ID, in order."""
+        return tuple(self.scorer.owners)
 
     @property
     def n_items(self) -> int:
@@ -125,11 +105,7 @@ class Ranker:
         if not len(content):
             return
         self._check_widths(content)
-        vectors = self.model.encode_content(content)
-        rows = torch.tensor([self._id_row.get(item_id, -1) for item_id in content.item_ids])
-        ids = torch.zeros_like(vectors.text)
-        ids[rows >= 0] = self.model.ids[rows[rows >= 0]]
-        self._index.append(content.item_ids, ItemVectors(vectors.text + ids, vectors.image + ids))
+        self._index.append(content.item_ids, self.scorer.place(content))
 
     def remove_items(self, item_ids: Sequence[str]) -> None:
         """Recommend these items no more."""
@@ -167,7 +143,7 @@ class Ranker:
         self, best: list[ScoredItem], scores: Tensor, table: ItemTable, request: FeedRequest
     ) -> list[ScoredItem]:
         """Give the last place to the best newcomer, unless one stands there by its own score."""
-        newcomers = [item_id for item_id in request.newcomers if item_id not in self._id_row]
+        newcomers = [item_id for item_id in request.newcomers if item_id not in self._owners]
         if len(best) < NEWCOMER_K or not {one.item_id for one in best}.isdisjoint(newcomers):
             return best
         rows = [row for row in self._rows(newcomers) if row < table.n and scores[row] > -torch.inf]
@@ -189,7 +165,7 @@ class Ranker:
 
     @torch.inference_mode()
     def similar(self, item_id: str, k: int) -> list[ScoredItem]:
-        """The items closest to one, by the mean cosine of both modalities in [-1, 1], without itself.
+        """The items closest to one, as the model has it, without itself; none where it knows nothing of the item.
 
         Raises:
             UnknownItem: it is not in the index.
@@ -198,20 +174,17 @@ class Ranker:
         if row is None:
             raise UnknownItem(item_id)
         table = self._index.table()
-        scores = table.directions[: table.n] @ table.directions[row] / 2.0
+        scores = self.scorer.similar(row, table)
         scores = scores.masked_fill(~table.alive[: table.n], -torch.inf)
         scores[row] = -torch.inf
         return [one for one in _best(scores, table, k) if one.item_id != item_id]  # placed anew meanwhile
 
     def _check_widths(self, content: ContentTable) -> None:
-        config = self.model.config
-        for name, parts, wanted in (
-            ("text", content.text, config.text_dim),
-            ("image", content.image, config.image_dim),
-        ):
-            if parts.shape[2] != wanted:
+        wanted = dict(zip(("text", "image"), self.scorer.content_dims, strict=True))
+        for (name, width), parts in zip(wanted.items(), (content.text, content.image), strict=True):
+            if width is not None and parts.shape[2] != width:
                 raise ContentError(
-                    f"{name} parts are {parts.shape[2]} wide, {self.version} was trained on {wanted}; "
+                    f"{name} parts are {parts.shape[2]} wide, {self.version} was trained on {width}; "
                     f"encode them with its towers"
                 )
 
@@ -220,23 +193,12 @@ class Ranker:
 
     def _scores(self, sequences: Sequence[Sequence[str]]) -> tuple[Tensor, ItemTable]:
         """Scores (B, N) under one moment of the index; -inf for dead rows and for sequences without a known item."""
-        window = self.model.config.window
-        rows = [self._rows(sequence)[-window:] for sequence in sequences]
+        rows = [self._rows(sequence) for sequence in sequences]
         table = self._index.table()
-        states = self._last_states(rows, table.vectors)
-        scores = states @ table.directions[: table.n].T / self.model.config.temperature
+        scores = self.scorer.scores(rows, table)
         scores.masked_fill_(~table.alive[: table.n], -torch.inf)
         empty = torch.tensor([not known for known in rows], dtype=torch.bool)
         return scores.masked_fill_(empty[:, None], -torch.inf), table
-
-    def _last_states(self, rows: Sequence[Sequence[int]], vectors: ItemVectors) -> Tensor:
-        """State after each sequence's last item, (B, 2D); shorter sequences are padded on the right with row 0."""
-        lengths = torch.tensor([max(len(known), 1) for known in rows], dtype=torch.int64)
-        padded = torch.zeros(len(rows), int(lengths.max()) if rows else 1, dtype=torch.int64)
-        for at, known in enumerate(rows):
-            padded[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
-        states = self.model.encode_sequences(vectors.at(padded))
-        return states[torch.arange(len(rows)), lengths - 1]
 
 
 def _nobody(rows: Sequence[int]) -> list[Part | None]:
@@ -252,34 +214,3 @@ def _best(scores: Tensor, table: ItemTable, k: int, brought_by: BroughtBy = _nob
         for value, row, part in zip(values.tolist(), rows, brought_by(rows), strict=True)
         if value > -torch.inf
     ]
-
-
-def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
-    """The encoder of a bundle and the items that own its ID vectors.
-
-    Raises:
-        DamagedBundle: weights, configuration and item ids do not fit each other.
-    """
-    item_ids = bundle.item_ids()
-    try:
-        model = M2SE(EncoderConfig.from_dict(bundle.manifest.config["encoder"]), n_ids=len(item_ids))
-        model.load_state_dict(load_file(bundle.weights))
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as exc:
-        why = " ".join(str(exc).split())[:300]  # torch writes several lines
-        raise damaged(bundle.path, f"{WEIGHTS} does not fit the configuration: {why}") from exc
-    return model.eval(), item_ids
-
-
-def write_model(folder: Path, model: M2SE, item_ids: Sequence[str]) -> None:
-    """Write weights and item ids into a bundle's stage.
-
-    Raises:
-        ValueError: the model reads times, and the histories a live model is asked with have none.
-    """
-    if model.config.n_time_buckets:
-        raise ValueError(
-            f"n_time_buckets={model.config.n_time_buckets}: time buckets are for offline evaluation as yet, since live "
-            f"histories come without times; publish a model without them"
-        )
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
-    write_item_ids(folder, item_ids)

@@ -10,6 +10,7 @@ import structlog
 
 from consumers.catalog.placement import Placement
 from models.content.table import ContentTable
+from models.loading import load_ranker
 from models.ranker import FeedRequest, Ranker
 from models.registry.bundle import Bundle, RegistryError
 from models.registry.registry import Registry
@@ -73,7 +74,7 @@ class ModelFollower:
         towers = load_towers(bundle.towers, loaded=self._placement.towers)
 
         def load(content: ContentTable) -> Ranker:
-            return _warmed(Ranker.load(bundle, content))
+            return _warmed(load_ranker(bundle, content))
 
         ranker = self._placement.swap_in(towers, load=load, swap=self._slot.swap)
         self._note(bundle, ranker, time.monotonic() - started)

@@ -6,7 +6,8 @@
     judge     on events that arrived after the plan, on items without an ID, on users kept out
     publish   an immutable bundle, promoted; or a refusal with the reason
 
-The first cycle has no parent: it builds the towers, trains on everything and passes the gate unopposed.
+The first cycle has no parent: it builds the towers, trains on everything and passes the gate unopposed. While a rival
+is current, every cycle is refused: there is nothing in it to go on from.
 """
 
 import shutil
@@ -36,10 +37,12 @@ from models.encoder.loop import EpochReport
 from models.encoder.m2se import M2SE
 from models.encoder.succession import first_model, next_model
 from models.encoder.training import Trainer
+from models.encoder_scorer import EncoderScorer
 from models.examples import Example, examples
 from models.gate import Verdict, judge
-from models.ranker import Ranker, write_model
-from models.registry.bundle import TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
+from models.loading import load_ranker
+from models.ranker import Ranker
+from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
 from models.registry.registry import Registry, wall_ms
 from models.towers.building import build_towers
 from models.towers.pair import Towers, load_towers, save_towers
@@ -106,6 +109,8 @@ class Cycle:
         started = time.monotonic()
         torch.set_num_threads(self.settings.threads if self.plan.parent else self.settings.first_threads)
         parent = self._registry.open(self.plan.parent) if self.plan.parent else None
+        if parent is not None and parent.manifest.kind != ENCODER_KIND:
+            return self._settle(_cannot_go_on_from(parent.manifest), None, time.monotonic() - started)
         contents = self._contents()
         towers = self._towers(list(contents.values()), parent)
         data = self._read(contents, parent)
@@ -115,7 +120,7 @@ class Cycle:
             return self._settle(verdict, None, time.monotonic() - started)
         model = self._train(data, share, self._encode(data.item_ids, contents, towers), parent=parent)
         draft = self._draft(model, towers, len(data.sequences.rows))
-        new = Ranker(model, data.item_ids[: data.n_ids], draft)
+        new = Ranker(EncoderScorer(model, data.item_ids[: data.n_ids]), draft)
         verdict = self._judge(new, towers, parent, stopping)
         version = self._publish(new, towers, verdict) if verdict.is_passed else None
         return self._settle(verdict, version, time.monotonic() - started)
@@ -237,7 +242,7 @@ class Cycle:
         data = training_data.build(self._sources(contents, owners, self.plan.offsets))
         table = self._encode(data.item_ids, contents, towers)
         new.add_items(table)
-        return judge(new, Ranker.load(parent, table), self._slices(data, set(owners)), self.settings.gate)
+        return judge(new, load_ranker(parent, table), self._slices(data, set(owners)), self.settings.gate)
 
     def _wait_for_later(self, stopping: threading.Event) -> None:
         """Give events time to arrive that nobody trained on, up to the deadline."""
@@ -273,7 +278,7 @@ class Cycle:
 
     def _publish(self, new: Ranker, towers: Towers, verdict: Verdict) -> str:
         stage = self._registry.stage()
-        write_model(stage, new.model, new.owners)
+        new.scorer.save(stage)
         save_towers(stage / TOWERS, towers)
         return self._registry.publish(stage, replace(new.manifest, metrics=verdict.metrics, reason=verdict.reason))
 
@@ -309,3 +314,11 @@ class Cycle:
 
     def _say(self, state: State, detail: str) -> None:
         self._report(CycleEvent(state=state, cycle=self.plan.number, detail=detail))
+
+
+def _cannot_go_on_from(parent: Manifest) -> Verdict:
+    reason = (
+        f"{parent.version} is a {parent.kind}, and training goes on from {ENCODER_KIND} alone; promote such a version "
+        "to go on learning (`freshet models promote VERSION`)"
+    )
+    return Verdict(False, reason, {})

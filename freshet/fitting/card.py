@@ -27,53 +27,77 @@ class CurvePoint:
         loss: mean over steps.
         n_targets: positions predicted.
         seconds: of training.
-        ndcg_at_10: filtered, of users' last events, which are never trained on.
+        ndcg_at_10: filtered, of users' last events, which are never trained on; None where it was not asked.
     """
 
     epoch: int
     loss: float
     n_targets: int
     seconds: float
+    ndcg_at_10: float | None
+
+
+ABOUT = {
+    "m2se": "M2SE, a multimodal sequence encoder (Zhang et al., arXiv 2303.11879): it scores a user's next item from "
+    "the text, pictures and order of the items before.",
+    "popularity": "Popularity: how often each item came in training, the same for everybody.",
+    "cooccurrence": "Item co-occurrence (Sarwar et al., WWW 2001): what came close to a user's last items in "
+    "everybody's histories.",
+    "content-knn": "Content neighbours: what reads and looks like a user's last items; nothing is learned.",
+    "gru4rec": "GRU4Rec (Hidasi and Karatzoglou, arXiv 1706.03847): a recurrent network over item IDs.",
+    "sasrec": "SASRec (Kang and McAuley, arXiv 1808.09781): a Transformer over item IDs.",
+    "unisrec": "UniSRec, text only (Hou et al., arXiv 2206.05941): a Transformer over the items' texts.",
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What people are told of a version.
+
+    Attributes:
+        kind: of model, as in the manifest.
+        facts: what a reader asks first, by name.
+        config: hyper-parameters by name.
+        curve: of the training; empty for a model without epochs.
+        ndcg_at_10: filtered, of users' last events.
+    """
+
+    kind: str
+    facts: Mapping[str, str]
+    config: Mapping[str, Any]
+    curve: Sequence[CurvePoint]
     ndcg_at_10: float
 
 
-def write_card(bundle: Path, card: str, curve: Sequence[CurvePoint]) -> None:
+def write_card(bundle: Path, card: ModelCard) -> None:
     """Put card and curve beside the bundle."""
-    write_durably(bundle.with_name(f"{bundle.name}.csv"), _csv(curve).encode())
-    write_durably(bundle.with_name(f"{bundle.name}.json"), (json.dumps(_rows(curve), indent=1) + "\n").encode())
-    write_durably(bundle.with_name(f"{bundle.name}.md"), card.encode())
+    write_durably(bundle.with_name(f"{bundle.name}.csv"), _csv(card.curve).encode())
+    write_durably(bundle.with_name(f"{bundle.name}.json"), (json.dumps(_rows(card.curve), indent=1) + "\n").encode())
+    write_durably(bundle.with_name(f"{bundle.name}.md"), markdown(bundle.name, card).encode())
 
 
-def model_card(
-    version: str, *, facts: Mapping[str, str], config: Mapping[str, Any], curve: Sequence[CurvePoint]
-) -> str:
-    """The card, Markdown.
-
-    Args:
-        version: of the bundle.
-        facts: what a reader asks first, by name.
-        config: hyper-parameters by name.
-        curve: of the training, at least one epoch.
-    """
-    last = curve[-1]
-    epochs = [
-        (str(one.epoch), f"{one.loss:.4f}", f"{one.n_targets:,}", f"{one.seconds:.1f}", f"{one.ndcg_at_10:.4f}")
-        for one in curve
-    ]
+def markdown(version: str, card: ModelCard) -> str:
+    """The card of a version, Markdown."""
+    after = f"After epoch {card.curve[-1].epoch}: loss {card.curve[-1].loss:.4f}, f" if card.curve else "F"
     parts = [
         f"# {version}",
-        "M2SE, a multimodal sequence encoder (Zhang et al., arXiv 2303.11879): it scores a user's next item from the "
-        "text, pictures and order of the items before.",
-        _table(("what", ""), facts.items()),
-        f"After epoch {last.epoch}: loss {last.loss:.4f}, filtered NDCG@10 {last.ndcg_at_10:.4f} over users' last "
+        ABOUT[card.kind],
+        _table(("what", ""), card.facts.items()),
+        f"{after}iltered NDCG@10 {card.ndcg_at_10:.4f} over users' last "
         "events, ranked among all items and kept out of training. It says how training went; models are compared by "
         "`freshet evaluate`.",
         "Meant for feeds on the catalogue and the kind of behaviour it was trained on. It learns from what people were "
         "shown and chose, popularity included; what its lists expose says `freshet evaluate`.",
-        _table(("setting", "value"), sorted((name, str(value)) for name, value in config.items())),
-        _table(("epoch", "loss", "targets", "seconds", "NDCG@10"), epochs),
+        _table(("setting", "value"), sorted((name, str(value)) for name, value in card.config.items())),
     ]
+    if card.curve:
+        parts.append(_table(("epoch", "loss", "targets", "seconds", "NDCG@10"), [_cells(one) for one in card.curve]))
     return "\n\n".join(parts) + "\n"
+
+
+def _cells(one: CurvePoint) -> tuple[str, ...]:
+    ndcg = "" if one.ndcg_at_10 is None else f"{one.ndcg_at_10:.4f}"
+    return str(one.epoch), f"{one.loss:.4f}", f"{one.n_targets:,}", f"{one.seconds:.1f}", ndcg
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ import torch
 
 from freshet.evaluation.content import Say, catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
-from freshet.fitting.card import CurvePoint, model_card, write_card
+from freshet.fitting.card import CurvePoint, ModelCard, write_card
 from freshet.paths import Paths
 from models.content.features import content_hash
 from models.content.table import ContentTable
@@ -36,10 +36,11 @@ from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
+from models.encoder_scorer import EncoderScorer, load_model, write_model
 from models.evaluation.splits import leave_one_out
 from models.examples import Example, examples, rank_examples
-from models.ranker import Ranker, load_model, write_model
-from models.registry.bundle import TOWERS, Bundle, DataSpan, Manifest
+from models.ranker import Ranker
+from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest
 from models.registry.registry import Registry, wall_ms
 from models.rivals.numbering import Numbering
 from models.towers.pair import Towers, load_towers, save_towers
@@ -155,10 +156,11 @@ class _Fitting:
 
     def publish(self, registry: Registry, curve: list[CurvePoint]) -> str:
         """Bundle, card and curve; then what a killed run would have needed is removed."""
+        ndcg = self._ndcg_at_10()
         stage = registry.stage()
         write_model(stage, self.model, self.table.item_ids[: self.n_ids])
         save_towers(stage / TOWERS, self.towers)
-        version = registry.publish(stage, replace(self._draft(), metrics={"ndcg_at_10": curve[-1].ndcg_at_10}))
+        version = registry.publish(stage, replace(self._draft(), metrics={"ndcg_at_10": ndcg}))
         facts = {
             "phase": self.options.phase,
             "data": f"{self.data.name}, {len(self.train.rows):,} events, {len(self.data.items):,} items",
@@ -168,7 +170,7 @@ class _Fitting:
             "seed": str(self.options.seed),
             "code": f"freshet {installed_version('freshet')}",
         }
-        write_card(registry.path(version), model_card(version, facts=facts, config=self._config(), curve=curve), curve)
+        write_card(registry.path(version), ModelCard(ENCODER_KIND, facts, self._config(), curve, ndcg))
         for path in (self._checkpoint, self._curve_file):
             path.unlink(missing_ok=True)
         return version
@@ -193,7 +195,7 @@ class _Fitting:
         return [CurvePoint(**point) for point in json.loads(self._curve_file.read_bytes())][:n_done]
 
     def _ndcg_at_10(self) -> float:
-        ranker = Ranker(self.model, self.table.item_ids[: self.n_ids], self._draft())
+        ranker = Ranker(EncoderScorer(self.model, self.table.item_ids[: self.n_ids]), self._draft())
         ranker.add_items(self.table)
         return rank_examples(ranker, self.questions).means()["ndcg_at_10"]
 

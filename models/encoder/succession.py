@@ -9,7 +9,7 @@ from models.content.table import ContentTable
 from models.encoder.batches import Batch
 from models.encoder.config import EncoderConfig, Shape
 from models.encoder.m2se import M2SE
-from models.ranker import load_model
+from models.encoder_scorer import load_model
 from models.registry.bundle import Bundle
 
 

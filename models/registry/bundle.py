@@ -1,7 +1,7 @@
 """One bundle: an immutable folder with everything one model version needs, and the manifest that proves it.
 
     manifest.json       what it is, what it was made from, and the sha256 of every other file
-    model.safetensors   the weights
+    model.safetensors   the weights, or what a model without any counted
     items.json          the item ids, in the order of the model's rows
     towers/             the content towers, where the model carries its own
 
@@ -20,6 +20,7 @@ from typing import Any
 from models.durable import sha256_of
 
 FORMAT = 1
+ENCODER_KIND = "m2se"
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 ITEMS = "items.json"
@@ -33,6 +34,7 @@ class RegistryError(Exception):
     ├── UnknownVersion     no bundle of that name
     ├── DamagedPointer     current.json cannot be read, or names a bundle that is gone
     ├── DamagedBundle      a file is missing, changed, or of another format
+    ├── UnknownKind        a bundle of a kind of model that this release does not know
     ├── PromotionPaused    an operator rolled back; the gate may not promote
     ├── NotCurrent         a version was to be rolled back that is not current
     ├── NothingToRollBack  the pointer knows no previous version
@@ -50,6 +52,10 @@ class DamagedPointer(RegistryError):
 
 class DamagedBundle(RegistryError):
     """A file of a bundle is missing, changed, or of another format."""
+
+
+class UnknownKind(RegistryError):
+    """A bundle of a kind of model that this release does not know."""
 
 
 class PromotionPaused(RegistryError):
@@ -102,6 +108,7 @@ class Manifest:
 
     Attributes:
         config: the model's hyper-parameters, as its frozen dataclass wrote them.
+        kind: which model it is, such as m2se or sasrec; a manifest that does not say is of the former.
         tower_revisions: content tower revision by modality, such as {"text": ..., "image": ...}.
         metrics: figures by name, as the gate saw them.
         reason: why it was published, one line.
@@ -120,6 +127,7 @@ class Manifest:
     parent: str | None = None
     version: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    kind: str = ENCODER_KIND
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:

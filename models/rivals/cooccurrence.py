@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,27 @@ class LiveCooccurrence:
             norms = np.sqrt(self._counts[:known] + self.config.shrinkage)
             scores[:known] = (weights @ self._pairs[recent, :known]) / norms
         return scores
+
+    @classmethod
+    def restored(cls, config: CooccurrenceConfig, counts: NDArray[np.float32], pairs: NDArray[np.float32]) -> Self:
+        """Go on from what `learned` gave.
+
+        Raises:
+            ValueError: counts (n,) and pairs (n, n) do not fit each other, or there are more than `max_items`.
+        """
+        n_items = len(counts)
+        if pairs.shape != (n_items, n_items) or n_items > config.max_items:
+            raise ValueError(
+                f"{n_items} counts and pairs of shape {pairs.shape} with max_items={config.max_items}; pairs must be "
+                "square, one row a count, and no more than max_items"
+            )
+        live = cls(config)
+        live._counts, live._pairs = counts, pairs
+        return live
+
+    def learned(self, n_items: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Counts (n,) and pair weights (n, n) of the first items, at most those there is room for."""
+        return self._counts[:n_items], np.ascontiguousarray(self._pairs[:n_items, :n_items])
 
     def update(self, history: Sequence[int], item: int) -> None:
         """Learn one event.

@@ -41,6 +41,11 @@ class Popularity:
             counts.update([], item)
         self._scores = counts.scores([], len(self._scores))
 
+    @property
+    def counts(self) -> Scores:
+        """(N,) how often each item came."""
+        return self._scores
+
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N) counts."""
         return np.tile(self._scores, (len(histories), 1))
@@ -71,6 +76,17 @@ class Cooccurrence:
         self._pairs = LiveCooccurrence(self._config)
         self._pairs.learn(self._number_of[train.rows], train.starts)
 
+    @property
+    def pairs(self) -> LiveCooccurrence:
+        """What was counted, under the numbers of `numbered`."""
+        return self._pairs
+
+    @property
+    def numbered(self) -> IntArray:
+        """(N,) the catalogue row of each number."""
+        rows: IntArray = np.argsort(self._number_of)
+        return rows
+
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N); 0 for what never came near the user's last items."""
         n_items = len(self._number_of)
@@ -94,7 +110,7 @@ class ContentNeighbours:
 
     def __init__(self, content: ContentTable, *, n_last: int = 10, decay: float = 0.8) -> None:
         self._directions = content_directions(content)
-        self._weights = (decay ** np.arange(n_last)).astype(np.float32)
+        self.n_last, self.decay = n_last, decay
 
     def fit(
         self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
@@ -103,12 +119,19 @@ class ContentNeighbours:
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N) weighted sum of the cosines with the user's last items, over both modalities."""
-        profiles = np.zeros((len(histories), self._directions.shape[1]), dtype=np.float32)
-        for row, history in enumerate(histories):
-            newest_first = history[: -len(self._weights) - 1 : -1]
-            profiles[row] = self._weights[: len(newest_first)] @ self._directions[newest_first]
-        scores: Scores = profiles @ self._directions.T
+        wanted = profiles(self._directions, histories, n_last=self.n_last, decay=self.decay)
+        scores: Scores = wanted @ self._directions.T
         return scores
+
+
+def profiles(directions: Scores, histories: Sequence[IntArray], *, n_last: int, decay: float) -> Scores:
+    """(B, d) weighted sum of the directions (N, d) of each history's last items, the newest with weight 1."""
+    weights = (decay ** np.arange(n_last)).astype(np.float32)
+    found = np.zeros((len(histories), directions.shape[1]), dtype=np.float32)
+    for row, history in enumerate(histories):
+        newest_first = history[: -n_last - 1 : -1]
+        found[row] = weights[: len(newest_first)] @ directions[newest_first]
+    return found
 
 
 def content_directions(content: ContentTable) -> Scores:

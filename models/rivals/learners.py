@@ -18,7 +18,7 @@ from models.encoder.loop import Phase, TrainingLoop
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig
-from models.rivals.nets import IdTower, NextItemNet, TextTower
+from models.rivals.nets import IdTower, NextItemNet, TextTower, last_states
 
 Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From numbers (B, L) int64, right-padded, event times (B, L) int64 in ms and lengths (B,) int64 to scores
@@ -116,16 +116,3 @@ class M2SELearner:
             return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
 
         return scores
-
-
-def last_states(states: Tensor, lengths: Tensor) -> Tensor:
-    """State at each history's last real position.
-
-    Args:
-        states: (B, L, D), right-padded.
-        lengths: (B,) int64, real items, at least 1.
-
-    Returns:
-        (B, D).
-    """
-    return states[torch.arange(len(lengths)), lengths - 1]

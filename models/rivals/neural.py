@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
 from models.rivals.learners import Learner, Scorer
+from models.rivals.nets import padded
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, FitReport
 from models.rivals.validation import ValidationSet
@@ -97,9 +98,27 @@ class NeuralRecommender:
         Raises:
             ValueError: not fitted yet.
         """
+        learner, scorer = self._fitted()
+        return self._scores(histories, times_ms, learner=learner, scorer=scorer)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network as it was fitted.
+
+        Raises:
+            ValueError: not fitted yet.
+        """
+        return self._fitted()[0].loop.model
+
+    @property
+    def owners(self) -> IntArray:
+        """Catalogue rows of the items that own an ID, in the network's order."""
+        return self._numbering.row_of[: self._numbering.n_owners]
+
+    def _fitted(self) -> tuple[Learner, Scorer]:
         if self._learner is None or self._scorer is None:
             raise ValueError(f"{self.name} has not been fitted; call fit before scores")
-        return self._scores(histories, times_ms, learner=self._learner, scorer=self._scorer)
+        return self._learner, self._scorer
 
     def _epochs(self, learner: Learner, questions: ValidationSet | None) -> Iterator[FitReport]:
         """Train epoch by epoch; the last phase's are scored on the validation events."""
@@ -129,7 +148,7 @@ class NeuralRecommender:
         scores = np.empty((len(known), self._catalogue.n_items), dtype=np.float32)
         if not known:
             return scores
-        numbers, known_ms = (_padded(column) for column in zip(*known, strict=True))
+        numbers, known_ms = (padded(column) for column in zip(*known, strict=True))
         lengths = torch.tensor([max(len(history), 1) for history, _ in known])
         placed = scorer(numbers, known_ms, lengths).numpy()
         scores[:, self._numbering.row_of[: learner.n_scored]] = placed
@@ -142,14 +161,6 @@ class NeuralRecommender:
         numbers = self._numbering.numbers(history)
         newest = np.flatnonzero(numbers < learner.n_scored)[-learner.window :]
         return numbers[newest], times_ms[newest]
-
-
-def _padded(rows: Sequence[IntArray]) -> Tensor:
-    """(B, L), padded with 0 on the right; L is at least 1."""
-    padded = np.zeros((len(rows), max(1, *(len(row) for row in rows))), dtype=np.int64)
-    for place, row in zip(padded, rows, strict=True):
-        place[: len(row)] = row
-    return torch.from_numpy(padded)
 
 
 def _weights_of(learner: Learner) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.encoder.m2se import M2SE
-from models.ranker import Ranker, write_model
+from models.encoder_scorer import EncoderScorer, write_model
+from models.ranker import Ranker
 from models.registry.bundle import DataSpan, Manifest
 from models.registry.registry import Registry
 from tests.models.encoder_fixtures import small_model
@@ -26,7 +27,8 @@ def manifest(version: str = "", *, model: M2SE | None = None, text_tower: str = 
 
 
 def small_ranker(item_ids: Sequence[str] = (), *, version: str = "v1", text_tower: str = "text-1") -> Ranker:
-    return Ranker(small_model(n_ids=len(item_ids)), item_ids, manifest(version, text_tower=text_tower))
+    scorer = EncoderScorer(small_model(n_ids=len(item_ids)), item_ids)
+    return Ranker(scorer, manifest(version, text_tower=text_tower))
 
 
 def publish(registry: Registry, model: M2SE, item_ids: Sequence[str], *, draft: Manifest | None = None) -> str:

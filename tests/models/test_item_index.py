@@ -13,7 +13,7 @@ def vectors(*values: float) -> ItemVectors:
 
 
 def index_of(*item_ids: str) -> ItemIndex:
-    index = ItemIndex(2)
+    index = ItemIndex(2, 2)
     index.append(item_ids, vectors(*range(1, len(item_ids) + 1)))
     return index
 
@@ -110,7 +110,7 @@ def test_growth_past_the_capacity_keeps_everything() -> None:
 
 
 def test_readers_beside_a_writer_always_see_whole_items() -> None:
-    index = ItemIndex(2)
+    index = ItemIndex(2, 2)
     wrong: list[str] = []
     stopping = threading.Event()
 

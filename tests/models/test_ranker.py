@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from models.content.table import ContentError, ContentTable
 from models.encoder.m2se import M2SE
-from models.ranker import FeedRequest, Ranker, ScoredItem, UnknownItem, load_model, write_model
+from models.encoder_scorer import EncoderScorer, load_model, write_model
+from models.loading import load_ranker
+from models.ranker import FeedRequest, Ranker, ScoredItem, UnknownItem
 from models.registry.bundle import WEIGHTS, Bundle, DamagedBundle, write_item_ids
 from tests.models.encoder_fixtures import N_ITEMS, small_config, small_content, small_model
 from tests.models.ranker_fixtures import manifest, publish, registry_in, small_ranker
@@ -184,9 +186,9 @@ def test_new_item_without_an_id_is_recommendable_by_its_content() -> None:
 def test_saved_and_loaded_model_gives_the_same_scores_bit_for_bit(tmp_path: Path) -> None:
     registry = registry_in(tmp_path)
     original = full_ranker()
-    version = publish(registry, original.model, OWNERS)
+    version = publish(registry, small_model(n_ids=len(OWNERS)), OWNERS)
 
-    loaded = Ranker.load(registry.open(version), small_content())
+    loaded = load_ranker(registry.open(version), small_content())
 
     sequences = [["item-3", "item-9"], ["item-0"], []]
     assert (loaded.version, loaded.owners) == (version, OWNERS)
@@ -207,9 +209,9 @@ def test_a_bundle_from_before_there_were_time_buckets_is_served(tmp_path: Path) 
     registry = registry_in(tmp_path)
     before = manifest()
     del before.config["encoder"]["n_time_buckets"]
-    version = publish(registry, full_ranker().model, OWNERS, draft=before)
+    version = publish(registry, small_model(n_ids=len(OWNERS)), OWNERS, draft=before)
 
-    loaded = Ranker.load(registry.open(version), small_content())
+    loaded = load_ranker(registry.open(version), small_content())
 
     np.testing.assert_array_equal(loaded.scores([["item-3"]])[0], full_ranker().scores([["item-3"]])[0])
 
@@ -223,7 +225,7 @@ def test_weights_of_another_shape_are_a_damaged_bundle_with_one_clear_line(tmp_p
     other = registry.publish(stage, manifest())
 
     with pytest.raises(DamagedBundle, match=r"model\.safetensors does not fit.*ids.*freshet models promote VERSION"):
-        Ranker.load(registry.open(other), small_content())
+        load_ranker(registry.open(other), small_content())
 
 
 def test_weights_that_lack_a_tensor_are_a_damaged_bundle(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_content_of_other_towers_is_refused_by_width() -> None:
 
 def test_ids_that_do_not_fit_the_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="2 item ids for 3 ID vectors"):
-        Ranker(small_model(n_ids=3), ["a", "b"], manifest())
+        EncoderScorer(small_model(n_ids=3), ["a", "b"])
 
 
 def test_nearest_items_are_those_of_the_highest_mean_cosine_without_itself() -> None:
@@ -328,3 +330,13 @@ def test_feed_stays_as_it_is_without_a_newcomer_to_place(k: int, exclude: list[s
     plain = ranker.recommend([FeedRequest(["item-3"], exclude, k)])
 
     assert ranker.recommend([FeedRequest(["item-3"], exclude, k, newcomers)]) == plain
+
+
+def test_item_that_owns_an_id_is_no_newcomer() -> None:
+    ranker = catalogue_with_newcomers()
+    plain = ranker.recommend([FeedRequest(["item-3"], k=10)])
+    shown = {one.item_id for one in plain[0]}
+    owners = [f"item-{n}" for n in range(15) if f"item-{n}" not in shown]
+
+    assert owners
+    assert ranker.recommend([FeedRequest(["item-3"], k=10, newcomers=owners)]) == plain

@@ -10,7 +10,7 @@ from consumers.catalog.model_follower import ModelFollower
 from consumers.catalog.placement import Placement
 from models.content.features import FeatureStore
 from models.encoder.succession import Shape, first_model
-from models.ranker import write_model
+from models.encoder_scorer import write_model
 from models.registry.bundle import TOWERS, DamagedBundle, DamagedPointer
 from models.registry.registry import Registry
 from models.slot import ModelSlot

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from consumers.learning.cycle import Cycle, NothingToLearn, Plan
@@ -12,8 +13,9 @@ from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings
 from models.encoder.config import TrainingConfig
 from models.encoder.m2se import M2SE
+from models.encoder_scorer import load_model
 from models.gate import GateConfig
-from models.ranker import load_model
+from models.rivals.served_counts import ServedPopularity
 from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, are_equal
 
 NEVER = threading.Event()
@@ -305,6 +307,23 @@ def test_cycle_without_a_usable_fresh_event_is_refused(shop: Shop, first: str) -
     assert (ended.state, ended.version) == ("refused", None)
     assert ended.detail == "nothing to learn: none of 0 fresh events can be used"
     assert shop.registry.refusals()[0].reason == ended.detail
+
+
+def test_cycle_after_a_rival_is_refused_and_the_rival_stays(shop: Shop, first: str) -> None:
+    stage = shop.registry.stage()
+    ServedPopularity(np.ones(1, np.float32), ["item-0"]).save(stage)
+    draft = replace(shop.registry.manifest(first), kind="popularity", version="", files={})
+    rival = shop.registry.publish(stage, draft)
+    shop.registry.promote(rival, by="operator", reason="an arm of an experiment")
+
+    ended = run(shop.lenient(), next_plan(shop, rival))
+
+    assert (ended.state, ended.version) == ("refused", None)
+    assert ended.detail.startswith(f"{rival} is a popularity, and training goes on from m2se alone; promote such a ver")
+    assert [(one.parent, one.reason) for one in shop.registry.refusals()] == [(rival, ended.detail)]
+    pointer = shop.registry.current()
+    assert pointer is not None
+    assert pointer.version == rival
 
 
 def test_only_the_newest_versions_stay_on_disk(shop: Shop, first: str) -> None:

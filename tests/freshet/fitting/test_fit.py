@@ -10,7 +10,7 @@ import pytest
 from freshet.cli import main
 from freshet.evaluation.data import EvaluationError
 from freshet.fitting.fit import FitOptions, fit
-from models.ranker import load_model
+from models.encoder_scorer import load_model
 from models.registry.registry import Registry
 from stream.kinds import DEFAULT_KINDS
 from tests.freshet.evaluation.small_shop import write_shop

@@ -7,8 +7,8 @@ import torch
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.loop import TrainingDiverged
 from models.rivals.config import NextItemConfig
-from models.rivals.learners import Learner, last_states
-from models.rivals.nets import TextTower, WhiteningAdaptor
+from models.rivals.learners import Learner
+from models.rivals.nets import TextTower, WhiteningAdaptor, last_states
 from tests.models.encoder_fixtures import N_ITEMS, small_content
 from tests.models.rival_fixtures import LEARNERS, SHAPE, cyclic_data, small_learner
 
