@@ -1,4 +1,4 @@
-"""Subcommands that work on a data set, without a service: evaluate, pretrain, finetune."""
+"""Subcommands that work on a data set, without a service: evaluate, pretrain, finetune, fit."""
 
 import argparse
 from pathlib import Path
@@ -25,6 +25,9 @@ def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private typ
     _add_fitting(commands, "pretrain", "train a model on a data set's content and order; it knows no item by its ID")
     finetune = _add_fitting(commands, "finetune", "go on from a pretrained model, with an ID for every item")
     finetune.add_argument("--parent", metavar="VERSION", help="pretrained version (default: the newest)")
+    rival = _add_fitting(commands, "fit", "learn a rival, such as sasrec or cooccurrence, as a version to serve")
+    rival.add_argument("--model", metavar="NAME", required=True, help="such as popularity, cooccurrence, sasrec")
+    rival.set_defaults(run=_fit_rival)
 
 
 def _add_fitting(commands: Any, phase: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
@@ -72,3 +75,17 @@ def _fit(options: argparse.Namespace) -> int:
         parent=options.parent,
     )
     return fit(asked, kinds=settings.event_kinds())
+
+
+def _fit_rival(options: argparse.Namespace) -> int:
+    from freshet.fitting.rival import RivalOptions, fit_rival  # noqa: PLC0415 - torch takes seconds
+
+    settings = load_settings({"data_dir": options.data_dir})[0]
+    asked = RivalOptions(
+        model=options.model,
+        data=options.data,
+        data_dir=settings.data_dir,
+        n_epochs=options.epochs,
+        seed=options.seed,
+    )
+    return fit_rival(asked, kinds=settings.event_kinds())

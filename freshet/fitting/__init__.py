@@ -1,1 +1,1 @@
-"""`freshet pretrain` and `freshet finetune`: a model from a data set, without a stream."""
+"""`freshet pretrain`, `finetune` and `fit`: a model from a data set, without a stream."""

@@ -1,0 +1,163 @@
+"""`freshet fit`: a rival learned from a data set and published, so that it can be served as any other version.
+
+data set -> towers, content -> epochs chosen -> fitted anew -> bundle in the registry, card and curve beside it
+
+The last event of every user stays out of training; epochs are chosen on the one before it, as `freshet evaluate` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import numpy as np
+
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.evaluation.runs import Choice
+from freshet.fitting.card import CurvePoint, ModelCard, write_card
+from freshet.paths import Paths
+from models.content.table import ContentTable
+from models.encoder.batches import SequenceData
+from models.evaluation.splits import Split, leave_one_out
+from models.examples import examples, rank_examples
+from models.ranker import Ranker
+from models.registry.bundle import ENCODER_KIND, TOWERS, DataSpan, Manifest
+from models.registry.registry import Registry, wall_ms
+from models.rivals.build import NEXT_ITEM, build
+from models.rivals.recommender import Catalogue, FitReport, Recommender
+from models.rivals.served import CONFIG, LOADERS, ServedRival, served
+from models.towers.pair import Towers, save_towers
+from stream.kinds import EventKinds
+from stream.replay.dataset import open_dataset
+
+MAX_QUESTIONS = 2_000  # of the figure on the card
+
+
+@dataclass(frozen=True)
+class RivalOptions:
+    """What was asked for.
+
+    Attributes:
+        model: its name.
+        data: folder of the data set; None is the synthetic shop.
+        data_dir: the service's folder; the registry lies there.
+        n_epochs: None to choose them; only a network has any.
+        seed: of everything drawn.
+    """
+
+    model: str
+    data: str | None
+    data_dir: Path
+    n_epochs: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in LOADERS:
+            raise EvaluationError(
+                f"--model {self.model} is no rival to fit; there are {', '.join(LOADERS)}; {ENCODER_KIND} is fitted by "
+                "`freshet pretrain` and `freshet finetune`"
+            )
+        if self.n_epochs is not None and self.model not in NEXT_ITEM:
+            raise EvaluationError(f"--epochs {self.n_epochs}: {self.model} has none; leave it out")
+        if self.n_epochs is not None and self.n_epochs < 1:
+            raise EvaluationError(f"--epochs {self.n_epochs} must be at least 1")
+
+
+def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:
+    """Fit and publish; the version is not promoted.
+
+    Raises:
+        EvaluationError, SplitError, DatasetError: the data cannot be learned from.
+        TrainingDiverged: the loss stopped being a number.
+        RegistryError: the registry cannot be written.
+    """
+    registry = Registry(Paths(options.data_dir).folders.registry)
+    fitting = _RivalFitting(options, read_data(open_dataset(options.data, kinds=kinds), kinds=kinds))
+    version = fitting.publish(registry, *fitting.run())
+    print(f"published {version}; `freshet models promote {version}` makes it the current model")
+    return 0
+
+
+class _RivalFitting:
+    """One rival on one data set."""
+
+    def __init__(self, options: RivalOptions, data: EvaluationData) -> None:
+        self.options, self.data = options, data
+        self.split: Split = leave_one_out(data.events)
+        is_known = np.ones(len(data.items), np.bool_)
+        self.towers: Towers = catalogue_towers(data, is_known=is_known, folder=options.data_dir, say=_say)
+        self.table: ContentTable = encode_catalogue(data, self.towers, folder=options.data_dir, say=_say)
+
+    def run(self) -> tuple[ServedRival, list[CurvePoint]]:
+        """Choose the epochs, where there are any to choose; then fit anew."""
+        n_epochs = self.options.n_epochs
+        if n_epochs is None and self.options.model in NEXT_ITEM:
+            _, reports = self._fitted("choosing", self.split.train, validation=self.split.validation)
+            n_epochs = Choice.of(tuple(reports)).n_epochs
+        rival, reports = self._fitted("fitting", self.split.refit, n_epochs=n_epochs)
+        return served(rival, self.table), [
+            CurvePoint(one.epoch, one.loss, one.n_targets, one.seconds, None) for one in reports
+        ]
+
+    def publish(self, registry: Registry, rival: ServedRival, curve: list[CurvePoint]) -> str:
+        """Bundle, card and curve."""
+        ndcg = self._ndcg_at_10(rival)
+        curve = [*curve[:-1], *(replace(last, ndcg_at_10=ndcg) for last in curve[-1:])]
+        stage = registry.stage()
+        rival.save(stage)
+        save_towers(stage / TOWERS, self.towers)
+        version = registry.publish(stage, replace(self._draft(rival), metrics={"ndcg_at_10": ndcg}))
+        placed = "by content" if any(rival.content_dims) else "behind all others, and as newcomers"
+        facts = {
+            "model": self.options.model,
+            "data": f"{self.data.name}, {len(self.split.refit.rows):,} events, {len(self.data.items):,} items",
+            "towers": ", ".join(self.towers.revisions.values()),
+            "items known by their ID": f"{len(rival.owners):,}",
+            "new items stand": placed,
+            "seed": str(self.options.seed),
+            "code": f"freshet {installed_version('freshet')}",
+        }
+        write_card(registry.path(version), ModelCard(self.options.model, facts, rival.config(), curve, ndcg))
+        return version
+
+    def _fitted(
+        self, what: str, data: SequenceData, *, validation: SequenceData | None = None, n_epochs: int | None = None
+    ) -> tuple[Recommender, list[FitReport]]:
+        has_id = np.bincount(data.rows, minlength=len(self.data.items)) > 0
+        catalogue = Catalogue(len(self.data.items), self.table, has_id)
+        rival = build(self.options.model, catalogue, seed=self.options.seed, n_epochs=n_epochs)
+        reports: list[FitReport] = []
+
+        def on_epoch(report: FitReport) -> None:
+            reports.append(report)
+            score = "" if report.validation is None else f", validation NDCG@10 {report.validation:.4f}"
+            _say(f"{what}: epoch {report.epoch}, loss {report.loss:.4f}{score} ({report.seconds:.1f} s)")
+
+        rival.fit(data, validation=validation, on_epoch=on_epoch)
+        return rival, reports
+
+    def _ndcg_at_10(self, rival: ServedRival) -> float:
+        test = self.split.test
+        ranker = Ranker(rival, self._draft(rival))
+        ranker.add_items(self.table)
+        questions = examples(test, self.table.item_ids, asked=test.is_target, limit=MAX_QUESTIONS, seed=0)
+        return rank_examples(ranker, questions).means()["ndcg_at_10"]
+
+    def _draft(self, rival: ServedRival) -> Manifest:
+        return Manifest(
+            created_ms=wall_ms(),
+            config={CONFIG: rival.config(), "data": self.data.fingerprint},
+            tower_revisions=self.towers.revisions,
+            data=DataSpan(n_events=len(self.split.refit.rows)),
+            seed=self.options.seed,
+            code_version=installed_version("freshet"),
+            reason=f"{self.options.model} on {self.data.name}",
+            kind=self.options.model,
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
