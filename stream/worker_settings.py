@@ -111,13 +111,13 @@ class WorkerSettings:
         default = AttributionSettings()
         attribution = AttributionSettings(
             window_ms=get.milliseconds("ATTRIBUTION_WINDOW_S", default.window_ms),
-            lateness_ms=get.milliseconds("LATENESS_S", default.lateness_ms),
+            lateness_ms=get.milliseconds("LATENESS_S", default.lateness_ms, least_ms=0),
         )
         return cls(
             kafka=get.kafka(),
             data_dir=get("WORKER_DATA_DIR", Path, cls.data_dir),
             partitions=get("PARTITIONS", int, cls.partitions),
-            retention_ms=get("RETENTION_DAYS", lambda text: int(float(text) * DAY_MS), cls.retention_ms),
+            retention_ms=get.milliseconds("RETENTION_DAYS", cls.retention_ms, unit_ms=DAY_MS),
             kinds=get("KINDS", _kinds, DEFAULT_KINDS),
             sequence_length=get("SEQUENCE_LENGTH", int, cls.sequence_length),
             attribution=attribution,
@@ -142,11 +142,17 @@ class _Reader:
             return default
         try:
             return read(text)
-        except (ValueError, msgspec.DecodeError) as exc:
+        except (ValueError, OverflowError, msgspec.DecodeError) as exc:
             raise BadWorkerSettings(f"{PREFIX}{name}={text!r} cannot be used: {exc}") from exc
 
-    def milliseconds(self, name: str, default_ms: int) -> int:
-        return self(name, lambda text: int(float(text) * 1_000), default_ms)
+    def milliseconds(self, name: str, default_ms: int, *, unit_ms: int = 1_000, least_ms: int = 1) -> int:
+        def read(text: str) -> int:
+            ms = int(float(text) * unit_ms)
+            if ms < least_ms:
+                raise ValueError(f"at least {least_ms} ms is possible")
+            return ms
+
+        return self(name, read, default_ms)
 
     def kafka(self) -> KafkaSettings:
         url = self("LOG", str, "")

@@ -47,6 +47,10 @@ def test_variables_are_those_of_the_service() -> None:
         ("PARTITIONS", "0", "FRESHET_PARTITIONS=0: 1 to 128 are possible"),
         ("WORKER_SESSION_TIMEOUT_S", "1", "FRESHET_WORKER_SESSION_TIMEOUT_S=1.0: 2.0 to 1800 are possible"),
         ("METRICS_PORT", "70000", "FRESHET_METRICS_PORT=70000: 0 to 65535 are possible"),
+        ("ATTRIBUTION_WINDOW_S", "0", "FRESHET_ATTRIBUTION_WINDOW_S='0' cannot be used: at least 1 ms is possible"),
+        ("LATENESS_S", "-1", "FRESHET_LATENESS_S='-1' cannot be used: at least 0 ms is possible"),
+        ("LATENESS_S", "inf", "FRESHET_LATENESS_S='inf' cannot be used: cannot convert float infinity"),
+        ("RETENTION_DAYS", "0", "FRESHET_RETENTION_DAYS='0' cannot be used: at least 1 ms is possible"),
         ("KINDS", "[]", "FRESHET_KINDS='[]' cannot be used: 0 event kinds given"),
     ],
 )
