@@ -4,14 +4,13 @@ The memory numbers items in its own order, the index of a `Ranker` in another. B
 which number is looked up once, and again only for what is new in either.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.item_index import ItemTable
 from models.memory.blend import BlendWeights, Floats, Part, PartScores, brought_by, utilities
 
 Ints = NDArray[np.int64]
@@ -34,9 +33,18 @@ class Memory(Protocol):
         ...
 
 
+class Columns(Protocol):
+    """What was scored (models.item_index.ItemTable)."""
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Id of each column; may be longer than the scores, by what came later."""
+        ...
+
+
 @dataclass(frozen=True)
 class FeedBlend:
-    """What feeds are made from beside a model version, at one moment.
+    """What scores are blended with beside a model version, at one moment.
 
     Attributes:
         weights: of the parts.
@@ -66,7 +74,7 @@ class Blended(NamedTuple):
 
     def brought_by(self, rows: Sequence[int]) -> list[Part]:
         """Which part brought each of these rows' items."""
-        return brought_by(self.blend.weights, self.parts, rows, age=self.blend.age)
+        return brought_by(self.blend.weights, self.parts, self.utilities, rows, age=self.blend.age)
 
 
 class _Numbers(NamedTuple):
@@ -84,7 +92,7 @@ class BlendRows:
     """A memory's numbers and trending counts, in the rows of one index. Any thread may ask.
 
     Args:
-        row_of: the row of a live item.
+        row_of: the row of a live item; a row is its item's for ever.
     """
 
     def __init__(self, row_of: Callable[[str], int | None]) -> None:
@@ -92,41 +100,46 @@ class BlendRows:
         self._numbers = _Numbers()
         self._counts = _Counts()
 
-    def blended(self, blend: FeedBlend, model: Floats, items: Sequence[str], table: ItemTable) -> Blended:
-        """Blend a request's scores.
+    def rows(self, items: Iterable[str], n: int) -> list[int]:
+        """Which of the first `n` rows are of these items, each once."""
+        rows = map(self._row_of, dict.fromkeys(items))
+        return [row for row in rows if row is not None and row < n]
+
+    def blended(self, blend: FeedBlend, model: Floats, items: Sequence[str], table: Columns) -> Blended:
+        """Blend what a model scored for one user.
 
         Args:
             blend: in force.
             model: (N,) scores of the model, -inf for what is no candidate; at least one is.
-            items: of the request, oldest first; they count as seen.
+            items: of the user, oldest first; they count as seen.
             table: the rows that were scored.
         """
-        seen = {row for item_id in items if (row := self._row_of(item_id)) is not None and row < table.n}
-        numbers = self._numbers_of(blend.memory, table)  # first: the memory may grow meanwhile
+        n = len(model)
+        numbers = self._numbers_of(blend.memory, table, n)  # first: the memory may grow meanwhile
         memory = np.append(blend.memory.scores(items), np.float32(0.0))[numbers]  # number -1 is the last
-        parts = PartScores.of(model, memory, self._counts_of(blend.counts, table), sorted(seen))
+        parts = PartScores.of(model, memory, self._counts_of(blend.counts, n), self.rows(items, n))
         return Blended(utilities(blend.weights, parts, age=blend.age), parts, blend)
 
-    def _numbers_of(self, memory: Memory, table: ItemTable) -> Ints:
+    def _numbers_of(self, memory: Memory, table: Columns, n: int) -> Ints:
         """(N,) number of each row's item, -1 where it has none."""
         known = self._numbers if self._numbers.memory is memory else _Numbers(memory)
         n_items = memory.n_items
-        if known.n_items != n_items or len(known.by_row) < table.n:
-            by_row = np.full(max(table.n, len(known.by_row)), -1, np.int64)
+        if known.n_items != n_items or len(known.by_row) < n:
+            by_row = np.full(max(n, len(known.by_row)), -1, np.int64)
             by_row[: len(known.by_row)] = known.by_row
-            missing = np.flatnonzero(by_row[: table.n] < 0)
+            missing = np.flatnonzero(by_row[:n] < 0)
             by_row[missing] = memory.numbers([table.item_ids[row] for row in missing.tolist()])
             known = self._numbers = _Numbers(memory, n_items, by_row)
-        return known.by_row[: table.n]
+        return known.by_row[:n]
 
-    def _counts_of(self, counts: Mapping[str, int], table: ItemTable) -> Floats:
+    def _counts_of(self, counts: Mapping[str, int], n: int) -> Floats:
         """(N,) count of each row's item."""
         known = self._counts
-        if known.counts is not counts or len(known.by_row) != table.n:
-            by_row = np.zeros(table.n, np.float32)
-            for item_id, n in counts.items():
+        if known.counts is not counts or len(known.by_row) != n:
+            by_row = np.zeros(n, np.float32)
+            for item_id, count in counts.items():
                 row = self._row_of(item_id)
-                if row is not None and row < table.n:
-                    by_row[row] = n
+                if row is not None and row < n:
+                    by_row[row] = count
             known = self._counts = _Counts(counts, by_row)
         return known.by_row

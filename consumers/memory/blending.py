@@ -3,7 +3,8 @@
     event of a sampled user -> what model, memory and counts say after what the user had -> weights move -> link
 
 Learned from are events that followed no feed of ours: what was shown says as much of the ranker as of the user. The
-model scores a batch in one call, and only events after those it was trained on (`consumers.predictors`).
+model scores a batch in one call, and only events after those it was trained on (`consumers.predictors`). Four weights
+need no more than so many events a second, whatever the stream brings; a batch is learned from whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from consumers.memory.links import Link
-from consumers.memory.parts import PartReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.predictors import Models, past_its_data
 from consumers.sampling import is_sampled
-from models.memory.blend import PARTS, Blend, BlendWeights, Floats, utilities
+from models.blending import BlendRows, FeedBlend
+from models.memory.blend import PARTS, Blend, BlendWeights, Floats
 from models.memory.judge import Judge, gain_of
 from monitoring.metrics import Metrics
 from stream.events import BlendState, Interaction
 
+_SAVED_S = 40.0  # of its rate that it may save up, so that a start, or what was missed, is learned from at once
 _UNUSED_NUMBERS = 1_000  # left out after a restart, more than can have been published since the file was written
 
 
@@ -38,11 +40,13 @@ class BlendingSettings:
     Attributes:
         share: of the users, in (0, 1].
         max_batch: events predicted of one batch of records; the others are only linked.
+        per_s: events learned from in a second, on average.
         publish_s: seconds between two publications.
     """
 
     share: float = 0.2
     max_batch: int = 256
+    per_s: float = 25.0
     publish_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -50,6 +54,19 @@ class BlendingSettings:
             raise ValueError(f"share={self.share} of users must be above 0 and at most 1")
         if self.max_batch < 1:
             raise ValueError(f"max_batch={self.max_batch} must be at least 1; 256 is usual")
+        if self.per_s <= 0:
+            raise ValueError(f"per_s={self.per_s} events a second must be above 0; 25 is usual")
+
+    @property
+    def max_saved(self) -> float:
+        """Events that may be learned from at once."""
+        return max(self.max_batch, self.per_s * _SAVED_S)
+
+
+class _Scored(NamedTuple):
+    """What the model scored, as `models.blending` asks for it."""
+
+    item_ids: Sequence[str] = ()
 
 
 class BlendLearner:
@@ -76,11 +93,13 @@ class BlendLearner:
     ) -> None:
         self._models, self._memory, self._shared, self._metrics = models, memory, shared, metrics
         self._settings, self._clock = settings or BlendingSettings(), clock
-        self._parts = PartReader(memory)
+        self._scored, self._column_of = _Scored(), dict[str, int]()
+        self._rows = BlendRows(self._column_of.get)
         self._blend, self._judge = Blend(), Judge()
         self._age, self._model_version = 0.0, ""
         self._is_moved = False
         self._said_at = self._clock() - self._settings.publish_s
+        self._allowed, self._allowed_at = self._settings.max_saved, self._clock()
 
     def is_asked(self, event: Interaction) -> bool:
         """Whether an event is to be learned from."""
@@ -91,13 +110,13 @@ class BlendLearner:
 
         Args:
             links: of one batch, in order.
-            counts: what was trending before them.
+            counts: what was trending before them; not changed any more.
             next_offsets: of the events before them, by partition.
         """
-        scores = self._model_scores(links, counts, next_offsets)
+        scores = self._model_scores(links, next_offsets)
         for at, link in enumerate(links):
             if at in scores and link.known is not None:
-                self._learn(scores[at], link.known, link.item_id)
+                self._learn(scores[at], link.known, link.item_id, counts)
             self._memory.link(link.history, link.item_id, link.ts_ms)
         if scores:
             self._export()
@@ -153,34 +172,49 @@ class BlendLearner:
         self._is_moved = True
         self._export()
 
-    def _model_scores(
-        self, links: Sequence[Link], counts: Mapping[str, int], next_offsets: dict[int, int]
-    ) -> dict[int, Floats]:
+    def _model_scores(self, links: Sequence[Link], next_offsets: dict[int, int]) -> dict[int, Floats]:
         """(N,) scores by place in `links`, of those that are to be predicted and whose user the model knows."""
         asked = [(at, link.known) for at, link in enumerate(links) if link.known][: self._settings.max_batch]
         model = past_its_data(self._models, next_offsets) if asked else None
-        if model is None:
+        if model is None or not self._is_allowed(len(asked)):
             return {}
         scores, item_ids = model.scores([known for _, known in asked])
         if not len(item_ids):
             return {}
-        self._parts.begin(item_ids, counts)
+        self._become(item_ids)
         trained_to = model.manifest.data.offsets
         n_events = sum(offset - trained_to.get(partition, 0) for partition, offset in next_offsets.items())
         self._age, self._model_version = self._blend.age(n_events), model.manifest.version
         return {at: row for (at, _), row in zip(asked, scores, strict=True) if row.max() > -np.inf}
 
-    def _learn(self, model: Floats, known: Sequence[str], item_id: str) -> None:
+    def _is_allowed(self, n_events: int) -> bool:
+        """Whether so many may be learned from now; they are then taken off what was saved up."""
+        now, most = self._clock(), self._settings.max_saved
+        self._allowed = min(self._allowed + self._settings.per_s * (now - self._allowed_at), most)
+        self._allowed_at = now
+        if n_events > self._allowed:
+            return False
+        self._allowed -= n_events
+        return True
+
+    def _become(self, item_ids: Sequence[str]) -> None:
+        """Of these items from now on; of an item with several columns the last one is live."""
+        if item_ids != self._scored.item_ids:
+            self._scored = _Scored(item_ids)
+            self._column_of = {item_id: column for column, item_id in enumerate(item_ids)}
+            self._rows = BlendRows(self._column_of.get)
+
+    def _learn(self, model: Floats, known: Sequence[str], item_id: str, counts: Mapping[str, int]) -> None:
         """Learn that an item came, and judge what was thought of it."""
-        (target,) = self._parts.columns.places([item_id]).tolist()
-        if target < 0 or model[target] == -np.inf:
+        target = self._column_of.get(item_id)
+        if target is None or model[target] == -np.inf:
             return  # not to be had: a newcomer that the model has not placed yet, or removed
-        parts = self._parts.parts(model, known)
-        blended = utilities(self._blend.weights, parts, age=self._age)
-        gain = gain_of(blended, model, self._parts.columns.known(known), target)
+        blend = FeedBlend(self._blend.weights, self._age, self._memory, counts)
+        blended = self._rows.blended(blend, model, known, self._scored)
+        gain = gain_of(blended.utilities, model, np.array(self._rows.rows(known, len(model)), np.int64), target)
         if gain is not None:
             self._judge.add(gain)
-        self._blend.learn(parts, target, age=self._age)
+        self._blend.learn(blended.parts, target, age=self._age)
         self._is_moved = True
         self._metrics.blend_events_total.inc()
 

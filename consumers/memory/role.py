@@ -19,7 +19,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from consumers.memory.blending import BlendLearner
-from consumers.memory.links import LinkReader
+from consumers.memory.links import Link, LinkReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
@@ -113,8 +113,7 @@ class MemoryRole:
     def handle(self, records: list[Record]) -> None:
         """Learn a batch, then write what is due."""
         by_partition = sorted(records, key=attrgetter("partition"))  # stable: offsets stay in order
-        for partition, group in groupby(by_partition, key=attrgetter("partition")):
-            self._learn(partition, list(group))
+        self._learn({part: list(group) for part, group in groupby(by_partition, key=attrgetter("partition"))})
         waited_ms = time.time() * 1_000 - min(record.ts_ms for record in records)  # of the one that waited longest
         self._metrics.event_to_memory_seconds.observe(max(0.0, waited_ms / 1_000))
         self._metrics.memory_items.set(self._memory.n_items)
@@ -136,19 +135,22 @@ class MemoryRole:
         """Save; rows that were not published yet are marked in the file, and go out after the next start."""
         self._save()
 
-    def _learn(self, partition: int, records: Sequence[Record]) -> None:
-        events = self._admit(records)
+    def _learn(self, records: Mapping[int, list[Record]]) -> None:
+        """Link a batch, by partition: all partitions' events are predicted in one call."""
+        counts = {} if self._learner is None else self._recounts.counts()  # before these events
+        is_asked = None if self._learner is None else self._learner.is_asked
+        links: list[Link] = []
+        for partition, of_partition in records.items():
+            links += self._reader.links(partition, self._admit(of_partition), is_asked=is_asked)
         if self._learner is None:
-            links = self._reader.links(partition, events)
             for link in links:
                 self._memory.link(link.history, link.item_id, link.ts_ms)
         else:
-            counts = self._recounts.counts()  # before these events
-            links = self._reader.links(partition, events, is_asked=self._learner.is_asked)
             self._learner.link(links, counts, self._next)
-        self._next[partition] = records[-1].offset + 1
+        n_records = sum(map(len, records.values()))
         self._metrics.memory_events_total.labels(result="linked").inc(len(links))
-        self._metrics.memory_events_total.labels(result="skipped").inc(len(records) - len(links))
+        self._metrics.memory_events_total.labels(result="skipped").inc(n_records - len(links))
+        self._next.update({partition: of_partition[-1].offset + 1 for partition, of_partition in records.items()})
 
     def _admit(self, records: Sequence[Record]) -> list[Interaction]:
         """Events that count; the sequences role reports the others."""

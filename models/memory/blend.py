@@ -81,7 +81,9 @@ class BlendWeights:
 
     def at(self, age: float) -> Floats:
         """(P,) weights at this age of the model."""
-        return (np.array(self.steady) + age * np.array(self.ageing)).astype(np.float32)
+        return np.array(
+            [steady + age * more for steady, more in zip(self.steady, self.ageing, strict=True)], np.float32
+        )
 
 
 class PartScores(NamedTuple):
@@ -108,13 +110,14 @@ class PartScores(NamedTuple):
         Raises:
             ValueError: no item is a candidate.
         """
-        is_candidate = model > -np.inf
-        if not is_candidate.any():
+        top = model.max(initial=-np.inf)
+        if top == -np.inf:
             raise ValueError(f"none of {len(model)} items is a candidate")
+        is_candidate = model > -np.inf
         values = np.zeros((len(PARTS), len(model)), dtype=np.float32)
-        values[0, is_candidate] = _log_softmax(model[is_candidate])
-        values[1] = np.log1p(MEMORY_GAIN * memory)
-        values[2] = np.log1p(trending)
+        np.subtract(model, top + np.log(np.exp(model - top).sum()), out=values[0], where=is_candidate)  # log-softmax
+        np.log1p(np.float32(MEMORY_GAIN) * memory, out=values[1])
+        np.log1p(trending, out=values[2])
         values[3, seen] = 1.0
         return cls(values, is_candidate)
 
@@ -194,25 +197,27 @@ def _by_name(steady: Sequence[float], ageing: Sequence[float]) -> dict[Hashable,
 
 def utilities(weights: BlendWeights, parts: PartScores, *, age: float = 0.0) -> Floats:
     """(N,) what the blend ranks by; -inf for what is no candidate."""
-    scores: Floats = np.where(parts.is_candidate, weights.at(age) @ parts.values, np.float32(-np.inf))
+    scores: Floats = weights.at(age) @ parts.values
+    np.copyto(scores, np.float32(-np.inf), where=~parts.is_candidate)
     return scores
 
 
-def brought_by(weights: BlendWeights, parts: PartScores, columns: Sequence[int], *, age: float = 0.0) -> list[Part]:
+def brought_by(
+    weights: BlendWeights, parts: PartScores, scores: Floats, columns: Sequence[int], *, age: float = 0.0
+) -> list[Part]:
     """Which part brought each of these items: the one that lifts it highest above an item drawn from the blend.
 
     Where none lifts it, the model did: to say nothing is no merit of a part.
+
+    Args:
+        weights: that were in force.
+        parts: what each said.
+        scores: (N,) utilities by these weights.
+        columns: of the items.
+        age: of the model.
     """
-    scores = utilities(weights, parts, age=age)
     chances = np.exp(scores - scores.max())
-    shares = weights.at(age)[:, None] * parts.values  # (P, N)
-    usual = shares @ (chances / chances.sum())  # (P,)
-    lifts = shares[:, list(columns)] - usual[:, None]
-    best = np.where(lifts.max(axis=0) > 0, lifts.argmax(axis=0), PARTS.index("model"))
-    return [PARTS[at] for at in best.tolist()]
-
-
-def _log_softmax(scores: Floats) -> Floats:
-    shifted = scores - scores.max()
-    result: Floats = shifted - np.log(np.exp(shifted).sum())
-    return result
+    usual = parts.values @ chances / chances.sum()  # (P,)
+    above = parts.values[:, columns] - usual[:, None]  # (P, K)
+    lifts = (weights.at(age)[:, None] * above).T.tolist()
+    return [PARTS[lift.index(highest)] if (highest := max(lift)) > 0 else "model" for lift in lifts]

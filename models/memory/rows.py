@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,13 @@ class Row:
     weights: Floats
     count: float
     moment: Moment
+
+    def strongest(self, n: int) -> Row:
+        """The same with its strongest partners only, at most `n`, in their order."""
+        if len(self.partners) <= n:
+            return self
+        kept = np.sort(np.argsort(-self.weights, kind="stable")[:n])
+        return replace(self, partners=self.partners[kept], weights=self.weights[kept])
 
 
 class HalfLives(NamedTuple):
@@ -104,7 +111,7 @@ class Rows:
         sums[places[known]] += weights[known]
         if not known.all():
             new = ~known
-            weakest = _weakest(sums, np.count_nonzero(new))  # empty cells come first
+            weakest = _weakest(sums, int(np.count_nonzero(new)))  # empty cells come first
             cells[weakest] = partners[new] + 1
             sums[weakest] = weights[new]
 
@@ -134,8 +141,9 @@ class Rows:
 
     def sums(self, items: Ints, shares: Doubles, now: Moment, *, n_items: int) -> Doubles:
         """(n_items,) by partner: the items' weights at this moment, times the items' shares (K,), summed."""
-        factors = self._factors(items, now) * shares
-        weighted = self._weights[items] * factors[:, None]
+        factors = (self._factors(items, now) * shares).astype(np.float32)
+        weighted = self._weights[items]
+        weighted *= factors[:, None]
         by_partner = np.bincount(self._partners[items].ravel(), weighted.ravel(), minlength=n_items + 1)
         sums: Doubles = by_partner[1 : n_items + 1].astype(np.float64, copy=False)
         return sums
@@ -158,10 +166,10 @@ class Rows:
     def put(self, item: int, row: Row) -> None:
         """Replace the item's row; of one that is too long the strongest stay."""
         self.grow(max(item, int(row.partners.max(initial=0))) + 1)
-        kept = np.sort(np.argsort(-row.weights, kind="stable")[: self.row_size])
-        for array, values in ((self._partners, row.partners[kept] + 1), (self._weights, row.weights[kept])):
-            array[item] = 0
-            array[item, : len(kept)] = values
+        row = row.strongest(self.row_size)
+        for array, values in ((self._partners, row.partners + 1), (self._weights, row.weights)):
+            array[item, : len(values)] = values
+            array[item, len(values) :] = 0
         self._counts[item] = row.count
         self._stamps[item] = row.moment
         self._places[item] = self._place(row.moment)
@@ -178,4 +186,4 @@ class Rows:
 
 def _weakest(weights: Floats, n: int) -> Ints:
     """(n,) places of the lowest of few weights, lowest first; of equal ones the first."""
-    return np.argsort(weights, kind="stable")[:n] if n > 1 else weights.argmin(keepdims=True)
+    return np.argsort(weights, kind="stable")[:n] if n > 1 else np.array([weights.argmin()])

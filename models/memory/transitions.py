@@ -80,9 +80,9 @@ class Transitions:
         self.now = Moment(0, 0)
         self._rows = Rows(self.config.row_size, HalfLives(self.config.half_life_ms, self.config.half_life_events))
         self._changed: dict[int, None] = {}  # in the order of their first change
-        steps = np.arange(self.config.n_last)
-        self._pair_weights: list[float] = (self.config.pair_decay**steps).tolist()
-        self._history_weights = self.config.history_decay**steps
+        steps = range(self.config.n_last)
+        self._pair_weights = [self.config.pair_decay**step for step in steps]
+        self._history_weights = [self.config.history_decay**step for step in steps]
 
     @property
     def n_items(self) -> int:
@@ -119,14 +119,15 @@ class Transitions:
             history: the user's items, oldest first.
             n_items: how many items there are.
         """
-        recent = np.asarray(history[-self.config.n_last :], dtype=np.int64)[::-1]
-        ages = np.flatnonzero(recent < self._rows.n_items)
-        if not ages.size:
+        recent = history[-self.config.n_last :][::-1]
+        known = [
+            (item, weight) for item, weight in zip(recent, self._history_weights, strict=False) if item < self.n_items
+        ]
+        if not known:
             return np.zeros(n_items, dtype=np.float32)
-        recent = recent[ages]
-        shares = self._history_weights[ages] / self._norms(recent)
-        sums = self._rows.sums(recent, shares, self.now, n_items=n_items)
-        found = np.flatnonzero(sums)
+        items, weights = np.array([item for item, _ in known]), np.array([weight for _, weight in known])
+        sums = self._rows.sums(items, weights / self._norms(items), self.now, n_items=n_items)
+        (found,) = (sums > 0).nonzero()  # of booleans it is several times faster
         sums[found] /= self._norms(found)
         return sums.astype(np.float32)
 

@@ -176,6 +176,26 @@ def test_the_model_is_asked_once_a_batch_and_for_no_more_than_is_allowed() -> No
     assert (model.n_asked, bench.n_learned, bench.memory.n_items) == ([3, 1], 4, 9)
 
 
+def test_no_more_events_a_second_are_learned_from_than_are_allowed_and_a_batch_whole_or_not_at_all() -> None:
+    bench = Bench(settings=BlendingSettings(share=1.0, max_batch=4, per_s=0.2))  # 8 saved up in 40 s
+    bench.link(click(1))
+    bench.link(*[click(nth) for nth in range(2, 6)])
+    bench.link(*[click(nth) for nth in range(6, 10)])
+    bench.link(click(10))
+    assert bench.n_learned == 8
+
+    bench.now_s += 15.0
+    bench.link(*[click(nth) for nth in range(11, 15)])
+    assert (bench.n_learned, bench.memory.n_items) == (8, 14)
+    bench.now_s += 5.0
+    bench.link(*[click(nth) for nth in range(15, 19)])
+    assert bench.n_learned == 12
+    bench.now_s += 1e6
+    for nth in range(3):
+        bench.link(*[click(20 + 4 * nth + one) for one in range(4)])
+    assert bench.n_learned == 20
+
+
 def test_what_the_model_does_not_know_is_not_learned_from() -> None:
     bench = Bench(Model(item_ids=["item-2", "item-3"]))
     bench.link(click(1), click(2))  # the user's only item is unknown
@@ -235,19 +255,24 @@ def test_weights_of_other_parts_are_begun_anew() -> None:
     assert bench.learner.due() is None
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"share": 0.0}, "share=0.0 of users"), ({"max_batch": 0}, "256")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"share": 0.0}, "share=0.0 of users"), ({"max_batch": 0}, "256"), ({"per_s": 0}, "per_s=0")],
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BlendingSettings(**settings)  # type: ignore[arg-type]
 
 
-def new_role(log: EmbeddedLog, folder: Path, *, publish_s: float | None = 0.0) -> tuple[MemoryRole, SharedBlend]:
+def new_role(
+    log: EmbeddedLog, folder: Path, *, publish_s: float | None = 0.0, model: Model | None = None
+) -> tuple[MemoryRole, SharedBlend]:
     memory, shared, metrics = SharedMemory(), SharedBlend(), new_metrics()
-    learner = BlendLearner(Slot(Model()), memory, shared, metrics=metrics, settings=ALL)
+    learner = BlendLearner(Slot(model or Model()), memory, shared, metrics=metrics, settings=ALL)
     settings = MemorySettings(snapshot_s=1e6, publish_s=publish_s)
     snapshots = MemorySnapshots(folder, log.log_id, length=50)
     role = MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings, learner=learner)
-    role.gained([0])
+    role.gained([0, 1])
     return role, shared
 
 
@@ -275,6 +300,17 @@ def test_the_role_publishes_weights_for_those_who_follow(tmp_path: Path) -> None
     assert [decode_blend_state(record.value).number for record in on_control] == [1]
     assert followed.now("v1") == shared.now("v1")
     assert followed.now("v1") is not None
+
+
+def test_the_model_is_asked_once_for_all_partitions_of_a_batch(tmp_path: Path) -> None:
+    model = Model()
+    with open_log(tmp_path) as log:
+        role, _ = new_role(log, tmp_path / "memory", model=model)
+        first, second = records(pairs(3)), records([click(900 + nth, user="bob") for nth in range(4)])
+        role.handle([*first, *[record._replace(partition=1) for record in second]])
+        assert role.positions() == {0: 6, 1: 4}
+
+    assert model.n_asked == [6]
 
 
 def test_where_nobody_follows_weights_are_in_force_here_and_not_published(tmp_path: Path) -> None:

@@ -118,14 +118,14 @@ def test_each_item_says_which_part_brought_it() -> None:
     parts = PartScores.of(vector(c0=4.0), vector(c1=0.9), vector(c2=50.0), [])
     weights = BlendWeights(1, (1.0, 1.0, 1.0, -2.0), (0.0,) * 4)
 
-    assert brought_by(weights, parts, [0, 1, 2]) == ["model", "memory", "trending"]
+    assert brought_by(weights, parts, utilities(weights, parts), [0, 1, 2]) == ["model", "memory", "trending"]
 
 
 def test_an_item_that_no_part_lifts_is_the_models() -> None:
     parts = PartScores.of(np.array([3.0, 0.0], np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32), [])
     weights = BlendWeights(1, (1.0, 2.0, 0.5, -2.0), (0.0,) * 4)
 
-    assert brought_by(weights, parts, [0, 1]) == ["model", "model"]
+    assert brought_by(weights, parts, utilities(weights, parts), [0, 1]) == ["model", "model"]
 
 
 def test_published_weights_are_numbered_one_after_the_other() -> None:
