@@ -7,13 +7,14 @@ embedded log one process does all, so nothing is published there.
 from consumers.memory.blending import BlendingSettings, BlendLearner
 from consumers.memory.follower import BlendFollower, TransitionsFollower
 from consumers.memory.role import MemoryRole, MemorySettings
-from consumers.memory.shared import SharedMemory
+from consumers.memory.shared import PUBLISHED_SIZE, SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
 from consumers.recounts import Counts
 from consumers.roles import Role
 from freshet.paths import Paths
 from freshet.settings import Settings
+from models.memory.transitions import MemoryConfig
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
 from serving.blended import LiveBlend
@@ -35,7 +36,12 @@ class Blending:
     def __init__(self, settings: Settings, log: Log, metrics: Metrics, *, slot: ModelSlot) -> None:
         self._settings, self._log, self._metrics, self._slot = settings, log, metrics, slot
         self._paths = Paths(settings.data_dir)
-        self._memory, self._weights = SharedMemory(), SharedBlend()
+        config = MemoryConfig() if self._learns else MemoryConfig(row_size=PUBLISHED_SIZE)  # no more comes
+        self._memory, self._weights = SharedMemory(config), SharedBlend()
+
+    @property
+    def _learns(self) -> bool:
+        return "watching" in self._settings.roles
 
     def live(self, counts: Counts) -> LiveBlend | None:
         """What feeds ask; None where they are to be the model's alone.
@@ -49,7 +55,7 @@ class Blending:
         """What learns or follows."""
         if not self._settings.blend:
             return []
-        if "watching" in self._settings.roles:
+        if self._learns:
             return self._learning()
         if "feeds" in self._settings.roles:
             return [TransitionsFollower(self._memory, metrics=self._metrics), BlendFollower(self._weights)]

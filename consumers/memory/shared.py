@@ -18,6 +18,7 @@ from models.memory.rows import Moment, Row
 from models.memory.transitions import MemoryConfig, Transitions
 from stream.events import TransitionRow
 
+PUBLISHED_SIZE = 96  # partners of a row that travel, the strongest: the best ten items are as good as with all
 _DIGITS = 6  # of a weight that travels; float32 has little more
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -60,7 +61,10 @@ class SharedMemory:
             self._transitions.update(numbers, self._number(item_id), ts_ms)
 
     def changed_rows(self, limit: int) -> list[TransitionRow]:
-        """Rows that changed and were not published since, at most so many, longest ago first. By the writer."""
+        """Rows that changed and were not published since, at most so many, longest ago first. By the writer.
+
+        A row's `PUBLISHED_SIZE` strongest partners are in its record.
+        """
         return [self._record(item) for item in self._transitions.changed_rows(limit)]
 
     def mark_published(self, rows: Iterable[TransitionRow]) -> None:
@@ -69,9 +73,9 @@ class SharedMemory:
 
     def take(self, record: TransitionRow) -> None:
         """Replace a row by what was published of it. By the writer."""
+        weights = np.array([weight for _, weight in record.partners], np.float32)
         with self._lock:
             partners = np.array([self._number(partner) for partner, _ in record.partners], np.int64)
-            weights = np.array([weight for _, weight in record.partners], np.float32)
             row = Row(partners, weights, record.count, Moment(record.ts_ms, record.n_events))
             self._transitions.put_row(self._number(record.item_id), row)
 
@@ -96,9 +100,9 @@ class SharedMemory:
         return number
 
     def _record(self, item: int) -> TransitionRow:
-        row = self._transitions.row(item)
+        row = self._transitions.row(item).strongest(PUBLISHED_SIZE)
         partners = [self._item_ids[partner] for partner in row.partners.tolist()]
-        weights = [_short(weight) for weight in row.weights.tolist()]
+        weights = _short(row.weights)
         return TransitionRow(
             item_id=self._item_ids[item],
             ts_ms=row.moment.ts_ms,
@@ -108,5 +112,10 @@ class SharedMemory:
         )
 
 
-def _short(weight: float) -> float:
-    return float(f"{weight:.{_DIGITS}g}")
+def _short(weights: NDArray[np.float32]) -> list[float]:
+    """The weights with as many digits as travel."""
+    exact = weights.astype(np.float64)
+    n_places = _DIGITS - 1 - np.floor(np.log10(np.maximum(exact, np.finfo(np.float32).tiny)))  # behind the point
+    scales = 10.0**n_places
+    short: list[float] = (np.rint(exact * scales) / scales).tolist()
+    return short

@@ -6,7 +6,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from consumers.memory.shared import SharedMemory
+from consumers.memory.shared import PUBLISHED_SIZE, SharedMemory
 from models.memory.transitions import MemoryConfig
 from stream.events import decode_transition_row, encode
 
@@ -74,6 +74,16 @@ def test_weights_travel_with_six_digits() -> None:
     memory.link(["a", "b"], "c", 1)
 
     assert dict(memory.changed_rows(1)[0].partners) == {"b": 1.0, "a": 0.7}
+
+
+def test_of_a_long_row_the_strongest_partners_travel() -> None:
+    memory = SharedMemory(MemoryConfig(n_last=1, half_life_ms=np.inf, half_life_events=np.inf))
+    partners = [f"item-{number}" for number in range(PUBLISHED_SIZE + 5)]
+    for partner in [*partners, *partners[5:]]:
+        memory.link(["a"], partner, 1)
+
+    (row,) = [row for row in memory.changed_rows(1_000) if row.item_id == "a"]
+    assert dict(row.partners) == dict.fromkeys(partners[5:], 2.0)
 
 
 def test_restored_memory_scores_and_numbers_as_before() -> None:
