@@ -16,7 +16,7 @@ Every ratio and difference is of the same events, seeds averaged first; interval
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import keep, machine
-from freshet.evaluation.command import Evaluated, EvaluateOptions, run_all
+from freshet.evaluation.command import EvaluateOptions, run_all
+from models.encoder.batches import SequenceData
 from models.evaluation.bootstrap import N_RESAMPLES
+from models.evaluation.ranking import Questions, Ranked, rank_all
 from models.evaluation.ranks import BoolArray, IntArray
 from models.evaluation.summary import NEW_USER_EVENTS
+from models.rivals.recommender import FitReport
 from stream.kinds import DEFAULT_KINDS
+from stream.replay.shop.shoppers import COMPLEMENT, OTHER_TASTE, SAME_LOOK
+from stream.replay.shop.styles import COMPLEMENTS
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
 
 GENERATED = "generated"
 SHOP = SyntheticConfig(n_items=2_000, n_users=2_000, n_interactions=30_000, picture_px=64)
-"""Large enough that ten of the withheld items are few, and events enough that 1.5 times content-knn can be reached: of
-600 items content-knn finds .7 among the withheld ones, and 1.5 times that is more than all."""
+"""Large enough that ten of the withheld items are few; what can be reached at all there, `ShopRule` tells."""
+
 OURS = ("m2se", "m2se-pretrained")
 CONTENT_RIVAL, ID_RIVAL = "content-knn", "sasrec"
+RULE = "shop-rule"
 MODELS = ("m2se", CONTENT_RIVAL, ID_RIVAL, "m2se-pretrained")
 WITHHELD = 0.1
 ASKED_RATIO = 1.5  # of the content rival's Recall@10, on withheld items
@@ -74,7 +80,7 @@ class Asked:
         """Every model's mean, and ours beside the rival's where it ran, each with its interval."""
         sums = {name: self._by_user(values) for name, values in self.values.items()}
         n = self._by_user(np.ones(len(self.users)))
-        ours = [name for name in OURS if name in sums and rival in sums]
+        ours = [name for name in (*OURS, RULE) if name in sums and rival in sums]
         return {
             "n_events": len(self.users),
             "n_users": len(n),
@@ -120,9 +126,46 @@ def _figure(value: float) -> float | None:
     return round(value, 5) if np.isfinite(value) else None
 
 
-def figures(done: Evaluated) -> dict[str, Any]:
-    """Everything that is asked of cold items and of new users."""
-    questions, ranked = done.trial.questions, done.ranked
+class ShopRule:
+    """Knows every item's look and by what rule people go on: about all that content can tell of an item nobody met.
+
+    It knows neither what sells nor the drift.
+
+    Args:
+        shop: the generated one.
+        item_ids: N, in the catalogue's order.
+    """
+
+    name = RULE
+
+    def __init__(self, shop: SyntheticDataset, item_ids: Sequence[str]) -> None:
+        attributes = {row.item.item_id: row.item.attributes for row in shop.items()}
+        looks = [(attributes[item_id]["category"], attributes[item_id]["style"]) for item_id in item_ids]
+        number = {look: n for n, look in enumerate(sorted(set(looks)))}
+        self._look_of = np.array([number[look] for look in looks])  # (N,)
+        self._complement = [number.get((COMPLEMENTS[category], style)) for category, style in number]
+
+    def fit(
+        self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
+    ) -> None:
+        """Nothing to learn."""
+
+    def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> NDArray[np.float32]:
+        """(B, N) how likely the next item has each item's look."""
+        return np.stack([self._chances(self._look_of[history])[self._look_of] for history in histories])
+
+    def _chances(self, looks: IntArray) -> NDArray[np.float32]:
+        """By look, after looks (n,), oldest first."""
+        chances = np.bincount(looks, minlength=len(self._complement)) * (OTHER_TASTE / len(looks))
+        chances[looks[-1]] += SAME_LOOK
+        complement = self._complement[looks[-1]]
+        if complement is not None:
+            chances[complement] += COMPLEMENT
+        return chances.astype(np.float32)
+
+
+def figures(questions: Questions, ranked: Mapping[str, Sequence[Ranked]]) -> dict[str, Any]:
+    """Everything that is asked of cold items and of new users, from the answers by model, one a seed."""
     recall = {name: [one.filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
     inside = {name: [one.withheld_filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
     ndcg = {name: [one.filtered.ndcg_at(K) for one in seeds] for name, seeds in ranked.items()}
@@ -153,7 +196,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     shop = SyntheticDataset(SHOP) if arguments.data == GENERATED else None
     done = run_all(options, kinds=DEFAULT_KINDS, dataset=shop)
-    found = figures(done)
+    ranked = dict(done.ranked)
+    if shop is not None:
+        rule = ShopRule(shop, [item.item_id for item in done.data.items])
+        ranked[RULE] = [rank_all(rule, done.trial.questions)]
     newest = f" --newest {arguments.newest}" if arguments.newest else ""
     options_given = f"--data {Path(arguments.data).name}{newest} --models {arguments.models} --seeds {arguments.seeds}"
     return {
@@ -169,7 +215,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "asked": {"withheld_recall_over_content_knn": ASKED_RATIO, "first_events_ndcg_above_sasrec": 0.0},
         "n_epochs": {name: [run.choice.n_epochs for run in runs] for name, runs in done.runs.items()},
         "fit_s": {name: [round(run.fit_s) for run in runs] for name, runs in done.runs.items()},
-        "figures": found,
+        "figures": figures(done.trial.questions, ranked),
     }
 
 
