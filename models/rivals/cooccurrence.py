@@ -2,8 +2,8 @@
 
 A new event at distance d after one of the user's last items adds `pair_decay ** (d - 1)` to that pair, in both
 directions. A user's score of an item sums its pairs with the last items, decayed by how long ago they came
-(`history_decay`), over the square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001), to each
-of which `shrinkage` is added, so that what was seen a few times is not taken for certain.
+(`history_decay`), over the square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001), to
+each of which `shrinkage` is added, so that what was seen a few times is not taken for certain.
 """
 
 from __future__ import annotations
