@@ -46,7 +46,7 @@ class BlendingSettings:
 
     share: float = 0.2
     max_batch: int = 256
-    per_s: float = 25.0
+    per_s: float = 20.0
     publish_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class BlendingSettings:
         if self.max_batch < 1:
             raise ValueError(f"max_batch={self.max_batch} must be at least 1; 256 is usual")
         if self.per_s <= 0:
-            raise ValueError(f"per_s={self.per_s} events a second must be above 0; 25 is usual")
+            raise ValueError(f"per_s={self.per_s} events a second must be above 0; 20 is usual")
 
     @property
     def max_saved(self) -> float:

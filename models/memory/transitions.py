@@ -71,7 +71,7 @@ class MemoryConfig:
 class Transitions:
     """Rows of partners by item. For one thread at a time.
 
-    Items are numbered 0, 1, 2 ... in the order they first appear. Memory: `8 * row_size + 24` bytes an item, 4 KiB by
+    Items are numbered 0, 1, 2 ... in the order they first appear. Memory: `8 * row_size + 32` bytes an item, 4 KiB by
     default, with room for a quarter more items, and about 100 bytes while a change waits to be published.
     """
 
