@@ -1,6 +1,7 @@
 """How many next-item targets our models are trained on in a second, each in a process of its own.
 
 Command:   python -m benchmarks.training --data PATH --json FILE [--only NAME] [--users N] [--epochs N]
+           [--device auto|cpu|cuda] [--peak-tflops N]
 Data:      a data set as `freshet evaluate` reads it. Its histories, catalogue and the number of sentences of each item
            are real; the part vectors are drawn, as wide as the default towers make them: their values cost nothing.
 Hardware:  2 CPU cores, 2 threads; about 3 minutes.
@@ -10,6 +11,9 @@ Expected:  MovieLens-1M (ratings of 4 and 5), width 64, 2 layers, window 50, tar
 A process measures one training and prints one line of JSON; the first epoch warms up, the median of the others
 counts. Time inside an epoch holds everything: cutting windows, batches, loss, gradients, the optimiser. Where other
 work shares the cores, compare targets per CPU second with one thread.
+
+Where there is a CUDA device the same is measured there, too, in bfloat16 and float32, compiled and not
+(`training_device.py`), or there alone with `--device cuda`; without a device that part is skipped, and says so.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import keep, machine
+from benchmarks.training_device import PRECISIONS, SKIPPED, VARIANTS, CountedLoss, prepare, shares
 from freshet.evaluation.data import EvaluationData, read_data
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
@@ -62,18 +67,22 @@ class Pace:
     cpu_s: float
 
 
-def training(name: str, data: EvaluationData, *, n_users: int, n_epochs: int) -> TrainingLoop:
-    """One of `NAMES`, ready to run that many epochs over the first users."""
+def training(
+    name: str, data: EvaluationData, *, n_users: int, n_epochs: int, device: str | torch.device = "cpu"
+) -> TrainingLoop:
+    """One of `NAMES`, ready to run that many epochs over the first users on a device."""
     histories = first_users(data.events, n_users)
     if name == "sasrec":
         rival = NextItemConfig(train_epochs=n_epochs)
-        return NextItemLearner(histories, rival, n_owners=len(data.items)).loop
+        loop = NextItemLearner(histories, rival, n_owners=len(data.items)).loop
+        loop.model.to(device)
+        return loop
     table = drawn_content(data)
     if name == "m2se-pretrain":
         config, n_ids = TrainingConfig(pretrain_epochs=n_epochs, finetune_epochs=0), 0
     else:
         config, n_ids = TrainingConfig(pretrain_epochs=0, finetune_epochs=n_epochs), len(table)
-    return Trainer(first_model(Shape(), table, n_ids, seed=0), table, histories, config)
+    return Trainer(first_model(Shape(), table, n_ids, seed=0).to(device), table, histories, config)
 
 
 def first_users(events: SequenceData, n_users: int) -> SequenceData:
@@ -94,14 +103,16 @@ def drawn_content(data: EvaluationData) -> ContentTable:
     return ContentTable(tuple(item.item_id for item in data.items), text, text_mask, image, image_mask)
 
 
-def paces(loop: TrainingLoop) -> list[Pace]:
-    """Run all epochs, each timed."""
+def paces(loop: TrainingLoop, counted: CountedLoss | None = None) -> list[Pace]:
+    """Run all epochs, each timed; operations are counted in the first alone."""
     found: list[Pace] = []
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     for report in loop.epochs():
         now_s, now_cpu_s = time.perf_counter(), time.process_time()
         found.append(Pace(report.n_targets, now_s - wall_s, now_cpu_s - cpu_s))
         wall_s, cpu_s = now_s, now_cpu_s
+        if counted is not None:
+            counted.is_counting = False
     return found
 
 
@@ -124,20 +135,45 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train here and now."""
     torch.set_num_threads(arguments.threads)
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
-    return summary(paces(training(name, data, n_users=arguments.users, n_epochs=arguments.epochs)))
+    device = "cuda" if arguments.device == "cuda" else "cpu"
+    loop = training(name, data, n_users=arguments.users, n_epochs=arguments.epochs, device=device)
+    if device == "cpu":
+        return summary(paces(loop))
+    counted = prepare(loop, precision=arguments.precision, is_compiled=arguments.compiled)
+    return shares(summary(paces(loop, counted)), counted, asked_tflops=arguments.peak_tflops)
 
 
-def measure_apart(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The same in a fresh process.
+def measure_apart(name: str, arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """The same in a fresh process, which gets some arguments more.
 
     Raises:
         CalledProcessError: it failed; its messages stand on stderr.
     """
     command = [sys.executable, "-m", "benchmarks.training", "--data", str(arguments.data), "--measure", name]
     command += ["--users", str(arguments.users), "--epochs", str(arguments.epochs)]
-    command += ["--threads", str(arguments.threads)]
+    command += ["--threads", str(arguments.threads), *more]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT_S)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure_device(arguments: argparse.Namespace) -> dict[str, Any] | str:
+    """Every model in every variant on the device; why not, where there is none."""
+    if not torch.cuda.is_available():
+        print(f"training on a device: {SKIPPED}", file=sys.stderr)
+        return SKIPPED
+    result: dict[str, Any] = {}
+    peak = [] if arguments.peak_tflops is None else ["--peak-tflops", str(arguments.peak_tflops)]
+    for name in arguments.only or NAMES:
+        for precision, is_compiled in VARIANTS:
+            variant = f"{name}, {precision}, {'compiled' if is_compiled else 'not compiled'}"
+            more = ["--device", "cuda", "--precision", precision, *(["--compiled"] if is_compiled else []), *peak]
+            result[variant] = found = measure_apart(name, arguments, *more)
+            print(
+                f"{variant:42} {found['targets_per_s']:10,} targets/s, {found['peak_device_memory_mib']:,} MiB, "
+                f"share of peak {found['share_of_peak']}",
+                file=sys.stderr,
+            )
     return result
 
 
@@ -151,6 +187,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="the first one warms up")
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--measure", choices=NAMES, default=None, help="in this process, JSON on stdout")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: both where there is one"
+    )
+    parser.add_argument("--peak-tflops", type=float, default=None, help="of the device in dense bfloat16, if not known")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="with --measure on a device")
+    parser.add_argument("--compiled", action="store_true", help="with --measure on a device")
     arguments = parser.parse_args()
     if arguments.epochs < 2:
         parser.error(f"--epochs {arguments.epochs} leaves none to count; give at least 2")
@@ -158,9 +200,11 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure, arguments)))
         return
     result: dict[str, Any] = {"machine": machine(), "users": arguments.users}
-    for name in arguments.only or NAMES:
+    for name in (arguments.only or NAMES) if arguments.device != "cuda" else ():
         result[name] = measure_apart(name, arguments)
         print(f"{name:14} {result[name]['targets_per_s']:8,} targets/s", file=sys.stderr)
+    if arguments.device != "cpu":
+        result["on_device"] = measure_device(arguments)
     if arguments.json is None:
         print(json.dumps(result, indent=2))
     else:

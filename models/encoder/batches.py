@@ -5,7 +5,7 @@ random phase, and windows of like length share a batch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -107,6 +107,17 @@ class Batch:
     def whole(self) -> "Batch":
         """The batch this is a share of, or this one."""
         return self if self.shared is None else self.shared
+
+    def to(self, device: torch.device) -> "Batch":
+        """The whole batch on a device."""
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            targets=self.targets.to(device),
+            is_target=self.is_target.to(device),
+            lengths=self.lengths.to(device),
+            ts_ms=None if self.ts_ms is None else self.ts_ms.to(device),
+        )
 
     def share(self, own: slice) -> "Batch":
         """Some of the windows, padded as they were."""

@@ -31,6 +31,6 @@ def add_dropped(states: Tensor, change: Tensor, share: float, *, is_training: bo
 def _scales(like: Tensor, share: float) -> Tensor:
     """0 for what is dropped, 1 / (1 - share) for the rest."""
     n_dropped = min(round(share * LEVELS), LEVELS - 1)
-    words = torch.empty(-(-like.numel() // _PER_WORD), dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty(-(-like.numel() // _PER_WORD), dtype=torch.int64, device=like.device).random_(-(2**63), None)
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)  # uniform in -LEVELS / 2 .. LEVELS / 2 - 1
     return (bits >= n_dropped - LEVELS // 2).to(like.dtype).mul_(LEVELS / (LEVELS - n_dropped))

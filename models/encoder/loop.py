@@ -1,5 +1,7 @@
 """The one training loop of every neural recommender: phases of epochs, deterministic by seed, resumable by epoch.
 
+It trains where the model's weights are: batches are made and random numbers drawn on the processor, then moved there.
+
 Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
 as if it had not stopped, and one that stops early ends where a longer one had been. Several processes may train one
 model together (`parallel.py`).
@@ -97,6 +99,11 @@ class TrainingLoop:
         self._steps = config
         self._window = window
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and so where a step is made."""
+        return next(self.model.parameters()).device
+
     def join(self, processes: Processes) -> None:
         """Train as one of several processes from here on, all standing at the same place.
 
@@ -110,7 +117,7 @@ class TrainingLoop:
     def fingerprint(self) -> int:
         """A number that tells apart what training goes on from: data, settings, weights, progress."""
         seen = zlib.crc32(repr((self._steps, self._window, self.progress)).encode())
-        weights = [tensor.numpy() for tensor in self.model.state_dict().values()]
+        weights = [tensor.cpu().numpy() for tensor in self.model.state_dict().values()]
         for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target, *weights):
             seen = zlib.crc32(array.tobytes(), seen)
         return seen
@@ -182,7 +189,7 @@ class TrainingLoop:
         seed = [self._steps.seed, number, epoch]
         losses: list[float] = []
         n_targets = 0
-        with _seeded(seed, self.processes.rank) as generator:
+        with _seeded(seed, self.processes.rank, self.device) as generator:
             self.model.train()
             batches = list(self._batches(phase, np.random.default_rng(seed)))
             for step, batch in enumerate(batches):
@@ -214,7 +221,7 @@ class TrainingLoop:
             group["lr"] = rate
 
     def _step(self, phase: Phase, batch: Batch, generator: torch.Generator) -> float:
-        own = self.processes.share(batch)
+        own = self.processes.share(batch.to(self.device))
         loss = phase.loss(own, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -240,9 +247,9 @@ def _diverged(found: _NotFinite, phase: Phase, where: str, batch: Batch) -> Trai
 
 
 @contextlib.contextmanager
-def _seeded(seed: list[int], rank: int) -> Iterator[torch.Generator]:
+def _seeded(seed: list[int], rank: int, device: torch.device) -> Iterator[torch.Generator]:
     """Seed torch's randomness (dropout, by process) for the block, give a generator for ours, put everything back."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(_number([*seed, rank] if rank else seed))
         yield torch.Generator().manual_seed(_number(seed))
 

@@ -165,13 +165,14 @@ class M2SE(nn.Module):
         """Give items up to `n_ids` an ID vector; a new one starts at zero, as if it had none."""
         if n_ids < len(self.ids):
             raise ValueError(f"n_ids={n_ids} is below the {len(self.ids)} that exist; IDs are never taken away")
-        grown = torch.zeros(n_ids, self.config.dim)
+        grown = self.ids.new_zeros(n_ids, self.config.dim)
         grown[: len(self.ids)] = self.ids.detach()
         self.ids = nn.Parameter(grown)
 
     def encode_content(self, content: ContentTable | PackedContent) -> ItemVectors:
         """Adapt the content of every item of `content`; no ID enters."""
         packed = PackedContent.of(content) if isinstance(content, ContentTable) else content
+        packed = packed.to(self.ids.device)
         return ItemVectors(self.text(packed.text), self.image(packed.image))
 
     def encode_items(
@@ -195,7 +196,7 @@ class M2SE(nn.Module):
             return vectors
         ids: Tensor = self.ids
         if id_dropout:
-            ids = ids * (torch.rand(len(ids), 1, generator=generator) >= id_dropout)
+            ids = ids * (torch.rand(len(ids), 1, generator=generator).to(ids.device) >= id_dropout)
         if rows is None:
             ids = functional.pad(ids, (0, 0, 0, len(vectors.text) - len(ids)))  # (N, D)
         else:

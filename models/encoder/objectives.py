@@ -50,7 +50,7 @@ def cmcl(states: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     both = torch.cat([text, image])  # (2B, D)
     n = len(targets)
     same_target = (targets[:, None] == targets[None, :]).repeat(2, 2)  # (2B, 2B)
-    partner = torch.arange(2 * n).roll(n)  # text i <-> image i
+    partner = torch.arange(2 * n, device=targets.device).roll(n)  # text i <-> image i
     excluded = same_target.scatter(1, partner[:, None], value=0)  # the positive pair stays in
     scores = (both @ both.T / temperature).masked_fill(excluded, float("-inf"))
     return functional.cross_entropy(scores, partner)

@@ -44,9 +44,13 @@ class PackedParts(NamedTuple):
         counts = self.counts[rows]
         starts = counts.cumsum(0) - counts
         at = (self.starts[rows] - starts).repeat_interleave(counts)
-        at += torch.arange(len(at))
+        at += torch.arange(len(at), device=at.device)
         n_filling = _filled(len(at), PART_STEP, len(self.parts)) - len(at)
         return PackedParts(self.parts[torch.cat([at, at.new_zeros(n_filling)])], starts, counts)
+
+    def to(self, device: torch.device) -> "PackedParts":
+        """The same on a device."""
+        return PackedParts(self.parts.to(device), self.starts.to(device), self.counts.to(device))
 
     def is_present(self) -> Tensor:
         """(N,) bool, whether the item has the modality."""
@@ -83,6 +87,10 @@ class PackedContent(NamedTuple):
     def select(self, rows: Tensor) -> "PackedContent":
         """The given items, (n,) int64, in that order."""
         return PackedContent(self.text.select(rows), self.image.select(rows))
+
+    def to(self, device: torch.device) -> "PackedContent":
+        """The same on a device."""
+        return PackedContent(self.text.to(device), self.image.to(device))
 
     def has_both(self) -> Tensor:
         """(N,) bool, items of which neither modality is missing."""

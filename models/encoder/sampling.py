@@ -24,6 +24,10 @@ class ItemSample(NamedTuple):
     rows: Tensor
     log_inclusion: Tensor
 
+    def to(self, device: torch.device) -> "ItemSample":
+        """The same on a device."""
+        return ItemSample(self.rows.to(device), self.log_inclusion.to(device))
+
 
 class ItemSampler:
     """Draws items in proportion to how often they are targets, plus one, so that each can be drawn.

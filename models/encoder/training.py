@@ -30,11 +30,11 @@ class Trainer(TrainingLoop):
     """Trains one M2SE on one data set.
 
     Args:
-        model: Changed in place.
+        model: Changed in place; move it to where it is to be trained before.
         content: The catalogue; row i is row i of `data`.
         data: Users' histories.
         config: Epochs, rates and seed.
-        teacher: Previous model to stay close to, if any.
+        teacher: Previous model to stay close to, if any; on the same device.
     """
 
     model: M2SE
@@ -49,7 +49,7 @@ class Trainer(TrainingLoop):
         teacher: Teacher | None = None,
     ) -> None:
         self.content = content
-        self._packed = PackedContent.of(content)
+        self._packed = PackedContent.of(content).to(model.ids.device)
         self._sampler: ItemSampler | None = None
         if config.n_sampled:
             counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
@@ -81,8 +81,8 @@ class Trainer(TrainingLoop):
         with self._narrow():
             vectors = self.model.encode_content(content)
         vectors = vectors.to(torch.float32)
-        share = torch.rand(len(whole.rows), 1, generator=generator) * self.config.max_mixup
-        draws = torch.rand(whole.rows.shape, generator=generator)
+        share = torch.rand(len(whole.rows), 1, generator=generator).to(self.device) * self.config.max_mixup
+        draws = torch.rand(whole.rows.shape, generator=generator).to(self.device)
         streams = mix_complementary(
             vectors.at(rows), share=share[batch.own], has_both=content.has_both()[rows], draws=draws[batch.own]
         )
@@ -101,7 +101,7 @@ class Trainer(TrainingLoop):
     def _contrast(self, states: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """CMCL at one sampled position of each sequence of the whole batch, `states` (b, L, 2D) being of a share."""
         whole = batch.whole
-        at = (torch.rand(len(whole.rows), generator=generator) * whole.lengths).long()[:, None]
+        at = (torch.rand(len(whole.rows), generator=generator).to(self.device) * whole.lengths).long()[:, None]
         sampled = states.gather(1, at[batch.own, :, None].expand(-1, 1, states.shape[-1])).squeeze(1)  # (b, 2D)
         targets = whole.targets.gather(1, at).squeeze(1)
         together = self.processes.gather(sampled, batch)  # (B, 2D)
@@ -111,7 +111,7 @@ class Trainer(TrainingLoop):
         """Next item over the whole catalogue, plus the pull towards the previous model where there is one."""
         temperature = self.model.config.temperature
         if self._sampler is not None:
-            return self._sampled_loss(batch, self._sampler.draw(generator), generator)
+            return self._sampled_loss(batch, self._sampler.draw(generator).to(self.device), generator)
         with self._narrow():
             vectors = self.model.encode_items(self._packed, id_dropout=self.config.id_dropout, generator=generator)
         vectors = vectors.to(torch.float32)
