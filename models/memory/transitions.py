@@ -2,8 +2,8 @@
 
 A new event at distance d after one of the user's last items adds `pair_decay ** (d - 1)` to that pair, in the rows of
 both items. A user's score of an item sums its pairs with the last items, weighted by how long ago they came, over the
-square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001). To each count `shrinkage` is added,
-so that what was seen a few times is not taken for certain (as Bell & Koren 2007 shrink similarities). It is
+square roots of both items' counts (the cosine of their columns, Sarwar et al. 2001). To each count `shrinkage` is
+added, so that what was seen a few times is not taken for certain (as Bell & Koren 2007 shrink similarities). It is
 `models.rivals.cooccurrence` with rows of bounded size, and with weights and counts that fade:
 
     weight now = weight then * 2 ** -(milliseconds since / half_life_ms + events since / half_life_events)
