@@ -23,8 +23,9 @@ BATCH_SIZE = 256
 class BlendedRecommender:
     """A slow model and what learns beside it.
 
-    With validation events, the blend learns from them as from a stream: the model is not trained on them, and each is
-    predicted before the memory has it. Without, it keeps the weights it was given.
+    With validation events, the blend learns from them, one after the other, under the conditions that the test asks
+    under: model and memory have learned the training events and nothing since. Without, it keeps the weights it was
+    given.
 
     Args:
         name: as on the command line.
@@ -75,7 +76,7 @@ class BlendedRecommender:
         return OnlineLearner.new(memory=self._memory, blend=self._blend, weights=weights)
 
     def _learn(self, data: SequenceData, blocks: Sequence[Block]) -> None:
-        """Predict and learn each block's targets, then apply the block."""
+        """Predict and learn each block's targets."""
         spans = [slice(block.first, block.begin) for block in blocks]
         slow = self._slow.scores([data.rows[span] for span in spans], [data.ts_ms[span] for span in spans])
         for block, span, row in zip(blocks, spans, slow, strict=True):
@@ -84,7 +85,6 @@ class BlendedRecommender:
                 is_target = data.is_target[block.begin : block.end]
                 for target in data.rows[block.begin : block.end][is_target].tolist():
                     self._learner.blend.learn(parts, target)
-            self._apply(data, block)
 
     def _apply(self, data: SequenceData, block: Block) -> None:
         items, times = data.rows[block.begin : block.end].tolist(), data.ts_ms[block.begin : block.end].tolist()

@@ -86,5 +86,12 @@ def test_a_validation_event_is_predicted_before_the_memory_has_it() -> None:
     assert model.weights.steady[MEMORY] <= before
 
 
+def test_validation_events_teach_the_blend_alone() -> None:
+    taught = fitted(validation=cycles(200, 9, is_validation=True))
+    histories = [np.array([4, 5, 6]), np.array([18, 19, 0])]
+
+    assert fitted(taught.weights).scores(histories, histories).tolist() == taught.scores(histories, histories).tolist()
+
+
 def test_no_questions_are_no_scores() -> None:
     assert fitted().scores([], []).shape == (0, N_ITEMS)
