@@ -6,7 +6,7 @@ from tests.deploy.tools import ROOT
 
 
 def demo(*variables: str) -> str:
-    command = ["make", "--dry-run", "--always-make", "demo", *variables]
+    command = ["make", "--dry-run", "--always-make", "--no-print-directory", "demo", *variables]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.splitlines()[-1]
 
