@@ -18,14 +18,17 @@ from models.rivals.recommender import FitReport, Recommender
 Scores = NDArray[np.float32]
 
 BATCH_SIZE = 256
+ORDER_SEED = 0
 
 
 class BlendedRecommender:
     """A slow model and what learns beside it.
 
-    With validation events, the blend learns from them, one after the other, under the conditions that the test asks
-    under: model and memory have learned the training events and nothing since. Without, it keeps the weights it was
-    given.
+    With validation events, the blend learns from them under the conditions that the test asks under: model and memory
+    have learned the training events and nothing since, and the order says nothing, so it is drawn (in the order of time
+    the weights would end as the last of them would have it). It learns among items that training saw: beside others,
+    any count tells little more than whether training saw the item. Without validation events it keeps the weights it
+    was given.
 
     Args:
         name: as on the command line.
@@ -63,8 +66,9 @@ class BlendedRecommender:
             self._apply(train, block)
         if validation is not None:
             asked = [block for block in _all_blocks(validation) if validation.is_target[block.begin : block.end].any()]
-            for at in range(0, len(asked), BATCH_SIZE):
-                self._learn(validation, asked[at : at + BATCH_SIZE])
+            drawn = [asked[at] for at in np.random.default_rng(ORDER_SEED).permutation(len(asked)).tolist()]
+            for at in range(0, len(drawn), BATCH_SIZE):
+                self._learn(validation, drawn[at : at + BATCH_SIZE], learned=np.unique(train.rows))
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N) utilities."""
@@ -75,10 +79,12 @@ class BlendedRecommender:
     def _new_learner(self, weights: BlendWeights | None) -> OnlineLearner:
         return OnlineLearner.new(memory=self._memory, blend=self._blend, weights=weights)
 
-    def _learn(self, data: SequenceData, blocks: Sequence[Block]) -> None:
-        """Predict and learn each block's targets."""
+    def _learn(self, data: SequenceData, blocks: Sequence[Block], *, learned: IntArray) -> None:
+        """Predict and learn each block's targets among the items `learned` in training."""
         spans = [slice(block.first, block.begin) for block in blocks]
-        slow = self._slow.scores([data.rows[span] for span in spans], [data.ts_ms[span] for span in spans])
+        scores = self._slow.scores([data.rows[span] for span in spans], [data.ts_ms[span] for span in spans])
+        slow = np.full_like(scores, -np.inf)
+        slow[:, learned] = scores[:, learned]
         for block, span, row in zip(blocks, spans, slow, strict=True):
             if block.begin > block.first:
                 parts = self._learner.parts(row, data.rows[span])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
@@ -12,6 +13,7 @@ from models.rivals.recommender import FitReport
 
 N_ITEMS = 20
 MEMORY = PARTS.index("memory")
+TRENDING, SEEN = PARTS.index("trending"), PARTS.index("seen")
 
 
 class Indifferent:
@@ -71,19 +73,19 @@ def test_a_refit_keeps_the_weights_it_was_given() -> None:
     assert fitted(weights).weights == weights
 
 
-def test_a_validation_event_is_predicted_before_the_memory_has_it() -> None:
-    """Each user's last step leads to an item that no history has, and no two users share one: nobody can know it."""
+def test_events_of_items_that_training_never_saw_teach_nothing() -> None:
+    """Each user's last step leads to an item that no history has."""
     n_users = 9
     train = cycles(n_users, 3)
     rows = np.c_[train.rows.reshape(n_users, 3) % 10, 10 + np.arange(n_users)].ravel()
     users, steps = np.repeat(np.arange(n_users), 4), np.tile(np.arange(4), n_users)
     validation = SequenceData.from_events(users, rows, (steps * n_users + users) * 1_000, is_target=steps == 3)
     model = BlendedRecommender("freshet", Indifferent())
-    before = model.weights.steady[MEMORY]
+    before = model.weights
 
     model.fit(validation.subset(steps < 3, validation.is_target), validation=validation, on_epoch=lambda _: None)
 
-    assert model.weights.steady[MEMORY] <= before
+    assert model.weights == before
 
 
 def test_validation_events_teach_the_blend_alone() -> None:
@@ -91,6 +93,20 @@ def test_validation_events_teach_the_blend_alone() -> None:
     histories = [np.array([4, 5, 6]), np.array([18, 19, 0])]
 
     assert fitted(taught.weights).scores(histories, histories).tolist() == taught.scores(histories, histories).tolist()
+
+
+def test_items_that_training_never_saw_are_not_learned_against() -> None:
+    """Half of the items, all of them as frequent, are in training: trending then tells nothing but who is."""
+    users, steps = np.repeat(np.arange(100), 11), np.tile(np.arange(11), 100)
+    rows = (users + steps) % 10
+    times_ms = (steps * 100 + users) * 1_000
+    validation = SequenceData.from_events(users, rows, times_ms, is_target=steps == 10)
+    model = BlendedRecommender("freshet", Indifferent())
+
+    model.fit(validation.subset(steps < 10, validation.is_target), validation=validation, on_epoch=lambda _: None)
+
+    assert model.weights.steady[TRENDING] == pytest.approx(0.0, abs=0.05)
+    assert model.weights.steady[SEEN] != fitted().weights.steady[SEEN]
 
 
 def test_no_questions_are_no_scores() -> None:
