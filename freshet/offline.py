@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from freshet.settings import load_settings
+from stream.kinds import EventKinds
 
 
 def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private type
@@ -65,27 +66,19 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from freshet.fitting.fit import FitOptions, fit  # noqa: PLC0415 - torch takes seconds
 
-    settings = load_settings({"data_dir": options.data_dir})[0]
-    asked = FitOptions(
-        phase=options.phase,
-        data=options.data,
-        data_dir=settings.data_dir,
-        n_epochs=options.epochs,
-        seed=options.seed,
-        parent=options.parent,
-    )
-    return fit(asked, kinds=settings.event_kinds())
+    common, kinds = _asked_of_any(options)
+    return fit(FitOptions(phase=options.phase, parent=options.parent, **common), kinds=kinds)
 
 
 def _fit_rival(options: argparse.Namespace) -> int:
     from freshet.fitting.rival import RivalOptions, fit_rival  # noqa: PLC0415 - torch takes seconds
 
+    common, kinds = _asked_of_any(options)
+    return fit_rival(RivalOptions(model=options.model, **common), kinds=kinds)
+
+
+def _asked_of_any(options: argparse.Namespace) -> tuple[dict[str, Any], EventKinds]:
+    """What every fitting is asked for, and the kinds in force."""
     settings = load_settings({"data_dir": options.data_dir})[0]
-    asked = RivalOptions(
-        model=options.model,
-        data=options.data,
-        data_dir=settings.data_dir,
-        n_epochs=options.epochs,
-        seed=options.seed,
-    )
-    return fit_rival(asked, kinds=settings.event_kinds())
+    common = {"data": options.data, "data_dir": settings.data_dir, "n_epochs": options.epochs, "seed": options.seed}
+    return common, settings.event_kinds()
