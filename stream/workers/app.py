@@ -234,7 +234,7 @@ class Worker:
             await asyncio.sleep(KEEP_HOUSE_S)
             if not self._is_ready:
                 continue
-            self._look_at_lag()
+            await self._look_at_lag()
             for partition in list(self._join.partitions.values()):
                 self._join.close_due(partition, limit=MAX_PENDING)
             self._metrics.closing_users.set(sum(p.n_closing for p in self._join.partitions.values()))
@@ -243,20 +243,36 @@ class Worker:
                 self._join.publish_counts()
                 counts_at = started + max(2 * KEEP_HOUSE_S, COUNTS_SHARE * (time.monotonic() - started))
 
-    def _look_at_lag(self) -> None:
+    async def _look_at_lag(self) -> None:
+        """How much is left to read, asked now: what came with the last records is old where brokers were away.
+
+        Until the answer is there no input is idle.
+        """
+        self._join.hold_all()
+        n_lost, numbers = self._n_lost, list(self._join.partitions)
+        asked = [self._tp(topic, number) for topic in (EVENTS, EXPOSURES) for number in numbers]
+        try:
+            ends = await self._app.consumer.highwaters(*asked) if asked else {}
+        except KafkaError as exc:
+            _log.warning("it is not known how much is left to read: %r", exc)
+            return
+        if n_lost != self._n_lost:
+            return
         for topic in (EVENTS, EXPOSURES):
             total = 0
-            for number, partition in self._join.partitions.items():
-                lag = self._lag(topic, number)
-                partition.hold(topic, is_held=lag is None or lag > 0)
+            for number in numbers:
+                lag = self._lag(topic, number, ends.get(self._tp(topic, number)))
+                self._join.partitions[number].hold(topic, is_held=lag is None or lag > 0)
                 total += lag or 0
             self._metrics.lag_records.labels(topic).set(total)
 
-    def _lag(self, topic: str, partition: int) -> int | None:
+    def _tp(self, topic: str, partition: int) -> TP:
+        return TP(self._settings.kafka.prefix + topic, partition)
+
+    def _lag(self, topic: str, partition: int, end: int | None) -> int | None:
         """Records still to be handled; None while it is not known."""
-        tp = TP(self._settings.kafka.prefix + topic, partition)
-        end = self._app.consumer.highwater(tp)
-        done = self._join.next_offsets.get(Source(topic, partition), self._app.consumer.sought.get(tp))
+        begun = self._app.consumer.sought.get(self._tp(topic, partition))
+        done = self._join.next_offsets.get(Source(topic, partition), begun)
         return None if end is None or done is None else max(0, end - done)
 
     # What others see --------------------------------------------------------------------------------------------

@@ -103,6 +103,12 @@ class Join:
         self.acks.forget()
         self.next_offsets.clear()
         self.forget_closing()
+        self.hold_all()
+
+    def hold_all(self) -> None:
+        """No input is idle until it is known again what is left to read."""
+        for partition in self.partitions.values():
+            partition.hold_all()
 
     def forget_closing(self) -> None:
         """Windows whose outcomes are on their way stay open; their outcomes are sent again."""

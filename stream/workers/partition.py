@@ -23,6 +23,8 @@ from stream.windows.ring import RingEntry, insert
 from stream.windows.trending import TrendingCounts
 from stream.workers.user_state import UserState
 
+INPUTS = (EVENTS, EXPOSURES)
+
 
 @dataclass(frozen=True)
 class JoinSettings:
@@ -73,7 +75,8 @@ class PartitionJoin:
         self.is_changed = True  # since the counts were published
         self._settings = settings
         lateness_ms = settings.attribution.lateness_ms
-        self._clock = StreamClock([EVENTS, EXPOSURES], lateness_ms=lateness_ms, idle_s=settings.idle_s)
+        self._clock = StreamClock(INPUTS, lateness_ms=lateness_ms, idle_s=settings.idle_s)
+        self.hold_all()
         self._kept_clock = KeptClock()
         self._due = DueUsers()
         self._closing: dict[str, Closing] = {}
@@ -92,6 +95,14 @@ class PartitionJoin:
     def hold(self, topic: str, *, is_held: bool) -> None:
         """Whether an input is known to have more to read, and so is not idle."""
         self._clock.hold(topic, is_held=is_held)
+
+    def hold_all(self) -> None:
+        """It is not known what is left to read: no input is idle, however long ago its last record came.
+
+        Else the first records of one topic after a rebalance would move stream time past those of the other.
+        """
+        for topic in INPUTS:
+            self.hold(topic, is_held=True)
 
     def restore(self, user_id: str, state: UserState) -> None:
         """Count one user of the table; once each."""

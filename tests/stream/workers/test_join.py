@@ -1,5 +1,6 @@
 """The join on a table and a log that are plain lists, and that are durable when the test says so."""
 
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from stream.events import (
     decode_partition_counts,
     encode,
 )
-from stream.topics import COUNTS, DEAD_LETTER, OUTCOMES
+from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES
 from stream.windows.attribution import AttributionSettings
 from stream.workers.join import Join
 from stream.workers.metrics import WorkerMetrics
@@ -23,7 +24,8 @@ from stream.workers.partition import JoinSettings
 
 T0 = 1_700_000_000_000
 WINDOW_MS = 1_000
-SETTINGS = JoinSettings(AttributionSettings(window_ms=WINDOW_MS, lateness_ms=0))
+IDLE_S = 0.05
+SETTINGS = JoinSettings(AttributionSettings(window_ms=WINDOW_MS, lateness_ms=0), idle_s=IDLE_S)
 
 
 class Table:
@@ -161,6 +163,22 @@ def test_new_owner_goes_on_at_the_stream_time_of_the_last_one(world: World) -> N
     other = World(world.table)
 
     assert other.join.partitions[0].now_ms() == T0 + 2 * WINDOW_MS
+
+
+def test_records_of_one_topic_after_a_rebalance_do_not_pass_the_other_by(world: World) -> None:
+    for topic in (EVENTS, EXPOSURES):
+        world.join.partitions[0].hold(topic, is_held=False)  # all was read
+    world.exposure("feed-1", ("a",), T0)
+    world.event("e1", "a", T0)
+    world.join.pause()
+    time.sleep(IDLE_S)
+
+    world.event("e2", "b", T0 + 10 * WINDOW_MS)
+    world.exposure("feed-2", ("b",), T0 + 10)
+    world.event("e3", "b", T0 + 20)
+    world.exposure("last", (), T0 + 10 * WINDOW_MS, user_id="bob")
+
+    assert world.outcomes() == ["feed-1:a", "feed-2:b"]
 
 
 def test_outcomes_on_their_way_when_partitions_are_lost_close_nothing(world: World) -> None:
