@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ from models.rivals.build import BLEND, MEMORY, build
 from models.rivals.recommender import Catalogue, Recommender
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
+
+Scores = NDArray[np.float32]
 
 NAMES = ("model", "memory", "blend")
 CHUNK = 256  # blocks scored by the model at once
@@ -57,15 +61,21 @@ class Stream:
         for block in blocks:
             self._apply(learner, block)
 
-    def run(self, learner: OnlineLearner, model: Recommender, blocks: Sequence[Block]) -> None:
-        """Predict each block from the state before it, then learn it; the model's data end where the blocks begin."""
+    def run(self, learner: OnlineLearner, scores: Scores, blocks: Sequence[Block]) -> None:
+        """Predict each block from the state before it, then learn it; the model's data end where the blocks begin.
+
+        Args:
+            learner: both memories' and the blend's state.
+            scores: (B, N) of the model before each block.
+            blocks: in the order of time.
+        """
         n_events = 0
         for start in range(0, len(blocks), CHUNK):
             chunk = blocks[start : start + CHUNK]
-            rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in NAMES}
-            for block, scores in zip(chunk, self._model_scores(model, chunk), strict=True):
+            rows: dict[str, list[Scores]] = {name: [] for name in NAMES}
+            for block, row in zip(chunk, scores[start : start + CHUNK], strict=True):
                 if block.begin > block.first:
-                    self._predict(learner, block, scores, age=learner.blend.age(n_events), rows=rows)
+                    self._predict(learner, block, row, age=learner.blend.age(n_events), rows=rows)
                 self._apply(learner, block)
                 n_events += block.end - block.begin
             self._rank([block for block in chunk if block.begin > block.first], rows)
@@ -85,18 +95,14 @@ class Stream:
         items, times = self._data.rows[block.begin : block.end], self._data.ts_ms[block.begin : block.end]
         learner.apply(self._data.rows[block.first : block.begin], items.tolist(), times.tolist())
 
-    def _model_scores(self, model: Recommender, chunk: Sequence[Block]) -> NDArray[np.float32]:
-        spans = [slice(block.first, block.begin) for block in chunk]
-        return model.scores([self._data.rows[span] for span in spans], [self._data.ts_ms[span] for span in spans])
-
     def _predict(
         self,
         learner: OnlineLearner,
         block: Block,
-        scores: NDArray[np.float32],
+        scores: Scores,
         *,
         age: float,
-        rows: dict[str, list[NDArray[np.float32]]],
+        rows: dict[str, list[Scores]],
     ) -> None:
         parts = learner.parts(scores, self._data.rows[block.first : block.begin])
         rows["model"].append(scores)
@@ -105,7 +111,7 @@ class Stream:
         for target in self._data.rows[block.begin : block.end].tolist():
             learner.blend.learn(parts, target, age=age)
 
-    def _rank(self, blocks: Sequence[Block], rows: dict[str, list[NDArray[np.float32]]]) -> None:
+    def _rank(self, blocks: Sequence[Block], rows: dict[str, list[Scores]]) -> None:
         if not blocks:
             return
         repeats = np.repeat(np.arange(len(blocks)), [block.end - block.begin for block in blocks])
@@ -116,13 +122,26 @@ class Stream:
             report.add(users, np.stack(rows[name])[repeats], targets, seen=seen)
 
 
-def trained(name: str, data: SequenceData, kept: NDArray[np.bool_], *, content: ContentTable, seed: int) -> Recommender:
-    """A model that learned from the events in `kept` alone."""
-    train = data.subset(kept, data.is_target)
+def trained(name: str, data: SequenceData, until_ms: int, *, content: ContentTable, seed: int) -> Recommender:
+    """A model that learned from the events before `until_ms` alone."""
+    train = data.subset(data.ts_ms < until_ms, data.is_target)
     has_id = np.bincount(train.rows, minlength=len(content)) > 0
     model = build(name, Catalogue(len(content), content, has_id), seed=seed)
     model.fit(train, validation=None, on_epoch=lambda report: print(f"  {report}", flush=True))
     return model
+
+
+def kept_scores(path: Path, model: Callable[[], Recommender], data: SequenceData, blocks: Sequence[Block]) -> Scores:
+    """(B, N) what a model says before each block; as an earlier run left it in `path`, if one did."""
+    if not path.exists():
+        trained_model, part = model(), path.with_suffix(".part")
+        with part.open("wb") as file:
+            for start in range(0, len(blocks), CHUNK):
+                spans = [slice(block.first, block.begin) for block in blocks[start : start + CHUNK]]
+                scores = trained_model.scores([data.rows[span] for span in spans], [data.ts_ms[span] for span in spans])
+                scores.astype(np.float32).tofile(file)
+        part.rename(path)
+    return np.memmap(path, np.float32, "r").reshape(len(blocks), -1)
 
 
 def content_of(data: EvaluationData, folder: Path) -> ContentTable:
@@ -132,28 +151,27 @@ def content_of(data: EvaluationData, folder: Path) -> ContentTable:
     return encode_catalogue(data, towers, folder=folder, say=lambda _: None)
 
 
-def seed_runs(data: SequenceData, content: ContentTable, *, name: str, seeds: int, tune: bool) -> Iterator[Any]:
+def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Namespace) -> Iterator[Any]:
     """One result a seed."""
     by_time = np.sort(data.ts_ms)
     cut = [int(by_time[int(len(by_time) * share)]) for share in (0.72, 0.8)] + [int(by_time[-1]) + 1]
     past = blocks_by_time(data, since_ms=0, until_ms=cut[0])
-    last_tenth = blocks_by_time(data, since_ms=cut[0], until_ms=cut[1])
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         started = time.perf_counter()
-        learner, rehearsal = OnlineLearner.new(memory=MEMORY, blend=BLEND), Stream(data)
-        rehearsal.warm_up(learner, past)
-        rehearsal.run(learner, trained(name, data, data.ts_ms < cut[0], content=content, seed=seed), last_tenth)
-        result = rehearsal
-        if not tune:
-            model = trained(name, data, data.ts_ms < cut[1], content=content, seed=seed)
-            result = Stream(data)
-            result.run(learner, model, blocks_by_time(data, since_ms=cut[1], until_ms=cut[2]))
+        learner = OnlineLearner.new(memory=MEMORY, blend=BLEND)
+        Stream(data).warm_up(learner, past)
+        for since_ms, until_ms in pairwise(cut[:2] if options.tune else cut):
+            blocks = blocks_by_time(data, since_ms=since_ms, until_ms=until_ms)
+            make = partial(trained, options.model, data, since_ms, content=content, seed=seed)
+            scores = kept_scores(options.folder / f"{options.model}-{since_ms}-{seed}.f32", make, data, blocks)
+            stream = Stream(data)
+            stream.run(learner, scores, blocks)
         weights = learner.blend.weights
         yield {
             "seed": seed,
             "weights": {"steady": weights.steady, "ageing": weights.ageing},
             "seconds": round(time.perf_counter() - started, 1),
-            **result.result(),
+            **stream.result(),
         }
 
 
@@ -164,13 +182,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="result file")
     parser.add_argument("--model", default="m2se", help="the slow memory (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("build/stream"), help="keeps content vectors")
+    parser.add_argument("--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores")
     parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
     arguments = parser.parse_args()
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     content = content_of(data, arguments.folder)
     runs = []
-    for run in seed_runs(data.events, content, name=arguments.model, seeds=arguments.seeds, tune=arguments.tune):
+    for run in seed_runs(data.events, content, arguments):
         runs.append(run)
         for name in NAMES:
             figures = run[name]["filtered"]
