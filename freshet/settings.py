@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from serving.settings import MIN_KEY_LENGTH, KeyRole
+from stream.kafka.settings import SCHEME, KafkaSettings, without_password
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.windows.attribution import AttributionSettings
 
@@ -166,8 +167,10 @@ class Settings(BaseSettings):
     @field_validator("log")
     @classmethod
     def _is_log(cls, log: str) -> str:
-        if log != EMBEDDED and not log.startswith("kafka://"):
+        if log != EMBEDDED and not log.startswith(SCHEME):
             raise ValueError(f"must be `{EMBEDDED}` or kafka://host:port[,host:port][/prefix]")
+        if log != EMBEDDED:
+            KafkaSettings.from_url(log)
         return log
 
     @field_validator("data_dir")
@@ -280,5 +283,5 @@ def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - py
     if error["type"] == "extra_forbidden":
         return f"unknown setting {place!r} in {source}; see `freshet config`"
     is_shown = error["loc"] and error["loc"][0] not in SECRETS
-    value = f"={error['input']!r}" if is_shown else ""
+    value = f"={without_password(repr(error['input']))}" if is_shown else ""
     return f"{place}{value} ({source}): {error['msg'].removeprefix('Value error, ')}"

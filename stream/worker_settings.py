@@ -26,7 +26,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from stream.kafka.settings import KafkaSettings
+from stream.kafka.settings import KafkaSettings, without_password
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.topics import DAY_MS, RETENTION_MS
 from stream.windows.attribution import AttributionSettings
@@ -143,7 +143,7 @@ class _Reader:
         try:
             return read(text)
         except (ValueError, OverflowError, msgspec.DecodeError) as exc:
-            raise BadWorkerSettings(f"{PREFIX}{name}={text!r} cannot be used: {exc}") from exc
+            raise BadWorkerSettings(f"{PREFIX}{name}={without_password(text)!r} cannot be used: {exc}") from exc
 
     def milliseconds(self, name: str, default_ms: int, *, unit_ms: int = 1_000, least_ms: int = 1) -> int:
         def read(text: str) -> int:
@@ -158,7 +158,8 @@ class _Reader:
         url = self("LOG", str, "")
         if not url.startswith("kafka://"):
             raise BadWorkerSettings(
-                f"{PREFIX}LOG={url!r}: workers need a Kafka log; set it to kafka://host:port[,host:port][/prefix]"
+                f"{PREFIX}LOG={without_password(url)!r}: workers need a Kafka log; "
+                "set it to kafka://host:port[,host:port][/prefix]"
             )
         security: dict[str, str | bool | None] = {
             theirs: self(ours, str, "") for ours, theirs in SECURITY.items() if self(ours, str, "")

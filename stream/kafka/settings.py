@@ -29,6 +29,7 @@ SLOWEST_HEARTBEAT_S = 3.0  # kafka-python's default
 FETCH_WAIT_S = 0.2
 FETCH_BYTES = 4 * 1024 * 1024  # of one partition
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
+_USER_INFO = re.compile(r"//[^/\s]*@")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 
 
@@ -140,3 +141,12 @@ request_timeout_s=10.0, delivery_timeout_s=30.0)
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1_000)
+
+
+def without_password(text: str) -> str:
+    """A URL that may be shown, whatever was written into it.
+
+    >>> without_password("kafka://ada:secret@broker:9092/shop-")
+    'kafka://***@broker:9092/shop-'
+    """
+    return _USER_INFO.sub("//***@", text)

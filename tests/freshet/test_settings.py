@@ -141,6 +141,8 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
             "host='0.0.0.0' (freshet.toml): must be a loopback address without api_keys, so that nobody else is let in",
         ),
         ('host = "example.org"', "host='example.org' (freshet.toml): must be a loopback address without api_keys"),
+        ('log = "kafka://ada:secret@a/shop-"', "log='kafka://***@a/shop-' (freshet.toml): the log's URL must look"),
+        ('log = "kafka://a/shop/"', "log='kafka://a/shop/' (freshet.toml): prefix='shop/': up to 200 letters"),
         ('log = "redis://a"', "log='redis://a' (freshet.toml): must be `embedded` or kafka://host:port"),
         ('roles = ["feeds"]', "settings (all together): roles=['feeds'] with the embedded log: one process has it"),
         ('roles = ["cooking"]', "roles.0='cooking' (freshet.toml): Input should be 'feeds', 'learning' or 'watching'"),

@@ -42,6 +42,8 @@ def test_variables_are_those_of_the_service() -> None:
     ("variable", "value", "message"),
     [
         ("LOG", "embedded", "FRESHET_LOG='embedded': workers need a Kafka log; set it to kafka://"),
+        ("LOG", "redis://ada:secret@a", "FRESHET_LOG='redis://***@a': workers need a Kafka log"),
+        ("LOG", "kafka://ada:secret@a", "FRESHET_LOG='kafka://***@a' cannot be used: the log's URL must look like"),
         ("LOG", "kafka://", "FRESHET_LOG='kafka://' cannot be used: servers="),
         ("PARTITIONS", "many", "FRESHET_PARTITIONS='many' cannot be used: invalid literal"),
         ("PARTITIONS", "0", "FRESHET_PARTITIONS=0: 1 to 128 are possible"),
