@@ -20,7 +20,7 @@ from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, 
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
 from freshet.evaluation.table import table
-from freshet.evaluation.trial import Build, Trial, config_of
+from freshet.evaluation.trial import Build, Training, Trial, config_of
 from models.content.table import ContentTable
 from models.durable import write_durably
 from models.evaluation.exposure import Popularity
@@ -140,8 +140,8 @@ def run_all(
     split = _split(data, options.split).without(is_withheld)
     questions = Questions(split.test, data.live_from_ms, is_withheld)
     _check(split, questions)
-    content = _content(data, split, is_withheld, options.runs)
-    trial = Trial(split, questions, content, Runs(options.runs), build_model, _say)
+    training = Training(split, len(data.items), _content(data, split, is_withheld, options.runs), build_model)
+    trial = Trial(training, questions, Runs(options.runs), _say)
     runs = {
         name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
     }
@@ -205,7 +205,7 @@ def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) 
 def _compared(options: EvaluateOptions, done: Evaluated) -> dict[str, Any]:
     data, trial, ranked = done.data, done.trial, done.ranked
     facts = ItemFacts(
-        Popularity.of(trial.split.refit, len(data.items)),
+        Popularity.of(trial.training.split.refit, len(data.items)),
         data.has_text,
         data.has_image,
         data.groups if data.group_name else None,

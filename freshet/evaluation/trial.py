@@ -16,7 +16,6 @@ import numpy as np
 
 from freshet.evaluation.runs import Choice, Run, RunKey, Runs, plain_ranks
 from models.content.table import ContentTable
-from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
 from models.evaluation.splits import Split
@@ -47,23 +46,68 @@ class Build(Protocol):
 
 
 @dataclass(frozen=True)
+class Training:
+    """How models are made from one data set, here and by `freshet fit`.
+
+    Attributes:
+        split: of the histories.
+        n_items: of the catalogue.
+        content: the items' content, asked for where a model reads it.
+        build: makes the models.
+    """
+
+    split: Split
+    n_items: int
+    content: Callable[[], ContentTable]
+    build: Build
+
+    def choose(self, model: str, seed: int, *, say: Say) -> Choice:
+        """What validation comes to."""
+        fitted, epochs = self.fit(model, seed, choice=None, say=say)
+        return Choice.of(epochs, fitted.weights if isinstance(fitted, BlendedRecommender) else None)
+
+    def fit(
+        self, model: str, seed: int, *, choice: Choice | None, say: Say
+    ) -> tuple[Recommender, tuple[FitReport, ...]]:
+        """A new model and its epochs.
+
+        Args:
+            model: its name.
+            seed: of everything drawn.
+            choice: what to fit on `refit` with; None fits on `train`, watched on `validation`.
+            say: told of every epoch.
+        """
+        data, validation = (self.split.refit, None) if choice else (self.split.train, self.split.validation)
+        has_id = np.bincount(data.rows, minlength=self.n_items) > 0  # items that training does not see are new to it
+        catalogue = Catalogue(self.n_items, None if model in WITHOUT_CONTENT else self.content(), has_id)
+        chosen = choice or Choice(epochs=(), n_epochs=None)
+        recommender = self.build(model, catalogue, seed=seed, n_epochs=chosen.n_epochs, weights=chosen.weights)
+        reports: list[FitReport] = []
+
+        def on_epoch(report: FitReport) -> None:
+            reports.append(report)
+            step = "fitting" if choice else "choosing"
+            score = "" if report.validation is None else f", validation NDCG@10 {report.validation:.4f}"
+            say(f"{step}: epoch {report.epoch}, loss {report.loss:.4f}{score} ({report.seconds:.1f} s)")
+
+        recommender.fit(data, validation=validation, on_epoch=on_epoch)
+        return recommender, tuple(reports)
+
+
+@dataclass(frozen=True)
 class Trial:
     """What all models of a comparison share.
 
     Attributes:
-        split: of the histories, withheld items taken out.
+        training: of histories without the withheld items.
         questions: of the test.
-        content: the items' content, encoded when first asked for.
         runs: where runs are kept.
-        build: makes the models.
         say: told of progress.
     """
 
-    split: Split
+    training: Training
     questions: Questions
-    content: Callable[[], ContentTable]
     runs: Runs
-    build: Build
     say: Say
 
     def run(self, key: RunKey) -> Run:
@@ -78,9 +122,13 @@ class Trial:
         if kept is not None:
             self.say(f"{key.model}, seed {key.seed}: kept from an earlier sitting")
             return kept
+
+        def say(line: str) -> None:
+            self.say(f"{key.model}, seed {key.seed}, {line}")
+
         started = time.perf_counter()
-        choice = self.runs.choice(key) or self._choose(key)
-        model, epochs = self._refit(key, choice)
+        choice = self.runs.choice(key) or self._choose(key, say)
+        model, epochs = self.training.fit(key.model, key.seed, choice=choice, say=say)
         fitted = time.perf_counter()
         ranked = rank_all(model, self.questions)
         run = Run(
@@ -95,39 +143,10 @@ class Trial:
         self.say(f"{key.model}, seed {key.seed}: fitted in {run.fit_s:.0f} s, asked in {run.ask_s:.0f} s")
         return run
 
-    def _choose(self, key: RunKey) -> Choice:
-        train = self.split.train
-        reports: list[FitReport] = []
-        model = self.build(key.model, self._catalogue(key.model, train), seed=key.seed)
-        model.fit(train, validation=self.split.validation, on_epoch=self._told(key, "choosing", reports))
-        choice = Choice.of(tuple(reports), model.weights if isinstance(model, BlendedRecommender) else None)
+    def _choose(self, key: RunKey, say: Say) -> Choice:
+        choice = self.training.choose(key.model, key.seed, say=say)
         self.runs.keep_choice(key, choice)
         return choice
-
-    def _refit(self, key: RunKey, choice: Choice) -> tuple[Recommender, tuple[FitReport, ...]]:
-        data = self.split.refit
-        reports: list[FitReport] = []
-        catalogue = self._catalogue(key.model, data)
-        model = self.build(key.model, catalogue, seed=key.seed, n_epochs=choice.n_epochs, weights=choice.weights)
-        model.fit(data, validation=None, on_epoch=self._told(key, "fitting", reports))
-        return model, tuple(reports)
-
-    def _catalogue(self, model: str, data: SequenceData) -> Catalogue:
-        """Items that training sees own an ID; the others are new to it."""
-        n_items = len(self.questions.is_withheld)
-        has_id = np.bincount(data.rows, minlength=n_items) > 0
-        return Catalogue(n_items, None if model in WITHOUT_CONTENT else self.content(), has_id)
-
-    def _told(self, key: RunKey, what: str, reports: list[FitReport]) -> Callable[[FitReport], None]:
-        def on_epoch(report: FitReport) -> None:
-            reports.append(report)
-            score = "" if report.validation is None else f", validation NDCG@10 {report.validation:.4f}"
-            self.say(
-                f"{key.model}, seed {key.seed}, {what}: epoch {report.epoch}, loss {report.loss:.3f}{score} "
-                f"({report.seconds:.1f} s)"
-            )
-
-        return on_epoch
 
 
 def config_of(model: str) -> str:

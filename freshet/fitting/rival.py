@@ -17,17 +17,16 @@ import numpy as np
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
+from freshet.evaluation.trial import Training
 from freshet.fitting.card import CurvePoint, ModelCard, write_card
 from freshet.paths import Paths
 from models.content.table import ContentTable
-from models.encoder.batches import SequenceData
 from models.evaluation.splits import Split, leave_one_out
 from models.examples import examples, rank_examples
 from models.ranker import Ranker
 from models.registry.bundle import ENCODER_KIND, TOWERS, DataSpan, Manifest
 from models.registry.registry import Registry, wall_ms
 from models.rivals.build import NEXT_ITEM, build
-from models.rivals.recommender import Catalogue, FitReport, Recommender
 from models.rivals.served import CONFIG, LOADERS, ServedRival, served
 from models.towers.pair import Towers, save_towers
 from stream.kinds import EventKinds
@@ -93,14 +92,14 @@ class _RivalFitting:
 
     def run(self) -> tuple[ServedRival, list[CurvePoint]]:
         """Choose the epochs, where there are any to choose; then fit anew."""
-        n_epochs = self.options.n_epochs
-        if n_epochs is None and self.options.model in NEXT_ITEM:
-            _, reports = self._fitted("choosing", self.split.train, validation=self.split.validation)
-            n_epochs = Choice.of(tuple(reports)).n_epochs
-        rival, reports = self._fitted("fitting", self.split.refit, n_epochs=n_epochs)
-        return served(rival, self.table), [
-            CurvePoint(one.epoch, one.loss, one.n_targets, one.seconds, None) for one in reports
-        ]
+        model, seed, n_epochs = self.options.model, self.options.seed, self.options.n_epochs
+        training = Training(self.split, len(self.data.items), lambda: self.table, build)
+        choice = Choice(epochs=(), n_epochs=n_epochs)
+        if n_epochs is None and model in NEXT_ITEM:
+            choice = training.choose(model, seed, say=_say)
+        rival, epochs = training.fit(model, seed, choice=choice, say=_say)
+        curve = [CurvePoint(one.epoch, one.loss, one.n_targets, one.seconds, None) for one in epochs]
+        return served(rival, self.table), curve
 
     def publish(self, registry: Registry, rival: ServedRival, curve: list[CurvePoint]) -> str:
         """Bundle, card and curve."""
@@ -122,22 +121,6 @@ class _RivalFitting:
         }
         write_card(registry.path(version), ModelCard(self.options.model, facts, rival.config(), curve, ndcg))
         return version
-
-    def _fitted(
-        self, what: str, data: SequenceData, *, validation: SequenceData | None = None, n_epochs: int | None = None
-    ) -> tuple[Recommender, list[FitReport]]:
-        has_id = np.bincount(data.rows, minlength=len(self.data.items)) > 0
-        catalogue = Catalogue(len(self.data.items), self.table, has_id)
-        rival = build(self.options.model, catalogue, seed=self.options.seed, n_epochs=n_epochs)
-        reports: list[FitReport] = []
-
-        def on_epoch(report: FitReport) -> None:
-            reports.append(report)
-            score = "" if report.validation is None else f", validation NDCG@10 {report.validation:.4f}"
-            _say(f"{what}: epoch {report.epoch}, loss {report.loss:.4f}{score} ({report.seconds:.1f} s)")
-
-        rival.fit(data, validation=validation, on_epoch=on_epoch)
-        return rival, reports
 
     def _ndcg_at_10(self, rival: ServedRival) -> float:
         test = self.split.test
