@@ -1,9 +1,12 @@
 """A training run on disk, so that a killed cycle goes on after its last finished epoch.
 
-One safetensors file holds weights and optimiser state, its header the progress; written beside, fsynced, renamed.
+One safetensors file holds weights and optimiser state, and where validation stops the training the best epoch's
+weights, too; its header has the progress. Written beside, fsynced, renamed.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from models.durable import write_durably
 from models.encoder.loop import Progress, TrainingLoop
+from models.encoder.stopping import Best
 
 
 class BadCheckpoint(Exception):
@@ -24,11 +28,12 @@ def save_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    progress = {"phase": trainer.progress.phase, "epoch": trainer.progress.epoch}
-    raw = save(
-        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"progress": json.dumps(progress)}
-    )
-    write_durably(path, raw)
+    header = {"progress": json.dumps(asdict(trainer.progress))}
+    best = trainer.stopping.best if trainer.stopping else None
+    if best is not None:
+        tensors |= {f"best.{name}": tensor for name, tensor in best.weights.items()}
+        header["best"] = json.dumps({"epoch": best.epoch, "score": best.score})
+    write_durably(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=header))
 
 
 def load_checkpoint(path: Path, trainer: TrainingLoop) -> None:
@@ -40,17 +45,25 @@ def load_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            progress = Progress(**json.loads((file.metadata() or {})["progress"]))
-        weights = _under("model.", tensors)
-        _check(progress, weights, trainer)
-        trainer.resume(progress, weights, _optimizer_state(_under("optimizer.", tensors)))
+            header = file.metadata() or {}
+        progress = Progress(**json.loads(header["progress"]))
+        trainer.phase(progress.phase)
+        weights, best = _under("model.", tensors), _best(header, tensors)
+        for kept in (weights, *([best.weights] if best else [])):
+            _check(kept, trainer)
+        trainer.resume(progress, weights, _optimizer_state(_under("optimizer.", tensors)), best=best)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise BadCheckpoint(f"checkpoint {path} cannot be used: {str(exc)[:300]}") from exc
 
 
-def _check(progress: Progress, weights: dict[str, Tensor], trainer: TrainingLoop) -> None:
+def _best(header: Mapping[str, str], tensors: dict[str, Tensor]) -> Best | None:
+    if "best" not in header:
+        return None
+    return Best(**json.loads(header["best"]), weights=_under("best.", tensors))
+
+
+def _check(weights: dict[str, Tensor], trainer: TrainingLoop) -> None:
     """Before anything is changed: torch takes in what fits and only then complains of the rest."""
-    trainer.phase(progress.phase)
     wanted = trainer.model.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         there, here = (tuple(side[name].shape) if name in side else "missing" for side in (weights, wanted))

@@ -163,6 +163,32 @@ class TrainingConfig(StepConfig):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoppingConfig:
+    """How the fine-tuning of a first model is stopped by events held out of it (`models/held_out.py`).
+
+    Args:
+        max_epochs: Of fine-tuning at most; the learning rate falls to 0 over so many.
+        patience: Epochs without a better validation score after which it stops.
+        max_share: Share of the users who give up their last event, at most.
+        max_held_out: Events held out at most; bounds what a score costs.
+        min_held_out: With fewer, nothing is held out and the number of epochs is the fixed one.
+    """
+
+    max_epochs: int = 20
+    patience: int = 3
+    max_share: float = 0.1
+    max_held_out: int = 2_000
+    min_held_out: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, naming value and range."""
+        check_shares(self, "max_share")
+        for name in ("max_epochs", "patience", "max_held_out", "min_held_out"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
 def check_shares(config: object, *names: str) -> None:
     """Refuse named settings outside [0, 1)."""
     for name in names:

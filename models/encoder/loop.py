@@ -8,9 +8,10 @@ model together (`parallel.py`).
 """
 
 import contextlib
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 from models.encoder.parallel import ALONE, Processes
+from models.encoder.stopping import Best, Stopping
 
 N_ROWS_NAMED = 5  # of a batch that made the loss no number
 
@@ -40,12 +42,16 @@ class EpochReport:
         epoch: From 0.
         loss: Mean over steps.
         n_targets: Positions predicted.
+        seconds: Of training, without validation.
+        validation: The score that training is stopped by; None where none was asked.
     """
 
     phase: str
     epoch: int
     loss: float
     n_targets: int
+    seconds: float
+    validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ class TrainingLoop:
         config: Of the steps, whatever the phase.
         window: Positions the model sees at most.
         phases: In their order, at least one.
+
+    Attributes:
+        stopping: Ends the last phase early; None to train all epochs. Set before the training starts or resumes.
     """
 
     def __init__(
@@ -95,6 +104,7 @@ class TrainingLoop:
         self.progress = Progress(self.phases[0].name)
         self.optimizer = self._new_optimizer(self.phases[0], config)
         self.processes = ALONE
+        self.stopping: Stopping | None = None
         self._data = data
         self._steps = config
         self._window = window
@@ -116,7 +126,9 @@ class TrainingLoop:
 
     def fingerprint(self) -> int:
         """A number that tells apart what training goes on from: data, settings, weights, progress."""
-        seen = zlib.crc32(repr((self._steps, self._window, self.progress)).encode())
+        best = self.stopping.best if self.stopping else None
+        stands = (self._steps, self._window, self.progress, best and (best.epoch, best.score))
+        seen = zlib.crc32(repr(stands).encode())
         weights = [tensor.cpu().numpy() for tensor in self.model.state_dict().values()]
         for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target, *weights):
             seen = zlib.crc32(array.tobytes(), seen)
@@ -137,10 +149,11 @@ class TrainingLoop:
                 on_epoch(report)
 
     def epochs(self) -> Iterator[EpochReport]:
-        """The same, one epoch an iteration; leaving off stops the training.
+        """The same, one epoch an iteration; who leaves off says `keep_best`.
 
         Raises:
             TrainingDiverged: The loss or its gradient is not finite.
+            ParallelError: A process is lost.
         """
         names = [phase.name for phase in self.phases]
         for number in range(names.index(self.progress.phase), len(names)):
@@ -149,14 +162,27 @@ class TrainingLoop:
                 self.progress = Progress(phase.name)
                 self.optimizer = self._new_optimizer(phase, self._steps)
             for epoch in range(self.progress.epoch, phase.n_epochs):
+                if self.stopping is not None and self.stopping.is_over(epoch):
+                    break
                 report = self._epoch(phase, number, epoch)
                 self.progress = Progress(phase.name, epoch + 1)
-                yield report
+                yield self._validated(report)
+        self.keep_best()
+
+    def keep_best(self) -> None:
+        """Go back to the weights of the epoch of the best score, where there is one; training is over."""
+        if self.stopping is not None:
+            self.stopping.keep_best(self.model)
 
     def resume(
-        self, progress: Progress, weights: dict[str, Tensor], optimizer_state: dict[int, dict[str, Tensor]]
+        self,
+        progress: Progress,
+        weights: dict[str, Tensor],
+        optimizer_state: dict[int, dict[str, Tensor]],
+        *,
+        best: Best | None = None,
     ) -> None:
-        """Go on from an earlier run's state after `progress`.
+        """Go on from an earlier run's state after `progress`, with its best epoch where it is to be stopped.
 
         Raises:
             ValueError: there is no such phase.
@@ -168,6 +194,8 @@ class TrainingLoop:
         self.optimizer = self._new_optimizer(phase, self._steps)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+        if self.stopping is not None:
+            self.stopping.best = best
 
     def phase(self, name: str) -> Phase:
         """The phase of that name.
@@ -187,6 +215,7 @@ class TrainingLoop:
 
     def _epoch(self, phase: Phase, number: int, epoch: int) -> EpochReport:
         seed = [self._steps.seed, number, epoch]
+        started = time.perf_counter()
         losses: list[float] = []
         n_targets = 0
         with _seeded(seed, self.processes.rank, self.device) as generator:
@@ -202,7 +231,17 @@ class TrainingLoop:
                     ) from exc
                 n_targets += int(batch.is_target.sum())
         self.model.eval()
-        return EpochReport(phase.name, epoch, float(np.mean(losses)) if losses else 0.0, n_targets)
+        loss = float(np.mean(losses)) if losses else 0.0
+        return EpochReport(phase.name, epoch, loss, n_targets, time.perf_counter() - started)
+
+    def _validated(self, report: EpochReport) -> EpochReport:
+        """With the score after an epoch of the last phase; the first process asks, so that all stop alike."""
+        last = [phase.name for phase in self.phases if phase.n_epochs][-1]
+        if self.stopping is None or report.phase != last:
+            return report
+        score = self.processes.first_says(self.stopping.score)
+        self.stopping.take(report.epoch + 1, score, self.model)
+        return replace(report, validation=score)
 
     def _batches(self, phase: Phase, rng: np.random.Generator) -> Iterator[Batch]:
         return epoch_batches(

@@ -12,7 +12,7 @@ each process's own. What is drawn is drawn for the whole batch, but for dropout,
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -126,6 +126,18 @@ class Processes:
                 f"processes {others} of {self.size} start from other data, settings, weights or checkpoint than "
                 "process 0; give all of them the same arguments and files"
             )
+
+    def first_says(self, asked: Callable[[], float]) -> float:
+        """A number that the first process finds out, in all of them.
+
+        Raises:
+            ParallelError: a process is lost.
+        """
+        if self.size == 1:
+            return asked()
+        answer = torch.tensor([asked() if self.is_first else 0.0], dtype=torch.float64)
+        _add_up(answer)
+        return float(answer)
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:

@@ -6,16 +6,15 @@ weights stay. Refitted with the validation events and that number of epochs, the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from models.encoder.batches import SequenceData
+from models.encoder.stopping import Stopping
 from models.evaluation.ranks import IntArray
 from models.rivals.learners import Learner, Scorer
 from models.rivals.nets import padded
@@ -26,15 +25,6 @@ from models.rivals.validation import ValidationSet
 Scores = NDArray[np.float32]
 
 PATIENCE = 5  # epochs without a better validation score
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best epoch so far and its weights."""
-
-    epoch: int
-    validation: float
-    weights: dict[str, Tensor]
 
 
 class NeuralRecommender:
@@ -78,18 +68,14 @@ class NeuralRecommender:
             TrainingDiverged: the loss stopped being a number.
         """
         learner = self._new_learner(self._numbering.renumbered(train), self._numbering)
-        questions = None
         if validation is not None:
             questions = ValidationSet(validation, candidates=self._catalogue.has_id, seed=self._seed)
-        best: _Best | None = None
-        for report in self._epochs(learner, questions):
-            on_epoch(report)
-            if report.validation is not None and (best is None or report.validation > best.validation):
-                best = _Best(report.epoch, report.validation, _weights_of(learner))
-            if best is not None and report.epoch - best.epoch >= PATIENCE:
+            learner.loop.stopping = Stopping(lambda: self._validate(learner, questions), patience=PATIENCE)
+        for epoch, done in enumerate(learner.loop.epochs(), start=1):
+            on_epoch(FitReport(epoch, done.loss, done.n_targets, done.seconds, done.validation))
+            if epoch == self._n_epochs:
                 break
-        if best is not None:
-            learner.loop.model.load_state_dict(best.weights)
+        learner.loop.keep_best()
         self._learner, self._scorer = learner, learner.scorer()
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
@@ -120,20 +106,6 @@ class NeuralRecommender:
             raise ValueError(f"{self.name} has not been fitted; call fit before scores")
         return self._learner, self._scorer
 
-    def _epochs(self, learner: Learner, questions: ValidationSet | None) -> Iterator[FitReport]:
-        """Train epoch by epoch; the last phase's are scored on the validation events."""
-        last_phase = [phase.name for phase in learner.loop.phases if phase.n_epochs][-1]
-        started = time.perf_counter()
-        for epoch, done in enumerate(learner.loop.epochs(), start=1):
-            seconds = time.perf_counter() - started
-            value = None
-            if questions is not None and done.phase == last_phase:
-                value = self._validate(learner, questions)
-            yield FitReport(epoch, done.loss, done.n_targets, seconds, value)
-            if epoch == self._n_epochs:
-                return
-            started = time.perf_counter()
-
     def _validate(self, learner: Learner, questions: ValidationSet) -> float:
         scorer = learner.scorer()
         return questions.ndcg_at_10(
@@ -161,7 +133,3 @@ class NeuralRecommender:
         numbers = self._numbering.numbers(history)
         newest = np.flatnonzero(numbers < learner.n_scored)[-learner.window :]
         return numbers[newest], times_ms[newest]
-
-
-def _weights_of(learner: Learner) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in learner.loop.model.state_dict().items()}

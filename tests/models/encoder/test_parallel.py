@@ -59,7 +59,7 @@ def test_two_processes_end_with_the_same_weights_which_are_those_of_one_with_the
     processes = start(tmp_path)
     alone = new_trainer()
     expected: list[list[float]] = []
-    alone.run(lambda report: expected.append([report.loss, report.n_targets]))
+    alone.run(lambda report: expected.append([report.loss, report.n_targets, 0.0]))
 
     assert [status for status, _ in ended(processes)] == [0, 0]
     first, second = weights_of(tmp_path)
@@ -68,6 +68,17 @@ def test_two_processes_end_with_the_same_weights_which_are_those_of_one_with_the
     assert losses[0] == losses[1]
     torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(expected), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(first, dict(alone.model.state_dict()), rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_by_the_score_of_the_first_and_keep_the_same_epoch(tmp_path: Path) -> None:
+    assert [status for status, _ in ended(start(tmp_path, "stopping"))] == [0, 0]
+
+    first, second = weights_of(tmp_path)
+    losses = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [score for *_, score in losses[0]] == [0.0, 0.0, 0.5, 0.75, 0.5, 0.5]
+    assert losses[0] == losses[1]
+    assert are_equal(first, second)
 
 
 @pytest.mark.slow
