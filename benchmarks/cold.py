@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import keep, machine
 from freshet.evaluation.command import EvaluateOptions, run_all
+from freshet.evaluation.trial import Build
 from models.encoder.batches import SequenceData
 from models.evaluation.bootstrap import N_RESAMPLES
 from models.evaluation.ranking import Questions, Ranked, rank_all
 from models.evaluation.ranks import BoolArray, IntArray
 from models.evaluation.summary import NEW_USER_EVENTS
+from models.rivals.build import build
 from models.rivals.recommender import FitReport
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.shop.shoppers import COMPLEMENT, OTHER_TASTE, SAME_LOOK
@@ -59,12 +61,12 @@ class Asked:
     Attributes:
         users: (Q,) whose question it is.
         values: (Q,) by model, the mean over its seeds.
-        by_seed: by model, each seed's mean.
+        by_seed: by model, each seed's mean; None without questions.
     """
 
     users: IntArray
     values: Mapping[str, Values]
-    by_seed: Mapping[str, list[float]]
+    by_seed: Mapping[str, list[float | None]]
 
     @classmethod
     def of(cls, users: IntArray, by_seed: Mapping[str, list[Values]], asked: BoolArray) -> Asked:
@@ -73,7 +75,7 @@ class Asked:
         return cls(
             users[ranked],
             {name: np.mean(seeds, axis=0)[ranked] for name, seeds in by_seed.items()},
-            {name: [round(float(one[ranked].mean()), 5) for one in seeds] for name, seeds in by_seed.items()},
+            {name: [_mean(one[ranked]) for one in seeds] for name, seeds in by_seed.items()},
         )
 
     def report(self, rival: str) -> dict[str, Any]:
@@ -116,6 +118,10 @@ def interval(above: Values, below: Values) -> dict[str, float | None]:
         found.append(_ratio(float(times @ above), float(times @ below)))
     low, high = np.quantile(found[1:], [0.025, 0.975], method="nearest").tolist()
     return {name: _figure(value) for name, value in (("mean", found[0]), ("low", low), ("high", high))}
+
+
+def _mean(values: Values) -> float | None:
+    return _figure(_ratio(float(values.sum()), len(values)))
 
 
 def _ratio(above: float, below: float) -> float:
@@ -182,7 +188,7 @@ def figures(questions: Questions, ranked: Mapping[str, Sequence[Ranked]]) -> dic
     }
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, *, build_model: Build = build) -> dict[str, Any]:
     """Train what is not kept yet, then sum up."""
     before = machine()
     options = EvaluateOptions(
@@ -195,7 +201,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         newest=arguments.newest,
     )
     shop = SyntheticDataset(SHOP) if arguments.data == GENERATED else None
-    done = run_all(options, kinds=DEFAULT_KINDS, dataset=shop)
+    done = run_all(options, kinds=DEFAULT_KINDS, build_model=build_model, dataset=shop)
     ranked = dict(done.ranked)
     if shop is not None:
         rule = ShopRule(shop, [item.item_id for item in done.data.items])
