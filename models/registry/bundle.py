@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from models.durable import sha256_of
+from models.registry.kept_blend import KeptBlend
 
 FORMAT = 1
 ENCODER_KIND = "m2se"
@@ -114,6 +115,7 @@ class Manifest:
         reason: why it was published, one line.
         parent: the version it went on from.
         files: sha256 by path inside the bundle.
+        blend: where feeds' blend goes on from beside this model; None where nothing was learned for it.
     """
 
     created_ms: int
@@ -128,6 +130,7 @@ class Manifest:
     version: str = ""
     files: dict[str, str] = field(default_factory=dict)
     kind: str = ENCODER_KIND
+    blend: KeptBlend | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,7 +155,8 @@ class Manifest:
             raise ValueError(f"format {values.get('format')!r}, this release reads {FORMAT}")
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         try:
-            return cls(**{**known, "data": _span(known["data"])})
+            blend = KeptBlend.of(known["blend"]) if known.get("blend") is not None else None
+            return cls(**{**known, "data": _span(known["data"]), "blend": blend})
         except (KeyError, TypeError, AttributeError) as exc:
             raise ValueError(f"field missing or of another type: {exc}") from exc
 

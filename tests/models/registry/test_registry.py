@@ -20,6 +20,7 @@ from models.registry.bundle import (
     UnknownVersion,
     write_item_ids,
 )
+from models.registry.kept_blend import KeptBlend
 from models.registry.pointer import Pointer
 from models.registry.registry import Registry
 
@@ -236,6 +237,7 @@ def test_a_missing_file_is_a_damaged_bundle(tmp_path: Path) -> None:
         ({"format": 9}, "format 9, this release reads 1"),
         ({"data": {}}, "field missing or of another type: 'segments'"),
         ({"data": None}, "field missing or of another type"),
+        ({"blend": {"steady": [1.0]}}, "field missing or of another type: 'ageing'"),
     ],
 )
 def test_a_manifest_of_another_shape_is_a_damaged_bundle(tmp_path: Path, change: dict[str, object], why: str) -> None:
@@ -245,6 +247,23 @@ def test_a_manifest_of_another_shape_is_a_damaged_bundle(tmp_path: Path, change:
 
     with pytest.raises(DamagedBundle, match=why):
         Bundle.open(path.parent)
+
+
+def test_weights_of_the_blend_are_kept_with_the_model_to_the_last_digit(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    kept = KeptBlend((0.1 + 0.2, 1.2, 0.0, -2.5), (0.0, 0.1, 0.0, 0.0), 0.004, 1e-17, 812)
+
+    assert registry.open(publish(registry, blend=kept)).manifest.blend == kept
+
+
+def test_a_bundle_of_before_weights_were_kept_has_none(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    path = registry.path(publish(registry)) / "manifest.json"
+    values = json.loads(path.read_text())
+    del values["blend"]
+    path.write_text(json.dumps(values))
+
+    assert Bundle.open(path.parent).manifest.blend is None
 
 
 def test_fields_of_a_newer_writer_are_ignored(tmp_path: Path) -> None:
