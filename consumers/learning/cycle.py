@@ -2,7 +2,8 @@
 
     plan      which offsets, which parent, which seed; written down first, so that a killed cycle resumes
     read      segments -> arrays, catalogue -> content vectors (nothing is encoded twice)
-    train     contrastive objectives, then the next item; a checkpoint after every epoch
+    train     contrastive objectives, then the next item; a checkpoint after every epoch; a first training is stopped by
+              events held out of it (`models/held_out.py`)
     judge     on events that arrived after the plan, on items without an ID, on users kept out
     publish   an immutable bundle, promoted; or a refusal with the reason
 
@@ -26,6 +27,7 @@ from consumers.catalog.catalog import CatalogItem
 from consumers.learning import training_data
 from consumers.learning.cycle_events import CycleEvent, State
 from consumers.learning.cycle_settings import CycleSettings
+from consumers.learning.judging import slices, wait_for_later
 from consumers.learning.segments import load_events, load_items, read_manifest
 from consumers.learning.training_data import Sources, TrainingData
 from models.content.encode import encode_items
@@ -38,8 +40,8 @@ from models.encoder.m2se import M2SE
 from models.encoder.succession import first_model, next_model
 from models.encoder.training import Trainer
 from models.encoder_scorer import EncoderScorer
-from models.examples import Example, examples
 from models.gate import Verdict, judge
+from models.held_out import hold_out, stopped_trainer
 from models.loading import load_ranker
 from models.ranker import Ranker
 from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
@@ -50,8 +52,6 @@ from models.towers.tower import TowerError
 from stream.images import ImageStore
 from stream.topics import EVENTS
 
-OLD_EVENTS_PER_USER = 5
-GATE_POLL_S = 0.2
 CHECKPOINT = "cycle-"
 
 Contents = dict[str, ItemContent]
@@ -200,22 +200,37 @@ class Cycle:
         return data.sequences
 
     def _train(self, data: TrainingData, share: SequenceData, table: ContentTable, *, parent: Bundle | None) -> M2SE:
-        config = replace(self.settings.cycle if parent else self.settings.first, seed=self._seed)
-        if parent is None:
-            model, teacher = first_model(self.settings.shape, table, data.n_ids, self._seed), None
-        else:
-            model, teacher = next_model(parent, table, data.n_ids)
-        trainer = Trainer(model, table, share, config, teacher=teacher)
+        trainer = self._next(data, share, table, parent) if parent else self._first(data, share, table)
         self._resume(trainer)
-        n_epochs = {"pretrain": config.pretrain_epochs, "finetune": config.finetune_epochs}
+        n_epochs = {phase.name: phase.n_epochs for phase in trainer.phases}
 
         def after_epoch(done: EpochReport) -> None:
             save_checkpoint(self._checkpoint, trainer)
             what = f"{done.phase} epoch {done.epoch + 1}/{n_epochs[done.phase]}"
-            self._say("progress", f"{what}: {done.n_targets:,} targets, loss {done.loss:.3f}")
+            score = "" if done.validation is None else f", validation NDCG@10 {done.validation:.4f}"
+            self._say("progress", f"{what}: {done.n_targets:,} targets, loss {done.loss:.3f}{score}")
 
         trainer.run(after_epoch)
-        return model
+        if trainer.stopping is not None and trainer.stopping.best is not None:
+            best = trainer.stopping.best
+            self._say("progress", f"kept finetune epoch {best.epoch}, validation NDCG@10 {best.score:.4f}")
+        return trainer.model
+
+    def _first(self, data: TrainingData, share: SequenceData, table: ContentTable) -> Trainer:
+        """From nothing; stopped by events held out of it, where there are enough."""
+        config, stopping = replace(self.settings.first, seed=self._seed), self.settings.stopping
+        model = first_model(self.settings.shape, table, data.n_ids, self._seed)
+        held_out = None
+        if config.finetune_epochs:
+            held_out = hold_out(share, may_lose=~data.is_held_out, config=stopping, seed=self._seed)
+        if held_out is None:
+            return Trainer(model, table, share, config)
+        return stopped_trainer(model, table, held_out, config, stopping=stopping)
+
+    def _next(self, data: TrainingData, share: SequenceData, table: ContentTable, parent: Bundle) -> Trainer:
+        """From its parent, which also teaches."""
+        model, teacher = next_model(parent, table, data.n_ids)
+        return Trainer(model, table, share, replace(self.settings.cycle, seed=self._seed), teacher=teacher)
 
     def _resume(self, trainer: Trainer) -> None:
         for path in self.settings.folders.work.glob(f"{CHECKPOINT}*"):
@@ -234,34 +249,16 @@ class Cycle:
 
     def _judge(self, new: Ranker, towers: Towers, parent: Bundle | None, stopping: threading.Event) -> Verdict:
         """Both models over the same items, on events neither was trained on."""
+        gate = self.settings.gate
         if parent is None:
-            return judge(new, None, {}, self.settings.gate)
-        self._wait_for_later(stopping)
+            return judge(new, None, {}, gate)
+        wait_for_later(self.settings, self.plan.offsets, stopping)
         contents = self._contents()
-        owners = new.owners
-        data = training_data.build(self._sources(contents, owners, self.plan.offsets))
+        data = training_data.build(self._sources(contents, new.owners, self.plan.offsets))
         table = self._encode(data.item_ids, contents, towers)
         new.add_items(table)
-        return judge(new, load_ranker(parent, table), self._slices(data, set(owners)), self.settings.gate)
-
-    def _wait_for_later(self, stopping: threading.Event) -> None:
-        """Give events time to arrive that nobody trained on, up to the deadline."""
-        deadline = time.monotonic() + self.settings.gate_wait_s
-        while time.monotonic() < deadline and self._n_later() < self.settings.gate.min_events:
-            if stopping.wait(GATE_POLL_S):
-                return
-
-    def _n_later(self) -> int:
-        ends = read_manifest(self.settings.folders.buffer).next.get(EVENTS, {})
-        return sum(end - self.plan.offsets.get(partition, 0) for partition, end in ends.items())
-
-    def _slices(self, data: TrainingData, owners: set[str]) -> dict[str, list[Example]]:
-        """Fresh: after the plan. Cold: those of them whose item owns no ID. Old: users no cycle learns from."""
-        limit, seed = self.settings.gate.max_events, self._seed
-        old_events = training_data.newest_per_user(data, data.is_held_out & ~data.is_fresh, OLD_EVENTS_PER_USER)
-        fresh = examples(data.sequences, data.item_ids, asked=data.is_fresh, limit=limit, seed=seed)
-        old = examples(data.sequences, data.item_ids, asked=old_events, limit=limit, seed=seed)
-        return {"fresh": fresh, "cold": [one for one in fresh if one.target not in owners], "old": old}
+        questions = slices(data, n_owners=len(new.owners), config=gate, seed=self._seed)
+        return judge(new, load_ranker(parent, table), questions, gate)
 
     # Publish ------------------------------------------------------------------------------------------------
 
