@@ -15,6 +15,7 @@ from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.config import Shape, TrainingConfig
 from models.encoder.loop import Phase, TrainingLoop
+from models.encoder.m2se import M2SE
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig
@@ -105,14 +106,19 @@ class M2SELearner:
         self.loop = Trainer(self._model, content.select(torch.arange(n_owners)), data, config)
 
     def scorer(self) -> Scorer:
-        """Sum of both streams' cosines with every item, over the temperature."""
-        model = self._model.eval()
-        with torch.inference_mode():
-            vectors = model.encode_items(self._content)
-            scored = vectors.directions().T / model.config.temperature  # (2D, N)
+        """Of all items, with an ID or without."""
+        return m2se_scorer(self._model, self._content)
 
-        @torch.inference_mode()
-        def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
-            return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
 
-        return scores
+def m2se_scorer(model: M2SE, content: ContentTable) -> Scorer:
+    """Sum of both streams' cosines with every item of `content`, those with an ID first, over the temperature."""
+    model.eval()
+    with torch.inference_mode():
+        vectors = model.encode_items(content)
+        scored = vectors.directions().T / model.config.temperature  # (2D, N)
+
+    @torch.inference_mode()
+    def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
+        return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
+
+    return scores
