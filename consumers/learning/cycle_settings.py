@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.encoder.config import Shape, TrainingConfig
+from models.encoder.config import Shape, StoppingConfig, TrainingConfig
 from models.gate import GateConfig
 from models.towers.building import TowerConfig
 
@@ -54,6 +54,7 @@ class CycleSettings:
         holdout_share: Share of users kept out of continual cycles, for the gate.
         gate_wait_s: Longest wait for events that arrive after the training data, to judge by.
         first: Training of the first model.
+        stopping: When its fine-tuning stops.
         cycle: Training of a continual cycle.
         shape: Sizes of the encoder.
         towers: Which content towers the first training builds.
@@ -76,6 +77,7 @@ class CycleSettings:
     holdout_share: float = 0.03
     gate_wait_s: float = 20.0
     first: TrainingConfig = field(default_factory=TrainingConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
     cycle: TrainingConfig = CONTINUAL
     shape: Shape = field(default_factory=Shape)
     towers: TowerConfig = field(default_factory=TowerConfig)
