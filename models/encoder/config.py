@@ -176,7 +176,7 @@ class StoppingConfig:
     """
 
     max_epochs: int = 20
-    patience: int = 3
+    patience: int = 5
     max_share: float = 0.1
     max_held_out: int = 2_000
     min_held_out: int = 50

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from consumers.learning.cycle import Cycle, NothingToLearn, Plan
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings
-from models.encoder.config import TrainingConfig
+from models.encoder.config import StoppingConfig, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder_scorer import load_model
 from models.gate import GateConfig
@@ -210,6 +211,66 @@ def test_killed_cycle_resumes_after_its_last_epoch_with_the_same_result(shop: Sh
     assert reports[0].detail == f"after {phase} epoch 1"
     assert ended.detail == expected.detail
     assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
+
+
+def stopped(shop: Shop) -> CycleSettings:
+    """A first training that ten held-out events stop."""
+    stopping = StoppingConfig(max_epochs=30, patience=2, max_share=0.5, min_held_out=10)
+    return replace(shop.settings(), stopping=stopping)
+
+
+def test_first_training_is_stopped_by_events_held_out_of_it_and_says_which_epoch_stays(tmp_path: Path) -> None:
+    shop, reports = new_shop(tmp_path / "data"), Reports()
+
+    ended = run(stopped(shop), shop.plan(), reports)
+
+    epochs = [detail for detail in reports.details if "epoch" in detail]
+    scores = [float(detail.rsplit(maxsplit=1)[1]) for detail in epochs[1:-1]]
+    best = scores.index(max(scores)) + 1
+    assert ended.state == "published"
+    assert re.fullmatch(r"pretrain epoch 1/1: 247 targets, loss \d+\.\d{3}", epochs[0])
+    assert re.fullmatch(r"finetune epoch 1/30: 270 targets, loss \d+\.\d{3}, validation NDCG@10 0\.\d{4}", epochs[1])
+    assert len(scores) == best + 2 < 30
+    assert epochs[-1] == f"kept finetune epoch {best}, validation NDCG@10 {max(scores):.4f}"
+
+
+@pytest.mark.parametrize("epoch", ["pretrain epoch 1", "finetune epoch 1", "finetune epoch 3", "kept finetune"])
+def test_killed_first_training_resumes_with_the_best_epoch_it_knew(tmp_path: Path, epoch: str) -> None:
+    shop, whole = new_shop(tmp_path / "data"), new_shop(tmp_path / "whole")
+    expected, reports = Reports(), Reports()
+    version = run(stopped(whole), whole.plan(), expected).version or ""
+    with pytest.raises(Killed):
+        run(stopped(shop), shop.plan(), KilledAfter(epoch))
+
+    ended = run(stopped(shop), shop.plan(), reports)
+
+    assert "resumed" in reports.states
+    assert reports.details[-1] == expected.details[-1]
+    assert are_equal(shop.weights(ended.version or ""), whole.weights(version))
+
+
+def test_first_training_with_too_few_events_to_hold_out_trains_the_fixed_number_of_epochs(tmp_path: Path) -> None:
+    shop, reports = new_shop(tmp_path / "data"), Reports()
+
+    run(replace(stopped(shop), holdout_share=0.9), shop.plan(), reports)  # for the gate, so they may lose nothing
+
+    epochs = [detail for detail in reports.details if detail.startswith("finetune")]
+    assert [epoch.split(",")[0] for epoch in epochs] == [
+        "finetune epoch 1/2: 280 targets",
+        "finetune epoch 2/2: 280 targets",
+    ]
+
+
+def test_continual_cycle_trains_its_epochs_and_holds_nothing_out(shop: Shop, first: str) -> None:
+    reports = Reports()
+
+    run(replace(shop.lenient(), stopping=stopped(shop).stopping), next_plan(shop, first), reports)
+
+    assert [detail.split(":")[0] for detail in reports.details if "epoch" in detail] == [
+        "pretrain epoch 1/1",
+        "finetune epoch 1/1",
+    ]
+    assert not [detail for detail in reports.details if "validation" in detail]
 
 
 def test_killed_first_cycle_takes_the_towers_it_had_built(tmp_path: Path) -> None:
