@@ -28,6 +28,7 @@ class CurvePoint:
         n_targets: positions predicted.
         seconds: of training.
         ndcg_at_10: filtered, of users' last events, which are never trained on; None where it was not asked.
+        validation: the same of other events held out of training, by which it is stopped; None where it is not.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class CurvePoint:
     n_targets: int
     seconds: float
     ndcg_at_10: float | None
+    validation: float | None = None
 
 
 ABOUT = {
@@ -78,7 +80,8 @@ def write_card(bundle: Path, card: ModelCard) -> None:
 
 def markdown(version: str, card: ModelCard) -> str:
     """The card of a version, Markdown."""
-    after = f"After epoch {card.curve[-1].epoch}: loss {card.curve[-1].loss:.4f}, f" if card.curve else "F"
+    kept = _kept(card.curve)
+    after = f"After epoch {kept.epoch}: loss {kept.loss:.4f}, f" if kept else "F"
     parts = [
         f"# {version}",
         ABOUT[card.kind],
@@ -91,13 +94,20 @@ def markdown(version: str, card: ModelCard) -> str:
         _table(("setting", "value"), sorted((name, str(value)) for name, value in card.config.items())),
     ]
     if card.curve:
-        parts.append(_table(("epoch", "loss", "targets", "seconds", "NDCG@10"), [_cells(one) for one in card.curve]))
+        head = ("epoch", "loss", "targets", "seconds", "NDCG@10", "validation")
+        parts.append(_table(head, [_cells(one) for one in card.curve]))
     return "\n\n".join(parts) + "\n"
 
 
+def _kept(curve: Sequence[CurvePoint]) -> CurvePoint | None:
+    """The epoch whose weights the version has: the best, the earliest of equals, or the last where none was chosen."""
+    chosen = [point for point in curve if point.validation is not None]
+    return max(chosen, key=lambda point: point.validation or 0.0) if chosen else next(iter(curve[-1:]), None)
+
+
 def _cells(one: CurvePoint) -> tuple[str, ...]:
-    ndcg = "" if one.ndcg_at_10 is None else f"{one.ndcg_at_10:.4f}"
-    return str(one.epoch), f"{one.loss:.4f}", f"{one.n_targets:,}", f"{one.seconds:.1f}", ndcg
+    ndcg, score = ("" if value is None else f"{value:.4f}" for value in (one.ndcg_at_10, one.validation))
+    return str(one.epoch), f"{one.loss:.4f}", f"{one.n_targets:,}", f"{one.seconds:.1f}", ndcg, score
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -57,7 +57,7 @@ def test_card_and_curve_lie_beside_the_bundle(shop: str, tmp_path: Path) -> None
     assert "| data | shop, 80 events, 12 items |" in card
     assert [point["epoch"] for point in points] == [1, 2]
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert points[1].keys() == rows[1].keys() == {"epoch", "loss", "n_targets", "seconds", "ndcg_at_10"}
+    assert points[1].keys() == rows[1].keys() == {"epoch", "loss", "n_targets", "seconds", "ndcg_at_10", "validation"}
 
 
 class KilledAt(io.StringIO):
