@@ -122,7 +122,12 @@ class Settings(BaseSettings):
     cycle_events: int = Field(20_000, ge=1, description="Fresh events that start a training cycle.")
     cycle_s: float = Field(600.0, gt=0, description="Seconds after which fewer fresh events start one too.")
     first_pretrain_epochs: int = Field(2, ge=0, description="Contrastive epochs of the first training.")
-    first_finetune_epochs: int = Field(8, ge=1, description="Next-item epochs of the first training.")
+    first_finetune_epochs: int = Field(
+        8, ge=1, description="Next-item epochs of the first training, where events are too few to hold some out."
+    )
+    first_max_finetune_epochs: int = Field(
+        20, ge=1, description="Else at most so many; held-out events that are predicted no better stop it."
+    )
     cycle_pretrain_epochs: int = Field(1, ge=0, description="Contrastive epochs of a cycle.")
     cycle_finetune_epochs: int = Field(1, ge=1, description="Next-item epochs of a cycle.")
     replay_ratio: float = Field(3.0, ge=0, description="Old events replayed in a cycle for each fresh one.")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from consumers.learning.cycle_settings import CONTINUAL, CycleSettings
 from freshet.paths import Paths
 from freshet.settings import Settings
-from models.encoder.config import Shape, TrainingConfig
+from models.encoder.config import Shape, StoppingConfig, TrainingConfig
 from models.gate import GateConfig
 from models.towers.building import TowerConfig
 
@@ -31,6 +31,7 @@ def cycle_settings(settings: Settings, *, log_id: str) -> CycleSettings:
         replay_ratio=settings.replay_ratio,
         gate_wait_s=settings.gate_wait_s,
         first=first,
+        stopping=StoppingConfig(max_epochs=settings.first_max_finetune_epochs),
         cycle=cycle,
         shape=Shape(window=settings.sequence_length),
         towers=TowerConfig(text=settings.text_tower, image=settings.image_tower, seed=settings.seed),

@@ -10,6 +10,7 @@ from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
 PAST_SHARE = 0.8
 MIN_INTERACTIONS = 1_000
 CYCLES_A_RUN = 3
+MAX_FIRST_EPOCHS = 8  # somebody is waiting for the first model
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def synthetic_script() -> Script:
     overrides = {
         "text_tower": "tfidf",
         "first_finetune_epochs": 6,
+        "first_max_finetune_epochs": MAX_FIRST_EPOCHS,
         "cycle_events": 2_000,
         "segment_s": 1.0,
         "gate_wait_s": 8.0,
@@ -57,6 +59,7 @@ def data_script(folder: Path) -> Script:
     past = int(PAST_SHARE * total)
     overrides = {
         "first_events": min(5_000, past),
+        "first_max_finetune_epochs": MAX_FIRST_EPOCHS,
         "cycle_events": max(100, (total - past) // CYCLES_A_RUN - 1_000),
         "segment_s": 2.0,
         "gate_wait_s": 10.0,

@@ -22,6 +22,12 @@ def test_first_four_fifths_of_real_data_are_the_past(tmp_path: Path) -> None:
     assert (script.overrides["first_events"], script.overrides["cycle_events"]) == (1_600, 100)
 
 
+def test_somebody_who_waits_for_the_first_model_waits_for_eight_epochs_at_most(tmp_path: Path) -> None:
+    scripts = (synthetic_script(), data_script(write_data(tmp_path / "shop", 2_000)))
+
+    assert [script.overrides["first_max_finetune_epochs"] for script in scripts] == [8, 8]
+
+
 def test_too_little_data_is_refused_with_the_number_needed(tmp_path: Path) -> None:
     folder = write_data(tmp_path / "shop", 999)
 
