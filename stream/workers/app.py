@@ -15,7 +15,6 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
-from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from stream.embedded.file_lock import FileLock
@@ -29,6 +28,7 @@ from stream.workers.complaints import Seldom
 from stream.workers.faust_app import App, new_app, producer_config, silent_s
 from stream.workers.health import HealthServer
 from stream.workers.join import Join
+from stream.workers.lag import Lag
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
@@ -66,10 +66,11 @@ class Worker:
         self._outbox = Outbox(producer_config(settings), before_send=self._watchdog.check, fail=_fail)
         self._table = UserTable(app, settings.partitions, self._outbox)
         self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
+        self._lag = Lag(app, self._join, prefix=settings.kafka.prefix, metrics=self._metrics)
         self._health: HealthServer | None = None
         self._is_ready = self._is_stopping = False
         self._lost_at = time.monotonic()
-        self._n_lost = self._n_restored = 0
+        self._n_restored = 0
         self._read_back: dict[int, int] = {}
         self._register()
 
@@ -143,7 +144,6 @@ class Worker:
         """A rebalance begins; all partitions are given back, most come again."""
         if self._is_ready:
             self._lost_at = time.monotonic()
-        self._n_lost += 1
         self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
@@ -166,7 +166,7 @@ class Worker:
             end_process(f"partitions cannot be restored: {exc!r}")
 
     async def _restore(self) -> None:
-        n_lost = self._n_lost
+        n_pauses = self._join.n_pauses
         held = {tp.partition for tp in self._app.assignor.assigned_actives() if tp.topic == self._table.changelog}
         for partition in set(self._join.partitions) - held:
             del self._join.partitions[partition]
@@ -175,10 +175,11 @@ class Worker:
             is_known = partition in self._join.partitions and self._read_back.get(partition) == n_read_back
             if not is_known:
                 await self._restore_partition(partition)
-            if n_lost != self._n_lost:  # another rebalance began; Faust comes here again after it
+            if n_pauses != self._join.n_pauses:  # another rebalance began; Faust comes here again after it
                 return
             self._read_back[partition] = n_read_back
         self._app.chain.restart()
+        self._lag.expect()  # Faust goes on to seek, and waits there for brokers that are gone
         self._is_ready = True
         took_s = time.monotonic() - self._lost_at
         self._metrics.recovering.set(0)
@@ -234,7 +235,7 @@ class Worker:
             await asyncio.sleep(KEEP_HOUSE_S)
             if not self._is_ready:
                 continue
-            await self._look_at_lag()
+            await self._lag.look()
             for partition in list(self._join.partitions.values()):
                 self._join.close_due(partition, limit=MAX_PENDING)
             self._metrics.closing_users.set(sum(p.n_closing for p in self._join.partitions.values()))
@@ -242,38 +243,6 @@ class Worker:
                 started = time.monotonic()
                 self._join.publish_counts()
                 counts_at = started + max(2 * KEEP_HOUSE_S, COUNTS_SHARE * (time.monotonic() - started))
-
-    async def _look_at_lag(self) -> None:
-        """How much is left to read, asked now: what came with the last records is old where brokers were away.
-
-        Until the answer is there no input is idle.
-        """
-        self._join.hold_all()
-        n_lost, numbers = self._n_lost, list(self._join.partitions)
-        asked = [self._tp(topic, number) for topic in (EVENTS, EXPOSURES) for number in numbers]
-        try:
-            ends = await self._app.consumer.highwaters(*asked) if asked else {}
-        except KafkaError as exc:
-            _log.warning("it is not known how much is left to read: %r", exc)
-            return
-        if n_lost != self._n_lost:
-            return
-        for topic in (EVENTS, EXPOSURES):
-            total = 0
-            for number in numbers:
-                lag = self._lag(topic, number, ends.get(self._tp(topic, number)))
-                self._join.partitions[number].hold(topic, is_held=lag is None or lag > 0)
-                total += lag or 0
-            self._metrics.lag_records.labels(topic).set(total)
-
-    def _tp(self, topic: str, partition: int) -> TP:
-        return TP(self._settings.kafka.prefix + topic, partition)
-
-    def _lag(self, topic: str, partition: int, end: int | None) -> int | None:
-        """Records still to be handled; None while it is not known."""
-        begun = self._app.consumer.sought.get(self._tp(topic, partition))
-        done = self._join.next_offsets.get(Source(topic, partition), begun)
-        return None if end is None or done is None else max(0, end - done)
 
     # What others see --------------------------------------------------------------------------------------------
 
@@ -285,11 +254,13 @@ class Worker:
         return (self._app.rebalancing_count, n_read, self._n_restored)
 
     def _state(self) -> dict[str, Any]:
+        unanswered_s = self._lag.unanswered_s
         return {
             "is_alive": self._watchdog.silent_for_s < silent_s(self._settings),
-            "is_ready": self._is_ready,
+            "is_ready": self._is_ready and unanswered_s < silent_s(self._settings),
             "partitions": sorted(self._join.partitions),
             "pending": self._join.acks.n_pending,
+            "brokers_silent_s": round(unanswered_s, 1),
             "recovering_s": None if self._is_ready else round(time.monotonic() - self._lost_at, 1),
         }
 

@@ -81,6 +81,7 @@ class Join:
         self.acks = Acks()
         self.partitions: dict[int, PartitionJoin] = {}
         self.next_offsets: dict[Source, int] = {}
+        self.n_pauses = 0
         self._states, self._send, self._settings, self._metrics = states, send, settings, metrics
 
     # Partitions -------------------------------------------------------------------------------------------------
@@ -100,6 +101,7 @@ class Join:
 
     def pause(self) -> None:
         """Records come again from where they were committed, here or elsewhere."""
+        self.n_pauses += 1
         self.acks.forget()
         self.next_offsets.clear()
         self.forget_closing()

@@ -79,6 +79,24 @@ def test_worker_that_stood_still_past_its_session_ends_and_another_goes_on(world
     assert kept == expected
 
 
+def test_worker_is_not_ready_while_brokers_are_away_and_goes_on_after(broker_jars: Path, tmp_path: Path) -> None:
+    with Cluster(tmp_path / "kafka", cache=broker_jars) as cluster, World(cluster, tmp_path) as world:
+        said = traffic(400, start_ms=time.time_ns() // 1_000_000 - AGO_MS)
+        said += ending(said, N_PARTITIONS)
+        worker = world.worker("one").start().wait_until_ready()
+        (node,) = cluster.nodes
+
+        node.kill()
+        wait_until(lambda: not worker.facts()["is_ready"], "the worker misses its broker", 3 * SESSION_S)
+        assert worker.facts()["brokers_silent_s"] >= 0.75 * SESSION_S
+        node.start()
+        node.wait()
+        world.say(said)
+
+        world.wait_for_outcomes(expected_outcomes(said))
+        worker.wait_until_ready()
+
+
 def test_recovery_that_waits_for_ever_ends_the_process(world: World) -> None:
     said = traffic(400, start_ms=time.time_ns() // 1_000_000 - AGO_MS)
     world.say(said)

@@ -19,6 +19,7 @@ from kafka.admin import KafkaAdminClient
 from broker.cluster import Cluster
 from broker.node import free_port
 from stream.events import Outcome, PartitionCounts, decode_outcome, decode_partition_counts
+from stream.kafka.connect import connected
 from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import ensure_topics
 from stream.partition import partition_of
@@ -51,8 +52,9 @@ class World:
         self.folder = folder
         self.prefix = f"w{uuid.uuid4().hex[:10]}-"
         self.kafka = KafkaSettings(tuple(broker.addresses.split(",")), self.prefix)
-        self._producer = KafkaProducer(**self.kafka.client(), linger_ms=5)
-        self._consumer = KafkaConsumer(**self.kafka.client(), enable_auto_commit=False, metrics_enabled=False)
+        client = self.kafka.client()
+        self._producer = connected(KafkaProducer, {**client, "linger_ms": 5})
+        self._consumer = connected(KafkaConsumer, {**client, "enable_auto_commit": False, "metrics_enabled": False})
         self._workers: list[WorkerProcess] = []
         with closing(KafkaAdminClient(**self.kafka.client())) as admin:
             ensure_topics(admin, topics(N_PARTITIONS), prefix=self.prefix)
