@@ -6,7 +6,6 @@ data set -> split -> (model, seed): choose, refit, ask -> figures -> table, JSON
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +20,7 @@ from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
 from freshet.evaluation.table import table
 from freshet.evaluation.trial import Build, Training, Trial, config_of
+from freshet.progress import say
 from models.content.table import ContentTable
 from models.durable import write_durably
 from models.evaluation.exposure import Popularity
@@ -133,23 +133,19 @@ def run_all(
     if options.newest is not None:
         data = thinned(data, options.newest)
     if dataset.bad_rows.total:
-        _say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
+        say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
     if data.n_left_out:
-        _say(f"{data.n_left_out:,} events left out: the catalogue does not know their item")
+        say(f"{data.n_left_out:,} events left out: the catalogue does not know their item")
     is_withheld = _withheld(len(data.items), options.withheld)
     split = _split(data, options.split).without(is_withheld)
     questions = Questions(split.test, data.live_from_ms, is_withheld)
     _check(split, questions)
     training = Training(split, len(data.items), _content(data, split, is_withheld, options.runs), build_model)
-    trial = Trial(training, questions, Runs(options.runs), _say)
+    trial = Trial(training, questions, Runs(options.runs), say)
     runs = {
         name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
     }
     return Evaluated(data, trial, runs)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _withheld(n_items: int, share: float) -> BoolArray:
@@ -184,8 +180,8 @@ def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder:
 
     @cache
     def encoded() -> ContentTable:
-        towers = catalogue_towers(data, is_known=is_known, folder=folder, say=_say)
-        return encode_catalogue(data, towers, folder=folder, say=_say)
+        towers = catalogue_towers(data, is_known=is_known, folder=folder, say=say)
+        return encode_catalogue(data, towers, folder=folder, say=say)
 
     return encoded
 

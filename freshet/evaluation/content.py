@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from freshet.evaluation.data import EvaluationData
+from freshet.progress import Say, bar
 from models.content.encode import encode_items
 from models.content.features import FeatureStore, content_hash
 from models.content.table import ContentTable
@@ -16,8 +16,6 @@ from models.evaluation.ranks import BoolArray
 from models.towers.building import TowerConfig, build_towers
 from models.towers.pair import Towers, load_towers, save_towers
 from models.towers.tower import TowerError
-
-Say = Callable[[str], None]
 
 
 def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say: Say) -> ContentTable:
@@ -33,13 +31,13 @@ def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say:
         BadVector: an item's own vector does not fit.
         OSError: the folder cannot be written.
     """
-    return encode_items(
-        data.items,
-        towers,
-        store=FeatureStore(folder / "features"),
-        read_image=data.read_image,
-        on_progress=lambda done, total: say(f"encoded {done:,} of {total:,} pieces of content"),
-    )
+    store = FeatureStore(folder / "features")
+
+    def plain(done: int, total: int) -> None:
+        say(f"encoded {done:,} of {total:,} pieces of content")
+
+    with bar("content", "items", plain=plain) as on_progress:
+        return encode_items(data.items, towers, store=store, read_image=data.read_image, on_progress=on_progress)
 
 
 def catalogue_towers(

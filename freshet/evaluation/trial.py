@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from freshet.evaluation.runs import Choice, Run, RunKey, Runs, plain_ranks
+from freshet.progress import Say
 from models.content.table import ContentTable
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
@@ -25,8 +26,6 @@ from models.rivals.build import BLEND, BLENDED, COOCCURRENCE, M2SE, MEMORY, NEXT
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
-
-Say = Callable[[str], None]
 
 
 class Build(Protocol):

@@ -11,7 +11,6 @@ several processes train; the first alone judges, prints and writes:
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
@@ -21,10 +20,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from freshet.evaluation.content import Say, catalogue_towers, encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.card import CurvePoint, ModelCard, write_card
+from freshet.fitting.epochs import EpochCount
 from freshet.paths import Paths
+from freshet.progress import Say, bar, nothing, say
 from models.content.features import content_hash
 from models.content.table import ContentTable
 from models.durable import write_durably
@@ -99,7 +100,7 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
     data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
     with joined() as processes:
         with processes.first():  # builds towers and encodes; the others find both done
-            fitting = _Fitting(options, data, parent, say=_say if processes.is_first else _be_silent)
+            fitting = _Fitting(options, data, parent, say=say if processes.is_first else _be_silent)
         curve = fitting.run(processes)
     if not processes.is_first:
         return 0
@@ -150,8 +151,11 @@ class _Fitting:
             save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
             self._say(f"epoch {point.epoch}: loss {point.loss:.4f}, NDCG@10 {point.ndcg_at_10:.4f} ({seconds:.1f} s)")
             started = time.perf_counter()
+            count.restart()
 
-        self.trainer.run(after_epoch)
+        with bar("epoch", "targets") as shown:
+            count = EpochCount(self.trainer, self.train.n_targets, shown if processes.is_first else nothing)
+            self.trainer.run(after_epoch)
         return curve
 
     def publish(self, registry: Registry, curve: list[CurvePoint]) -> str:
@@ -228,10 +232,6 @@ def _parent(registry: Registry, options: FitOptions) -> Bundle | None:
             f"--parent {version} is no pretrained version; there are {', '.join(pretrained) or 'none yet'}"
         )
     return registry.open(version)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _be_silent(_: str) -> None:

@@ -7,7 +7,6 @@ The last event of every user stays out of training; epochs are chosen on the one
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -20,6 +19,7 @@ from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training
 from freshet.fitting.card import CurvePoint, ModelCard, write_card
 from freshet.paths import Paths
+from freshet.progress import say
 from models.content.table import ContentTable
 from models.evaluation.splits import Split, leave_one_out
 from models.examples import examples, rank_examples
@@ -87,8 +87,8 @@ class _RivalFitting:
         self.options, self.data = options, data
         self.split: Split = leave_one_out(data.events)
         is_known = np.ones(len(data.items), np.bool_)
-        self.towers: Towers = catalogue_towers(data, is_known=is_known, folder=options.data_dir, say=_say)
-        self.table: ContentTable = encode_catalogue(data, self.towers, folder=options.data_dir, say=_say)
+        self.towers: Towers = catalogue_towers(data, is_known=is_known, folder=options.data_dir, say=say)
+        self.table: ContentTable = encode_catalogue(data, self.towers, folder=options.data_dir, say=say)
 
     def run(self) -> tuple[ServedRival, list[CurvePoint]]:
         """Choose the epochs, where there are any to choose; then fit anew."""
@@ -96,8 +96,8 @@ class _RivalFitting:
         training = Training(self.split, len(self.data.items), lambda: self.table, build)
         choice = Choice(epochs=(), n_epochs=n_epochs)
         if n_epochs is None and model in NEXT_ITEM:
-            choice = training.choose(model, seed, say=_say)
-        rival, epochs = training.fit(model, seed, choice=choice, say=_say)
+            choice = training.choose(model, seed, say=say)
+        rival, epochs = training.fit(model, seed, choice=choice, say=say)
         curve = [CurvePoint(one.epoch, one.loss, one.n_targets, one.seconds, None) for one in epochs]
         return served(rival, self.table), curve
 
@@ -140,7 +140,3 @@ class _RivalFitting:
             reason=f"{self.options.model} on {self.data.name}",
             kind=self.options.model,
         )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,5 @@
 import io
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ from PIL import Image
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data, thinned
+from models.content.features import FeatureStore
 from models.content.table import ContentTable
-from models.towers.building import TowerConfig
+from models.towers.building import TowerConfig, build_towers
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
+from tests.freshet.terminal import Terminal
 
 ITEMS = """item_id,title,text,image,timestamp,genres
 heat,Heat,A thief.,heat.png,1000,"crime, drama"
@@ -92,6 +95,25 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     assert first.text.equal(second.text)
     assert first.image.equal(second.image)
     assert first.image_mask.any(dim=1).tolist() == [True, False, False]
+
+
+def test_encoding_content_is_a_bar_on_a_terminal_and_lines_elsewhere(data: EvaluationData, tmp_path: Path) -> None:
+    said: list[str] = []
+    towers, _ = build_towers(
+        data.items, TowerConfig(text="tfidf"), read_image=data.read_image, store=FeatureStore(tmp_path)
+    )
+
+    with redirect_stderr(Terminal()) as terminal:
+        encode_catalogue(data, towers, folder=tmp_path / "watched", say=said.append)
+    in_lines: list[str] = []
+    encode_catalogue(data, towers, folder=tmp_path / "logged", say=in_lines.append)
+
+    texts, pictures = terminal.drawn
+    assert texts.startswith("content [####################] 2/2 items, ")
+    assert pictures.startswith("content [####################] 1/1 items, ")
+    assert terminal.lines == [""]
+    assert said == []
+    assert in_lines == ["encoded 2 of 2 pieces of content", "encoded 1 of 1 pieces of content"]
 
 
 def test_a_thinned_data_set_has_the_newest_events_of_each_user_and_is_another(data: EvaluationData) -> None:

@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from models.encoder_scorer import load_model
 from models.registry.registry import Registry
 from stream.kinds import DEFAULT_KINDS
 from tests.freshet.evaluation.small_shop import write_shop
+from tests.freshet.terminal import Terminal
 
 
 @pytest.fixture
@@ -90,6 +92,17 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_with_the_same_w
     ]
     assert weights[0] == weights[1]
     assert list((tmp_path / "killed" / "fitting").iterdir()) == []
+
+
+def test_an_epoch_is_a_bar_on_a_terminal_and_a_line_once_it_is_done(shop: str, tmp_path: Path) -> None:
+    with redirect_stderr(Terminal()) as terminal:
+        pretrain(shop, tmp_path)
+
+    bars = [line for line in terminal.drawn if line.startswith("epoch [")]
+    assert len(bars) >= 2
+    assert all("/63 targets, " in line for line in bars)  # of 70, less what item drop takes
+    assert [line.split(":")[0] for line in terminal.lines if line.startswith("epoch ")] == ["epoch 1", "epoch 2"]
+    assert terminal.lines[-1] == ""
 
 
 @pytest.mark.slow
