@@ -2,8 +2,9 @@
 
 data set -> towers, content -> epochs, a checkpoint after each -> bundle in the registry, card and curve beside it
 
-The last event of every user stays out of training; the curve says how well it is predicted. Started by torchrun,
-several processes train; the first alone judges, prints and writes:
+The last event of every user stays out of training; the curve says how well it is predicted. Fine-tuning is stopped by
+earlier ones held out of it (`models/held_out.py`), where there are enough and no number of epochs is asked for. Started
+by torchrun, several processes train; the first alone judges, prints and writes:
 
     torchrun --nproc-per-node 2 -m freshet pretrain --data DIR
 """
@@ -11,7 +12,6 @@ several processes train; the first alone judges, prints and writes:
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -31,7 +31,7 @@ from models.content.table import ContentTable
 from models.durable import write_durably
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
-from models.encoder.config import Shape, TrainingConfig
+from models.encoder.config import Shape, StoppingConfig, TrainingConfig
 from models.encoder.loop import EpochReport
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
@@ -40,6 +40,7 @@ from models.encoder.training import Trainer
 from models.encoder_scorer import EncoderScorer, load_model, write_model
 from models.evaluation.splits import leave_one_out
 from models.examples import Example, examples, rank_examples
+from models.held_out import hold_out, stopped_trainer
 from models.ranker import Ranker
 from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest
 from models.registry.registry import Registry, wall_ms
@@ -60,7 +61,7 @@ class FitOptions:
         phase: `pretrain`, or `finetune`, which adds an ID to every item with events.
         data: folder of the data set; None is the synthetic shop.
         data_dir: the service's folder; the registry lies there.
-        n_epochs: None for the usual number.
+        n_epochs: None for the usual number, and for fine-tuning until held-out events are predicted no better.
         seed: of everything drawn.
         parent: the pretrained version to fine-tune; None for the newest one.
     """
@@ -83,6 +84,11 @@ class FitOptions:
         if self.phase == "pretrain":
             return replace(usual, pretrain_epochs=self.n_epochs or usual.pretrain_epochs, finetune_epochs=0)
         return replace(usual, pretrain_epochs=0, finetune_epochs=self.n_epochs or usual.finetune_epochs)
+
+    @property
+    def stopping(self) -> StoppingConfig | None:
+        """When fine-tuning stops; None where the number of epochs is fixed."""
+        return StoppingConfig() if self.phase == "finetune" and self.n_epochs is None else None
 
 
 def fit(options: FitOptions, *, kinds: EventKinds) -> int:
@@ -123,14 +129,14 @@ class _Fitting:
         self.table: ContentTable = table.select(torch.from_numpy(numbering.row_of))
         self.n_ids = 0 if options.phase == "pretrain" else numbering.n_owners
         self.model = self._model()
-        content = self.table.select(torch.arange(numbering.n_owners))
-        self.trainer = Trainer(self.model, content, self.train, options.config)
+        self.trainer = self._trainer(self.table.select(torch.arange(numbering.n_owners)))
         test = split.test
         asked = SequenceData(numbering.numbers(test.rows), test.ts_ms, test.starts, test.is_target)
         self.questions: list[Example] = examples(
             asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
         )
-        made_from = (options.phase, repr(options.config), data.fingerprint, parent.manifest.version if parent else "")
+        trained = (options.phase, repr(options.config), repr(options.stopping))
+        made_from = (*trained, data.fingerprint, parent.manifest.version if parent else "")
         work = options.data_dir / "fitting"
         work.mkdir(parents=True, exist_ok=True)
         self._checkpoint = work / f"{options.phase}-{content_hash(*made_from)}.safetensors"
@@ -140,17 +146,15 @@ class _Fitting:
         """Train what is left; gives the first process the curve of all epochs."""
         curve = self._resume()
         self.trainer.join(processes)
-        started = time.perf_counter()
 
         def after_epoch(done: EpochReport) -> None:
-            nonlocal started
-            seconds = time.perf_counter() - started
-            point = CurvePoint(done.epoch + 1, done.loss, done.n_targets, seconds, self._ndcg_at_10())
+            ndcg = self._ndcg_at_10()
+            point = CurvePoint(done.epoch + 1, done.loss, done.n_targets, done.seconds, ndcg, done.validation)
             curve.append(point)
             write_durably(self._curve_file, json.dumps([asdict(one) for one in curve]).encode())
             save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
-            self._say(f"epoch {point.epoch}: loss {point.loss:.4f}, NDCG@10 {point.ndcg_at_10:.4f} ({seconds:.1f} s)")
-            started = time.perf_counter()
+            score = "" if done.validation is None else f", validation NDCG@10 {done.validation:.4f}"
+            self._say(f"epoch {point.epoch}: loss {done.loss:.4f}{score}, NDCG@10 {ndcg:.4f} ({done.seconds:.1f} s)")
             count.restart()
 
         with bar("epoch", "targets") as shown:
@@ -190,6 +194,16 @@ class _Fitting:
         model.grow_ids(self.n_ids)
         return model
 
+    def _trainer(self, content: ContentTable) -> Trainer:
+        stopping, held_out = self.options.stopping, None
+        if stopping is not None:
+            everyone = np.ones(len(self.train.rows), np.bool_)
+            held_out = hold_out(self.train, may_lose=everyone, config=stopping, seed=self.options.seed)
+        if stopping is None or held_out is None:
+            return Trainer(self.model, content, self.train, self.options.config)
+        self.train = held_out.train
+        return stopped_trainer(self.model, content, held_out, self.options.config, stopping=stopping)
+
     def _resume(self) -> list[CurvePoint]:
         if not (self._checkpoint.exists() and self._curve_file.exists()):
             return []
@@ -204,7 +218,8 @@ class _Fitting:
         return rank_examples(ranker, self.questions).means()["ndcg_at_10"]
 
     def _config(self) -> dict[str, Any]:
-        return self.model.config.to_dict() | asdict(self.options.config)
+        stopping = self.options.stopping if self.trainer.stopping else None
+        return self.model.config.to_dict() | asdict(self.trainer.config) | (asdict(stopping) if stopping else {})
 
     def _draft(self) -> Manifest:
         return Manifest(

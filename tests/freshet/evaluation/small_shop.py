@@ -8,7 +8,7 @@ N_ITEMS, N_USERS, N_EVENTS = 12, 10, 9
 START_S = 1_700_000_000
 
 
-def write_shop(root: Path) -> Path:
+def write_shop(root: Path, *, n_users: int = N_USERS, n_events: int = N_EVENTS) -> Path:
     """Items with text vectors of their own, three without an image attribute; events ten minutes apart."""
     (root / "features").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -16,8 +16,8 @@ def write_shop(root: Path) -> Path:
     items = [f"item-{n},Title {n},A text.,{'ada' if n % 2 else 'bo'}" for n in range(N_ITEMS)]
     (root / "items.csv").write_text("\n".join(["item_id,title,text,provider", *items]) + "\n")
     lines = ["user_id,item_id,timestamp"]
-    for user in range(N_USERS):
-        for step in range(N_EVENTS):
+    for user in range(n_users):
+        for step in range(n_events):
             lines.append(f"user-{user},item-{(user + step) % N_ITEMS},{START_S + 600 * step + user}")
     (root / "interactions.csv").write_text("\n".join(lines) + "\n")
     return root
