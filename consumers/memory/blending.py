@@ -5,6 +5,7 @@
 Learned from are events that followed no feed of ours: what was shown says as much of the ranker as of the user. The
 model scores a batch in one call, and only events after those it was trained on (`consumers.predictors`). Four weights
 need no more than so many events a second, whatever the stream brings; a batch is learned from whole or not at all.
+Beside a new model version they go on from the weights kept with it (`models.memory.calibration`), where it has any.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from consumers.sampling import is_sampled
 from models.blending import BlendRows, FeedBlend
 from models.memory.blend import PARTS, Blend, BlendWeights, Floats
 from models.memory.judge import Judge, gain_of
+from models.registry.bundle import Manifest
 from monitoring.metrics import Metrics
 from stream.events import BlendState, Interaction
 
@@ -182,9 +184,10 @@ class BlendLearner:
         if not len(item_ids):
             return {}
         self._become(item_ids)
+        self._stand_beside(model.manifest)
         trained_to = model.manifest.data.offsets
         n_events = sum(offset - trained_to.get(partition, 0) for partition, offset in next_offsets.items())
-        self._age, self._model_version = self._blend.age(n_events), model.manifest.version
+        self._age = self._blend.age(n_events)
         return {at: row for (at, _), row in zip(asked, scores, strict=True) if row.max() > -np.inf}
 
     def _is_allowed(self, n_events: int) -> bool:
@@ -203,6 +206,21 @@ class BlendLearner:
             self._scored = _Scored(item_ids)
             self._column_of = {item_id: column for column, item_id in enumerate(item_ids)}
             self._rows = BlendRows(self._column_of.get)
+
+    def _stand_beside(self, manifest: Manifest) -> None:
+        """Learn beside this model version; a new one's kept weights are gone on from, the others where it has none."""
+        if manifest.version == self._model_version:
+            return
+        self._model_version = manifest.version
+        kept = manifest.blend
+        if kept is None:
+            return
+        try:
+            weights = BlendWeights(self._blend.weights.number, kept.steady, kept.ageing)
+        except ValueError as exc:  # of a release with other parts
+            structlog.get_logger().warning("kept_weights_passed_over", version=manifest.version, reason=str(exc))
+            return
+        self._blend, self._judge, self._is_moved = Blend(weights=weights), Judge(), True
 
     def _learn(self, model: Floats, known: Sequence[str], item_id: str, counts: Mapping[str, int]) -> None:
         """Learn that an item came, and judge what was thought of it."""

@@ -17,6 +17,7 @@ from consumers.memory.shared_blend import SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
 from consumers.sampling import is_sampled
 from models.registry.bundle import DataSpan, Manifest
+from models.registry.kept_blend import KeptBlend
 from stream.embedded.log import EmbeddedLog
 from stream.events import BlendState, Interaction, decode_blend_state, encode
 from stream.kinds import DEFAULT_KINDS
@@ -26,14 +27,23 @@ from tests.consumers.store_support import click, new_metrics, open_log, value
 
 ALL = BlendingSettings(share=1.0)
 START = (1.0, 0.5, 0.0, -2.0)
+KEPT = KeptBlend((0.4, 3.0, 0.2, -5.0), (0.0, 0.1, 0.0, 0.0), gain_ndcg_at_10=0.01, standard_error=0.002, n_events=300)
 ITEMS = [f"item-{number}" for number in range(60)]
 
 
 class Model:
     """Thinks the same of all items, and nothing of a user without a known one."""
 
-    def __init__(self, *, trained_to: int = 0, item_ids: Sequence[str] = ITEMS) -> None:
-        self.manifest = Manifest(0, {}, {}, DataSpan(offsets={0: trained_to}), seed=0, code_version="", version="v1")
+    def __init__(
+        self,
+        *,
+        trained_to: int = 0,
+        item_ids: Sequence[str] = ITEMS,
+        version: str = "v1",
+        kept: KeptBlend | None = None,
+    ) -> None:
+        data = DataSpan(offsets={0: trained_to})
+        self.manifest = Manifest(0, {}, {}, data, seed=0, code_version="", version=version, blend=kept)
         self.item_ids = list(item_ids)
         self.n_asked: list[int] = []
 
@@ -62,8 +72,9 @@ class Bench:
     def __init__(self, model: Model | None = None, *, settings: BlendingSettings = ALL) -> None:
         self.now_s = 100.0
         self.metrics, self.memory, self.shared = new_metrics(), SharedMemory(), SharedBlend()
+        self.slot = Slot(model or Model())
         self.learner = BlendLearner(
-            Slot(model or Model()),
+            self.slot,
             self.memory,
             self.shared,
             metrics=self.metrics,
@@ -244,6 +255,88 @@ def test_a_learner_that_was_saved_goes_on_where_it_was_under_numbers_never_used(
     assert (after.steady, after.ageing, after.is_on) == (before.steady, before.ageing, True)
     assert (after.age, after.model_version) == (before.age, "v1")
     assert after.number > before.number + 100
+
+
+def test_beside_a_new_version_the_weights_kept_with_it_are_gone_on_from_under_the_next_number() -> None:
+    bench = Bench()
+    bench.link(*pairs(256))
+    before = bench.due()
+    bench.slot.model = Model(version="v2", kept=KEPT)
+    bench.now_s += 5.0
+
+    bench.link(click(600, user="late", item="item-0"), click(601, user="late", item="item-1"))
+
+    after = bench.due()
+    assert after.steady == pytest.approx(KEPT.steady, abs=0.01)
+    assert after.ageing == pytest.approx(KEPT.ageing, abs=0.01)
+    assert (before.number, after.number, after.model_version) == (1, 2, "v2")
+    assert (before.is_on, after.is_on) == (True, False)  # judged anew
+
+
+def test_weights_kept_with_the_first_version_there_is_are_gone_on_from() -> None:
+    bench = Bench(Model(kept=KEPT))
+
+    bench.link(click(1), click(2))
+
+    assert bench.due().steady == pytest.approx(KEPT.steady, abs=0.01)
+
+
+def test_beside_a_new_version_without_kept_weights_they_go_on_as_they_are() -> None:
+    bench = Bench()
+    bench.link(*pairs(256))
+    before = bench.due()
+    bench.slot.model = Model(version="v2")
+    bench.now_s += 5.0
+
+    bench.link(click(600, user="late", item="item-0"), click(601, user="late", item="item-1"))
+
+    after = bench.due()
+    assert after.steady == pytest.approx(before.steady, abs=0.02)
+    assert (after.is_on, after.model_version) == (True, "v2")
+
+
+def test_kept_weights_are_taken_over_once_and_learning_goes_on_from_there() -> None:
+    bench, events = Bench(Model(kept=KEPT)), pairs(256)
+
+    for at in range(0, len(events), 16):
+        bench.link(*events[at : at + 16])
+
+    assert abs(bench.due().steady[1] - KEPT.steady[1]) > 0.1
+
+
+def test_after_a_restart_what_was_learned_since_is_not_lost_to_the_kept_weights_of_the_same_version() -> None:
+    model = Model(kept=KEPT)
+    bench, again = Bench(model), Bench(model)
+    bench.link(*pairs(256))
+    before = bench.due()
+
+    again.learner.restore(bench.learner.state())
+    again.link(click(600, user="late", item="item-0"), click(601, user="late", item="item-1"))
+
+    assert again.due().steady == pytest.approx(before.steady, abs=0.02)
+
+
+def test_after_a_restart_beside_a_newer_version_the_weights_kept_with_it_are_gone_on_from() -> None:
+    bench, again = Bench(), Bench(Model(version="v2", kept=KEPT))
+    bench.link(*pairs(256))
+    before = bench.due()
+
+    again.learner.restore(bench.learner.state())
+    again.link(click(600, user="late", item="item-0"), click(601, user="late", item="item-1"))
+
+    after = again.due()
+    assert after.steady == pytest.approx(KEPT.steady, abs=0.01)
+    assert after.number > before.number + 100
+
+
+def test_kept_weights_of_other_parts_are_passed_over_and_said() -> None:
+    bench = Bench(Model(kept=KeptBlend((1.0,), (0.0,), 0.0, 0.0, 300)))
+
+    with capture_logs() as logs:
+        bench.link(click(1), click(2))
+
+    assert [(entry["event"], entry["version"]) for entry in logs] == [("kept_weights_passed_over", "v1")]
+    assert bench.due().steady == pytest.approx(START, abs=0.01)
 
 
 def test_weights_of_other_parts_are_begun_anew() -> None:
