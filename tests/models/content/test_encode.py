@@ -174,6 +174,26 @@ def test_progress_counts_new_content_up_to_its_end(tmp_path: Path) -> None:
     assert seen == [(256, 513), (512, 513), (513, 513)]
 
 
+def test_killed_encoding_goes_on_after_its_last_chunk(tmp_path: Path) -> None:
+    items = [ItemContent(str(n), (f"shoe {n}",)) for n in range(2 * encode.CHUNK + 1)]
+    seen: list[tuple[int, int]] = []
+
+    def killed(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_items(items, towers(), store=FeatureStore(tmp_path), read_image=IMAGES.get, on_progress=killed)
+    encode_items(
+        items,
+        towers(),
+        store=FeatureStore(tmp_path),
+        read_image=IMAGES.get,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+
+    assert seen == [(256, 257), (257, 257)]
+
+
 def test_no_items_give_an_empty_table(tmp_path: Path) -> None:
     table = encode_items([], towers(), store=FeatureStore(tmp_path), read_image=IMAGES.get)
 
