@@ -34,7 +34,9 @@ def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private typ
 def _add_fitting(commands: Any, phase: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
     parser: argparse.ArgumentParser = commands.add_parser(phase, help=text, description=text)
     _add_data(parser)
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: the usual number)")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the data (default: as usual, or as validation chooses)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder the service keeps everything in; models go there")
     parser.set_defaults(run=_fit, phase=phase, parent=None)

@@ -80,6 +80,19 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best_epoch(
     assert np.array_equal(scores(stopped, [3, 4]), scores(again, [3, 4]))
 
 
+def test_the_best_epoch_stays_where_the_given_number_ends_the_training_too() -> None:
+    config, validation = replace(SMALL, train_epochs=60, train_lr=3e-2), last_events(cyclic_data(length=10))
+    values = [report.validation or 0.0 for report in fit(recommender(config), TRAIN, validation)]
+    best = int(np.argmax(values)) + 1
+    ended, chosen = recommender(config, n_epochs=best + 2), recommender(config, n_epochs=best)
+
+    reports = fit(ended, TRAIN, validation)
+    fit(chosen, TRAIN)
+
+    assert len(reports) == best + 2
+    assert np.array_equal(scores(ended, [3, 4]), scores(chosen, [3, 4]))
+
+
 def test_the_best_item_after_a_walk_is_the_next() -> None:
     model = recommender(replace(SMALL, train_epochs=40))
     fit(model, TRAIN)
