@@ -7,7 +7,6 @@ as if it had not stopped, and one that stops early ends where a longer one had b
 model together (`parallel.py`).
 """
 
-import contextlib
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 from models.encoder.parallel import ALONE, Processes
+from models.encoder.seeding import seeded
 from models.encoder.stopping import Best, Stopping
 
 N_ROWS_NAMED = 5  # of a batch that made the loss no number
@@ -218,7 +218,7 @@ class TrainingLoop:
         started = time.perf_counter()
         losses: list[float] = []
         n_targets = 0
-        with _seeded(seed, self.processes.rank, self.device) as generator:
+        with seeded(seed, self.processes.rank, self.device) as generator:
             self.model.train()
             batches = list(self._batches(phase, np.random.default_rng(seed)))
             for step, batch in enumerate(batches):
@@ -283,15 +283,3 @@ def _diverged(found: _NotFinite, phase: Phase, where: str, batch: Batch) -> Trai
         f"{found} in {phase.name}; lower {phase.name}_lr or check the item features "
         f"({where}: {len(batch.rows)} sequences, the first one begins with rows {first})"
     )
-
-
-@contextlib.contextmanager
-def _seeded(seed: list[int], rank: int, device: torch.device) -> Iterator[torch.Generator]:
-    """Seed torch's randomness (dropout, by process) for the block, give a generator for ours, put everything back."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(_number([*seed, rank] if rank else seed))
-        yield torch.Generator().manual_seed(_number(seed))
-
-
-def _number(seed: list[int]) -> int:
-    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
