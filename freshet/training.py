@@ -36,6 +36,7 @@ def cycle_settings(settings: Settings, *, log_id: str) -> CycleSettings:
         shape=Shape(window=settings.sequence_length),
         towers=TowerConfig(text=settings.text_tower, image=settings.image_tower, seed=settings.seed),
         gate=GateConfig(margin=settings.gate_margin),
+        blend=settings.blend,
         first_threads=settings.first_training_threads,
         threads=settings.training_threads,
         seed=settings.seed,

@@ -4,7 +4,8 @@
     read      segments -> arrays, catalogue -> content vectors (nothing is encoded twice)
     train     contrastive objectives, then the next item; a checkpoint after every epoch; a first training is stopped by
               events held out of it (`models/held_out.py`)
-    judge     on events that arrived after the plan, on items without an ID, on users kept out
+    judge     on events that arrived after the plan, on items without an ID, on users kept out; where feeds are blended,
+              the weights are learned there beside the new model
     publish   an immutable bundle, promoted; or a refusal with the reason
 
 The first cycle has no parent: it builds the towers, trains on everything and passes the gate unopposed. While a rival
@@ -27,7 +28,7 @@ from consumers.catalog.catalog import CatalogItem
 from consumers.learning import training_data
 from consumers.learning.cycle_events import CycleEvent, State
 from consumers.learning.cycle_settings import CycleSettings
-from consumers.learning.judging import slices, wait_for_later
+from consumers.learning.judging import calibrated, slices, wait_for_later
 from consumers.learning.segments import load_events, load_items, read_manifest
 from consumers.learning.training_data import Sources, TrainingData
 from models.content.encode import encode_items
@@ -45,6 +46,7 @@ from models.held_out import hold_out, stopped_trainer
 from models.loading import load_ranker
 from models.ranker import Ranker
 from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
+from models.registry.kept_blend import KeptBlend
 from models.registry.registry import Registry, wall_ms
 from models.towers.building import build_towers
 from models.towers.pair import Towers, load_towers, save_towers
@@ -55,6 +57,7 @@ from stream.topics import EVENTS
 CHECKPOINT = "cycle-"
 
 Contents = dict[str, ItemContent]
+Judged = tuple[Verdict, KeptBlend | None]
 
 
 class NothingToLearn(ValueError):
@@ -121,8 +124,8 @@ class Cycle:
         model = self._train(data, share, self._encode(data.item_ids, contents, towers), parent=parent)
         draft = self._draft(model, towers, len(data.sequences.rows))
         new = Ranker(EncoderScorer(model, data.item_ids[: data.n_ids]), draft)
-        verdict = self._judge(new, towers, parent, stopping)
-        version = self._publish(new, towers, verdict) if verdict.is_passed else None
+        verdict, blend = self._judge(new, towers, parent, stopping)
+        version = self._publish(new, towers, verdict, blend) if verdict.is_passed else None
         return self._settle(verdict, version, time.monotonic() - started)
 
     # Read ---------------------------------------------------------------------------------------------------
@@ -247,18 +250,21 @@ class Cycle:
 
     # Judge --------------------------------------------------------------------------------------------------
 
-    def _judge(self, new: Ranker, towers: Towers, parent: Bundle | None, stopping: threading.Event) -> Verdict:
-        """Both models over the same items, on events neither was trained on."""
+    def _judge(self, new: Ranker, towers: Towers, parent: Bundle | None, stopping: threading.Event) -> Judged:
+        """Both models over the same items, on events neither was trained on; there the blend is learned too."""
         gate = self.settings.gate
         if parent is None:
-            return judge(new, None, {}, gate)
+            return judge(new, None, {}, gate), None
         wait_for_later(self.settings, self.plan.offsets, stopping)
         contents = self._contents()
         data = training_data.build(self._sources(contents, new.owners, self.plan.offsets))
         table = self._encode(data.item_ids, contents, towers)
         new.add_items(table)
         questions = slices(data, n_owners=len(new.owners), config=gate, seed=self._seed)
-        return judge(new, load_ranker(parent, table), questions, gate)
+        verdict = judge(new, load_ranker(parent, table), questions, gate)
+        if not (self.settings.blend and verdict.is_passed):
+            return verdict, None
+        return verdict, calibrated(new, data, parent=parent.manifest.blend, config=gate, seed=self._seed)
 
     # Publish ------------------------------------------------------------------------------------------------
 
@@ -273,11 +279,12 @@ class Cycle:
             parent=self.plan.parent,
         )
 
-    def _publish(self, new: Ranker, towers: Towers, verdict: Verdict) -> str:
+    def _publish(self, new: Ranker, towers: Towers, verdict: Verdict, blend: KeptBlend | None) -> str:
         stage = self._registry.stage()
         new.scorer.save(stage)
         save_towers(stage / TOWERS, towers)
-        return self._registry.publish(stage, replace(new.manifest, metrics=verdict.metrics, reason=verdict.reason))
+        manifest = replace(new.manifest, metrics=verdict.metrics, reason=verdict.reason, blend=blend)
+        return self._registry.publish(stage, manifest)
 
     def _settle(self, verdict: Verdict, version: str | None, seconds: float) -> CycleEvent:
         """Promote what was published, write down what was refused."""

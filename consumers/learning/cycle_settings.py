@@ -59,6 +59,7 @@ class CycleSettings:
         shape: Sizes of the encoder.
         towers: Which content towers the first training builds.
         gate: When a model is promoted.
+        blend: Whether weights of the blend are learned beside a model that passes, and kept with it.
         keep_bundles: Versions kept on disk.
         first_threads: CPU threads of the first training, when no model serves yet.
         threads: CPU threads of a cycle, which runs beside serving.
@@ -82,6 +83,7 @@ class CycleSettings:
     shape: Shape = field(default_factory=Shape)
     towers: TowerConfig = field(default_factory=TowerConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    blend: bool = False
     keep_bundles: int = 5
     first_threads: int = 2
     threads: int = 1

@@ -1,20 +1,40 @@
-"""What a candidate is asked at the gate: events that arrived after the plan, and old ones of users kept out."""
+"""What a candidate is asked at the gate, and what the blend learns beside it: events that arrived after the plan."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
 
 from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.segments import read_manifest
 from consumers.learning.training_data import TrainingData, newest_per_user
-from models.examples import Example, examples
+from models.examples import Example, examples, question_spans
 from models.gate import GateConfig
+from models.memory.blend import BlendWeights, Floats
+from models.memory.calibration import MIN_EVENTS, CalibrationConfig, Lessons, calibrate
+from models.memory.learner import Rows
+from models.registry.kept_blend import KeptBlend
 from stream.topics import EVENTS
 
 GATE_POLL_S = 0.2
 OLD_EVENTS_PER_USER = 5
+
+
+class Candidate(Protocol):
+    """What is needed of a ranker."""
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Items it was trained on."""
+        ...
+
+    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[Floats, list[str]]:
+        """(B, N) scores and the N item ids; -inf where an item is not live."""
+        ...
 
 
 def wait_for_later(settings: CycleSettings, offsets: Mapping[int, int], stopping: threading.Event) -> None:
@@ -50,3 +70,36 @@ def slices(data: TrainingData, *, n_owners: int, config: GateConfig, seed: int) 
     fresh = examples(data.sequences, data.item_ids, asked=data.is_fresh, limit=config.max_events, seed=seed)
     old = examples(data.sequences, data.item_ids, asked=old_events, limit=config.max_events, seed=seed)
     return {"fresh": fresh, "cold": [one for one in fresh if one.target not in owners], "old": old}
+
+
+def calibrated(
+    candidate: Candidate, data: TrainingData, *, parent: KeptBlend | None, config: GateConfig, seed: int
+) -> KeptBlend | None:
+    """Weights of the blend beside a candidate, from fresh events that followed no feed; None where they are too few.
+
+    Args:
+        candidate: it ranks the items of `data`, in their order; the first of them are its own.
+        data: all events; fresh are those after the plan.
+        parent: weights kept with the parent, which are gone on from.
+        config: how many events are learned from, and how few are too few.
+        seed: of the draw and of the order.
+    """
+    events = data.sequences
+    asked = question_spans(events, asked=data.is_fresh & data.is_organic, limit=config.max_events, seed=seed)
+    past = events.subset(~data.is_fresh, events.is_target)
+    lessons = Lessons(past, events, asked, n_trained=len(candidate.owners))
+    limits = CalibrationConfig(least_events=max(config.min_events, MIN_EVENTS))
+    ids = np.array(data.item_ids, object)
+
+    def score(histories: Sequence[Rows]) -> Floats:
+        return candidate.scores([ids[history].tolist() for history in histories])[0]
+
+    return calibrate(score, lessons, start=_weights(parent), config=limits, seed=seed)
+
+
+def _weights(kept: KeptBlend | None) -> BlendWeights | None:
+    """None where nothing is kept, or by a release with other parts."""
+    try:
+        return None if kept is None else BlendWeights(0, kept.steady, kept.ageing)
+    except ValueError:
+        return None

@@ -31,6 +31,7 @@ class TrainingData:
         n_ids: Leading items that own or get an ID vector.
         is_fresh: (n_events,) bool, events the parent model has not been trained on.
         is_held_out: (n_events,) bool, events of users kept out of continual cycles.
+        is_organic: (n_events,) bool, events that followed no feed of ours.
         n_unknown: Events left out because the catalogue does not know their item.
     """
 
@@ -39,6 +40,7 @@ class TrainingData:
     n_ids: int
     is_fresh: NDArray[np.bool_]
     is_held_out: NDArray[np.bool_]
+    is_organic: NDArray[np.bool_]
     n_unknown: int
 
 
@@ -47,7 +49,7 @@ class Sources:
     """What the arrays are made from.
 
     Args:
-        events: Table with user_id, item_id, ts_ms, kind, partition, offset; each event once.
+        events: Table with user_id, item_id, ts_ms, kind, feed_id, partition, offset; each event once.
         catalogue: Ids of all known items.
         parent_ids: Items that own an ID in the parent model, in its order.
         parent_offsets: Next offset by partition that the parent was trained up to; empty without a parent.
@@ -84,6 +86,7 @@ def build(sources: Sources) -> TrainingData:
         n_ids=n_ids,
         is_fresh=_is_after(table, sources.parent_offsets)[order],
         is_held_out=held_out[users][order] if len(users) else np.zeros(0, np.bool_),
+        is_organic=table["feed_id"].is_null().to_numpy()[order],
         n_unknown=n_unknown,
     )
 

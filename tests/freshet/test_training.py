@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from freshet.settings import Settings
 from freshet.training import cycle_settings
 
@@ -12,3 +14,8 @@ def test_the_epochs_of_a_first_training_are_those_of_the_settings(tmp_path: Path
     told = cycle_settings(settings, log_id="log-1")
 
     assert (told.first.pretrain_epochs, told.first.finetune_epochs, told.stopping.max_epochs) == (1, 3, 12)
+
+
+@pytest.mark.parametrize("blend", [True, False])
+def test_a_trainer_learns_weights_of_the_blend_only_where_feeds_are_blended(tmp_path: Path, blend: bool) -> None:
+    assert cycle_settings(Settings(data_dir=tmp_path, blend=blend), log_id="log-1").blend is blend

@@ -16,10 +16,13 @@ from models.encoder.config import StoppingConfig, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder_scorer import load_model
 from models.gate import GateConfig
+from models.memory.blend import PARTS, BlendConfig
+from models.registry.kept_blend import KeptBlend
 from models.rivals.served_counts import ServedPopularity
 from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, are_equal
 
 NEVER = threading.Event()
+MEMORY = PARTS.index("memory")
 
 
 def run(settings: CycleSettings, plan: Plan, reports: list[CycleEvent] | None = None) -> CycleEvent:
@@ -394,6 +397,59 @@ def test_only_the_newest_versions_stay_on_disk(shop: Shop, first: str) -> None:
     third = run(settings, next_plan(shop, second, number=3)).version or ""
 
     assert shop.registry.versions() == [second, third]  # the previous one always stays
+
+
+def blending(shop: Shop) -> CycleSettings:
+    """Cycles that forget all they knew and pass, where feeds are blended."""
+    return replace(shop.lenient(), cycle=wrecked(shop).cycle, blend=True)
+
+
+def test_weights_of_the_blend_are_learned_beside_a_model_that_passes_and_kept_with_it(shop: Shop, first: str) -> None:
+    ended = run(blending(shop), next_plan(shop, first))
+
+    kept = shop.registry.manifest(ended.version or "").blend
+    assert kept is not None
+    assert kept.n_events == ended.metrics["fresh_events"] == 60
+    assert kept.steady[MEMORY] > BlendConfig().start[MEMORY] + 0.1
+    assert kept.gain_ndcg_at_10 > 0.01  # the memory knows the walk
+
+
+def test_beside_a_model_that_knows_what_comes_the_weight_of_the_model_grows(shop: Shop, first: str) -> None:
+    ended = run(replace(shop.lenient(), blend=True), next_plan(shop, first))
+
+    kept = shop.registry.manifest(ended.version or "").blend
+    assert kept is not None
+    assert kept.steady[PARTS.index("model")] > 1.1
+    assert (ended.metrics["fresh_ndcg_at_10"], kept.gain_ndcg_at_10) == (1.0, 0.0)  # there is nothing to gain
+
+
+def test_where_feeds_are_not_blended_no_weights_are_learned(shop: Shop, first: str) -> None:
+    ended = run(shop.lenient(), next_plan(shop, first))
+
+    assert shop.registry.manifest(ended.version or "").blend is None
+
+
+def test_first_cycle_keeps_no_weights(tmp_path: Path) -> None:
+    shop = new_shop(tmp_path / "data")
+
+    ended = run(blending(shop), shop.plan(to=240))
+
+    assert shop.registry.manifest(ended.version or "").blend is None
+
+
+def test_weights_go_on_from_those_kept_with_the_parent(shop: Shop, first: str) -> None:
+    stage = shop.registry.stage()
+    shutil.copytree(shop.registry.path(first), stage, dirs_exist_ok=True)
+    (stage / "manifest.json").unlink()
+    kept = KeptBlend((0.5, 3.0, 0.2, -5.0), (0.0, 0.1, 0.0, 0.0), 0.0, 0.0, 300)
+    parent = shop.registry.publish(stage, replace(shop.registry.manifest(first), version="", files={}, blend=kept))
+
+    ended = run(blending(shop), next_plan(shop, parent))
+
+    learned = shop.registry.manifest(ended.version or "").blend
+    assert learned is not None
+    assert learned.steady == pytest.approx(kept.steady, abs=0.25)
+    assert learned.steady != kept.steady
 
 
 @pytest.fixture

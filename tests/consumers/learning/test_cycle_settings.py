@@ -22,6 +22,7 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         shape=Shape(dim=16),
         towers=TowerConfig(text="tfidf"),
         gate=GateConfig(margin=0.2),
+        blend=True,
         cycle_s=7.5,
     )
 

@@ -20,11 +20,13 @@ def sources(
     parent_ids: Sequence[str] = (),
     parent_offsets: Mapping[int, int] | None = None,
     holdout_share: float = 0.0,
+    feeds: Sequence[str | None] | None = None,
 ) -> Sources:
     columns = list(zip(*events, strict=True)) or [[]] * 6
     names = ("user_id", "item_id", "ts_ms", "kind", "partition", "offset")
     types = (pa.string(), pa.string(), pa.int64(), pa.string(), pa.int32(), pa.int64())
     table = pa.table({name: pa.array(column, kind) for name, column, kind in zip(names, columns, types, strict=True)})
+    table = table.append_column("feed_id", pa.array(feeds or [None] * len(events), pa.string()))
     return Sources(table, catalogue, parent_ids, parent_offsets or {}, KINDS, holdout_share)
 
 
@@ -99,11 +101,20 @@ def test_late_event_is_fresh_by_its_offset_wherever_its_time_puts_it() -> None:
     assert data.is_fresh.tolist() == [True, False, False]
 
 
+def test_organic_is_what_followed_no_feed_wherever_its_time_puts_it() -> None:
+    events = [("ann", "a", 3_000, "click", 0, 0), ("ann", "b", 1_000, "click", 0, 1), *clicks("bob", "c")]
+
+    data = build(sources(events, feeds=["f-1", None, "f-2"]))
+
+    assert histories(data.sequences, data.item_ids) == ["ba", "c"]
+    assert data.is_organic.tolist() == [True, False, False]
+
+
 def test_no_events_at_all_make_an_empty_training_set() -> None:
     data = build(sources([]))
 
     assert (len(data.sequences.rows), data.n_ids, data.item_ids) == (0, 0, ("a", "b", "c", "d"))
-    assert data.is_held_out.tolist() == data.is_fresh.tolist() == []
+    assert data.is_held_out.tolist() == data.is_fresh.tolist() == data.is_organic.tolist() == []
 
 
 def test_before_keeps_what_lies_below_the_offsets_and_nothing_of_other_partitions() -> None:
