@@ -8,7 +8,7 @@
               the weights are learned there beside the new model
     publish   an immutable bundle, promoted; or a refusal with the reason
 
-The first cycle has no parent: it builds the towers, trains on everything and passes the gate unopposed. While a rival
+The first cycle has no parent: it builds the towers, trains on all the rest and passes the gate unopposed. While a rival
 is current, every cycle is refused: there is nothing in it to go on from.
 """
 
