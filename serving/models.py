@@ -5,7 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from models.memory.blend import PARTS
 from models.registry.bundle import Manifest
+from models.registry.kept_blend import KeptBlend
 from models.registry.pointer import Pointer
 from serving.openapi import problems
 from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn
@@ -42,10 +44,16 @@ def _model(manifest: Manifest, current: str | None, serves: str | None) -> Model
         parent=manifest.parent,
         created_ms=manifest.created_ms,
         metrics=manifest.metrics,
+        blend=_kept(manifest.blend) if manifest.blend else None,
         reason=manifest.reason,
         is_current=manifest.version == current,
         is_serving=manifest.version == serves,
     )
+
+
+def _kept(blend: KeptBlend) -> dict[str, float]:
+    gain = {"gain_ndcg_at_10": blend.gain_ndcg_at_10, "standard_error": blend.standard_error}
+    return dict(zip(PARTS, blend.steady, strict=False)) | gain
 
 
 def _pointer(pointer: Pointer) -> PointerOut:

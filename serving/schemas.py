@@ -237,6 +237,10 @@ class ModelOut(Out):
     parent: str | None
     created_ms: int
     metrics: dict[str, float]
+    blend: dict[str, float] | None = Field(
+        description="weights of the blend kept with it, by part, and what they gained over the model at the gate; "
+        "null: feeds go on with the weights in force"
+    )
     reason: str
     is_current: bool
     is_serving: bool

@@ -1,5 +1,6 @@
 """Model versions over HTTP: looking, promoting, rolling back."""
 
+from models.registry.kept_blend import KeptBlend
 from tests.serving.world import AppClient, HandRanker, World
 
 
@@ -15,6 +16,18 @@ def test_published_versions_are_listed_newest_first(client: AppClient, world: Wo
     assert answer["serving"] == first
     assert answer["current"]["promoted_by"] == "gate"
     assert answer["models"][1]["metrics"] == {"recall_at_10": 0.2}
+
+
+def test_weights_of_the_blend_are_shown_with_the_version_that_keeps_them(client: AppClient, world: World) -> None:
+    world.publish_model()
+    world.publish_model(blend=KeptBlend((1.0, 0.8, 0.1, -2.5), (0.0,) * 4, 0.004, 0.001, 812))
+
+    answer = client.get("/v1/models").json()
+
+    assert [model["blend"] for model in answer["models"]] == [
+        {"model": 1.0, "memory": 0.8, "trending": 0.1, "seen": -2.5, "gain_ndcg_at_10": 0.004, "standard_error": 0.001},
+        None,
+    ]
 
 
 def test_promoting_by_hand_moves_the_pointer_and_keeps_the_reason(client: AppClient, world: World) -> None:

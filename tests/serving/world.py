@@ -29,6 +29,7 @@ from models.blending import FeedBlend
 from models.memory.blend import Part
 from models.ranker import FeedRequest, ScoredItem, UnknownItem
 from models.registry.bundle import DataSpan, Manifest
+from models.registry.kept_blend import KeptBlend
 from models.registry.registry import Registry
 from models.slot import ModelSlot
 from monitoring.metrics import Metrics
@@ -202,7 +203,7 @@ class World:
     def serve_model(self, ranker: HandRanker) -> None:
         self.slot.swap(ranker)  # type: ignore[arg-type]
 
-    def publish_model(self, weights: bytes = b"weights") -> str:
+    def publish_model(self, weights: bytes = b"weights", *, blend: KeptBlend | None = None) -> str:
         stage = self.registry.stage()
         (stage / "model.safetensors").write_bytes(weights)
         draft = Manifest(
@@ -214,6 +215,7 @@ class World:
             code_version="test",
             metrics={"recall_at_10": 0.2},
             reason="first model",
+            blend=blend,
         )
         return self.registry.publish(stage, draft)
 
