@@ -110,21 +110,24 @@ def test_fine_tuning_is_stopped_by_held_out_events_also_after_a_kill(
 ) -> None:
     shop, data_dir = str(write_shop(tmp_path / "many", n_users=600, n_events=4)), tmp_path / "kept"
     pretrain(shop, data_dir, n_epochs=1)
-    fit(FitOptions("finetune", shop, data_dir), kinds=DEFAULT_KINDS)
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stderr", KilledAt("epoch 4: "))
-        with pytest.raises(KeyboardInterrupt):
-            fit(FitOptions("finetune", shop, data_dir), kinds=DEFAULT_KINDS)
-    fit(FitOptions("finetune", shop, data_dir), kinds=DEFAULT_KINDS)
-
-    once, resumed = (registry_of(data_dir).path(version) for version in registry_of(data_dir).versions()[1:])
+    options = FitOptions("finetune", shop, data_dir)
+    fit(options, kinds=DEFAULT_KINDS)
+    once = registry_of(data_dir).path(registry_of(data_dir).versions()[-1])
     curve = json.loads(once.with_name(f"{once.name}.json").read_text())
     scores = [point["validation"] for point in curve]
     best = scores.index(max(scores)) + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt(f"epoch {best + 1}: "))
+        with pytest.raises(KeyboardInterrupt):
+            fit(options, kinds=DEFAULT_KINDS)
+    fit(options, kinds=DEFAULT_KINDS)
+
+    resumed = registry_of(data_dir).path(registry_of(data_dir).versions()[-1])
     assert len(curve) == best + 5 < 20
     assert f"After epoch {best}: loss " in once.with_name(f"{once.name}.md").read_text()
     assert "\nepoch 1: loss " in (said := capsys.readouterr().err)
     assert f", validation NDCG@10 {scores[0]:.4f}, NDCG@10 {curve[0]['ndcg_at_10']:.4f} (" in said
+    assert once != resumed
     assert (once / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
 
 
