@@ -67,6 +67,10 @@ class StreamClock:
         """Highest event time seen of the input; 0 before the first."""
         return self._highest_ms[input_name]
 
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 by the wall clock."""
+        return int(self._wall() * 1_000)
+
     def now_ms(self) -> int:
         """Stream time in milliseconds since 1970; 0 before it can be known."""
         wall_s = self._wall()

@@ -32,6 +32,7 @@ from stream.workers.lag import Lag
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
+from stream.workers.turns import Turns
 from stream.workers.user_table import UserTable
 from stream.workers.watchdog import Watchdog, end_process, refuse_to_start
 
@@ -66,6 +67,7 @@ class Worker:
         self._outbox = Outbox(producer_config(settings), before_send=self._watchdog.check, fail=_fail)
         self._table = UserTable(app, settings.partitions, self._outbox)
         self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
+        self._turns = Turns(self._join)
         self._lag = Lag(app, self._join, prefix=settings.kafka.prefix, metrics=self._metrics)
         self._health: HealthServer | None = None
         self._is_ready = self._is_stopping = False
@@ -196,13 +198,16 @@ class Worker:
     # Records ----------------------------------------------------------------------------------------------------
 
     async def _events(self, stream: AsyncIterable[Any]) -> None:
-        async for event in stream.noack().events():  # type: ignore[attr-defined]
-            self._handle(self._join.handle_event, event)
-            await self._room()
+        await self._handle_all(EVENTS, self._join.handle_event, stream)
 
     async def _exposures(self, stream: AsyncIterable[Any]) -> None:
-        async for event in stream.noack().events():  # type: ignore[attr-defined]
-            self._handle(self._join.handle_exposure, event)
+        await self._handle_all(EXPOSURES, self._join.handle_exposure, stream)
+
+    async def _handle_all(self, topic: str, handle: Callable[[Any], None], stream: Any) -> None:  # noqa: ANN401
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            if await self._turns.wait(topic, event.message.partition, is_full=queue.full):
+                self._handle(handle, event)
             await self._room()
 
     def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401

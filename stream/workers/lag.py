@@ -61,7 +61,7 @@ class Lag:
             total = 0
             for number in numbers:
                 lag = self._lag(topic, number, ends.get(self._tp(topic, number)))
-                self._join.partitions[number].hold(topic, is_held=lag is None or lag > 0)
+                self._join.partitions[number].note_left(topic, is_left=lag is None or lag > 0)
                 total += lag or 0
             self._metrics.lag_records.labels(topic).set(total)
 

@@ -76,6 +76,7 @@ class PartitionJoin:
         self._settings = settings
         lateness_ms = settings.attribution.lateness_ms
         self._clock = StreamClock(INPUTS, lateness_ms=lateness_ms, idle_s=settings.idle_s)
+        self._is_left = dict.fromkeys(INPUTS, True)
         self.hold_all()
         self._kept_clock = KeptClock()
         self._due = DueUsers()
@@ -92,9 +93,10 @@ class PartitionJoin:
         """Stream time."""
         return self._clock.now_ms()
 
-    def hold(self, topic: str, *, is_held: bool) -> None:
+    def note_left(self, topic: str, *, is_left: bool) -> None:
         """Whether an input is known to have more to read, and so is not idle."""
-        self._clock.hold(topic, is_held=is_held)
+        self._is_left[topic] = is_left
+        self._clock.hold(topic, is_held=is_left)
 
     def hold_all(self) -> None:
         """It is not known what is left to read: no input is idle, however long ago its last record came.
@@ -102,7 +104,15 @@ class PartitionJoin:
         Else the first records of one topic after a rebalance would move stream time past those of the other.
         """
         for topic in INPUTS:
-            self.hold(topic, is_held=True)
+            self._clock.hold(topic, is_held=True)
+
+    def is_ahead(self, topic: str) -> bool:
+        """Whether an input is further ahead of the other than a window lasts, and the other has more to read."""
+        (other,) = (name for name in INPUTS if name != topic)
+        if not self._is_left[other]:
+            return False
+        here_ms, there_ms = self._clock.highest_ms(topic), self._clock.highest_ms(other)
+        return min(here_ms, self._clock.wall_ms()) - there_ms > self._settings.attribution.window_ms
 
     def restore(self, user_id: str, state: UserState) -> None:
         """Count one user of the table; once each."""

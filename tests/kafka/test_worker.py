@@ -51,6 +51,20 @@ def test_outcomes_and_counts_are_those_of_everything_at_once(world: World) -> No
     assert worker.metric("freshet_worker_events_total") == len(said)
 
 
+def test_users_with_much_to_catch_up_with_lose_nothing(world: World) -> None:
+    """Read without regard to time, exposures would come to their end first: hundreds a user, open all at once."""
+    said = traffic(12_000, start_ms=now_ms() - AGO_MS, n_users=20)
+    said += ending(said, N_PARTITIONS)
+    world.say(said)
+    worker = world.worker("one").start().wait_until_ready()
+    expected = expected_outcomes(said)
+
+    outcomes = world.wait_for_outcomes(expected)
+
+    assert {outcome.outcome_id: outcome for outcome in outcomes} == expected
+    assert worker.metric("freshet_worker_dropped_total") == 0
+
+
 def test_worker_ends_in_order_when_asked(world: World) -> None:
     world.say(traffic(2_000, start_ms=now_ms() - AGO_MS))
     worker = world.worker("one").start().wait_until_ready()

@@ -167,7 +167,7 @@ def test_new_owner_goes_on_at_the_stream_time_of_the_last_one(world: World) -> N
 
 def test_records_of_one_topic_after_a_rebalance_do_not_pass_the_other_by(world: World) -> None:
     for topic in (EVENTS, EXPOSURES):
-        world.join.partitions[0].hold(topic, is_held=False)  # all was read
+        world.join.partitions[0].note_left(topic, is_left=False)
     world.exposure("feed-1", ("a",), T0)
     world.event("e1", "a", T0)
     world.join.pause()
