@@ -13,7 +13,7 @@ from stream.topics import DEAD_LETTER, EVENTS, EXPOSURES
 from tests.kafka.worker_process import N_PARTITIONS, World, wait_until
 from tests.kafka.worker_traffic import ending, expected_outcomes, expected_trending, traffic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 STOP_S = 15.0
 AGO_MS = 3_600_000

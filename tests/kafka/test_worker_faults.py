@@ -18,7 +18,7 @@ from stream.events import Outcome
 from tests.kafka.worker_process import N_PARTITIONS, SESSION_S, START_AGAIN, WorkerProcess, World, wait_until
 from tests.kafka.worker_traffic import Said, ending, expected_outcomes, expected_trending, traffic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 AGO_MS = 86_400_000 // 2
 N_KILLS = 4

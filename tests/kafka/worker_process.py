@@ -27,7 +27,7 @@ from stream.topics import COUNTS, OUTCOMES, topics
 from tests.kafka.worker_traffic import LATENESS_MS, LENGTH, WINDOW_MS, Said
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 90.0
+DEADLINE_S = 150.0
 POLL_S = 0.05
 N_PARTITIONS = 4
 SESSION_S = 10.0

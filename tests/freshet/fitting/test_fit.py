@@ -132,11 +132,12 @@ def test_fine_tuning_is_stopped_by_held_out_events_also_after_a_kill(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_torchrun_trains_on_two_processes_of_which_one_publishes_and_speaks(shop: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "freshet"]
     asked = ["pretrain", "--data", shop, "--data-dir", str(tmp_path / "kept"), "--epochs", "2"]
 
-    done = subprocess.run([*command, *asked], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run([*command, *asked], capture_output=True, text=True, timeout=280, check=False)
 
     assert done.returncode == 0, done.stderr
     assert [done.stderr.count(f"epoch {number}: loss ") for number in (1, 2)] == [1, 1]
