@@ -15,6 +15,7 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from stream.embedded.file_lock import FileLock
@@ -29,10 +30,10 @@ from stream.workers.faust_app import App, new_app, producer_config, silent_s
 from stream.workers.health import HealthServer
 from stream.workers.join import Join
 from stream.workers.lag import Lag
+from stream.workers.merge import Merge
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
-from stream.workers.turns import Turns
 from stream.workers.user_table import UserTable
 from stream.workers.watchdog import Watchdog, end_process, refuse_to_start
 
@@ -40,6 +41,7 @@ USED = (EVENTS, EXPOSURES, OUTCOMES, COUNTS, DEAD_LETTER)
 KEEP_HOUSE_S = 0.5
 COUNTS_SHARE = 20  # at most a twentieth of the time goes into publishing counts
 RESTORED_AT_ONCE = 500  # users between two turns of the event loop
+HANDLED_AT_ONCE = 200  # records between two turns of the event loop
 MAX_PENDING = 4_000  # records handled and not durable yet
 STOP_S = 12.0  # from being asked to end; then it ends anyhow
 
@@ -67,7 +69,7 @@ class Worker:
         self._outbox = Outbox(producer_config(settings), before_send=self._watchdog.check, fail=_fail)
         self._table = UserTable(app, settings.partitions, self._outbox)
         self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
-        self._turns = Turns(self._join)
+        self._merge = Merge(self._join, pause=self._fetch_no_more, resume=self._fetch_again)
         self._lag = Lag(app, self._join, prefix=settings.kafka.prefix, metrics=self._metrics)
         self._health: HealthServer | None = None
         self._is_ready = self._is_stopping = False
@@ -149,6 +151,7 @@ class Worker:
         self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
+        self._merge.clear()
         self._app.chain.restart()
         await self._flush()
 
@@ -198,22 +201,37 @@ class Worker:
     # Records ----------------------------------------------------------------------------------------------------
 
     async def _events(self, stream: AsyncIterable[Any]) -> None:
-        await self._handle_all(EVENTS, self._join.handle_event, stream)
+        await self._take(EVENTS, stream)
 
     async def _exposures(self, stream: AsyncIterable[Any]) -> None:
-        await self._handle_all(EXPOSURES, self._join.handle_exposure, stream)
+        await self._take(EXPOSURES, stream)
 
-    async def _handle_all(self, topic: str, handle: Callable[[Any], None], stream: Any) -> None:  # noqa: ANN401
-        queue = stream.channel.queue
+    async def _take(self, topic: str, stream: Any) -> None:  # noqa: ANN401
         async for event in stream.noack().events():
-            if await self._turns.wait(topic, event.message.partition, is_full=queue.full):
-                self._handle(handle, event)
+            if self._is_ready:  # else of before the partitions were given back; reading goes back to what was committed
+                partition = event.message.partition
+                self._merge.add(Source(topic, partition), event)
+                self._handle_ready(partition)
             await self._room()
+
+    def _handle_ready(self, partition: int) -> int:
+        n_handled = 0
+        for topic, event in self._merge.ready(partition, HANDLED_AT_ONCE):
+            self._handle(self._join.handle_event if topic == EVENTS else self._join.handle_exposure, event)
+            n_handled += 1
+        return n_handled
+
+    def _fetch_no_more(self, source: Source) -> None:
+        self._app.consumer.on_buffer_full(self._tp(source))
+
+    def _fetch_again(self, source: Source) -> None:
+        self._app.consumer.on_buffer_drop(self._tp(source))
+
+    def _tp(self, source: Source) -> TP:
+        return TP(self._settings.kafka.prefix + source.topic, source.partition)
 
     def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401
         """Faust would go on with the next record after an error, and commit this one with it."""
-        if not self._is_ready:
-            return  # of before the partitions were given back; reading goes back to what was committed
         source, offset = Source(*event.message.tp), event.message.offset
         if not self._app.chain.handled(source, offset):
             end_process(f"records of {source} before offset {offset} were fetched and never came")
@@ -241,6 +259,9 @@ class Worker:
             if not self._is_ready:
                 continue
             await self._lag.look()
+            await self._handle_waiting()
+            if not self._is_ready:
+                continue
             for partition in list(self._join.partitions.values()):
                 self._join.close_due(partition, limit=MAX_PENDING)
             self._metrics.closing_users.set(sum(p.n_closing for p in self._join.partitions.values()))
@@ -248,6 +269,13 @@ class Worker:
                 started = time.monotonic()
                 self._join.publish_counts()
                 counts_at = started + max(2 * KEEP_HOUSE_S, COUNTS_SHARE * (time.monotonic() - started))
+
+    async def _handle_waiting(self) -> None:
+        """What waited for a topic of which all is read by now."""
+        for partition in list(self._join.partitions):
+            while self._is_ready and self._handle_ready(partition):
+                await asyncio.sleep(0)
+                await self._room()
 
     # What others see --------------------------------------------------------------------------------------------
 

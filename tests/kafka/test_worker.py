@@ -53,7 +53,7 @@ def test_outcomes_and_counts_are_those_of_everything_at_once(world: World) -> No
 
 def test_users_with_much_to_catch_up_with_lose_nothing(world: World) -> None:
     """Read without regard to time, exposures would come to their end first: hundreds a user, open all at once."""
-    said = traffic(12_000, start_ms=now_ms() - AGO_MS, n_users=20)
+    said = traffic(40_000, start_ms=now_ms() - 2 * AGO_MS, n_users=20)
     said += ending(said, N_PARTITIONS)
     world.say(said)
     worker = world.worker("one").start().wait_until_ready()
