@@ -120,6 +120,7 @@ class Worker:
         self._is_stopping = True
         self._watchdog.expect_end(STOP_S)
         self._join.forget_closing()
+        self._let_go()
 
     async def stop(self) -> None:
         """Nothing is handled any more."""
@@ -151,7 +152,7 @@ class Worker:
         self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
-        self._merge.clear()
+        self._let_go()
         self._app.chain.restart()
         await self._flush()
 
@@ -212,7 +213,13 @@ class Worker:
                 partition = event.message.partition
                 self._merge.add(Source(topic, partition), event)
                 self._handle_ready(partition)
+            else:
+                self._app.consumer.let_go(event.message)
             await self._room()
+
+    def _let_go(self) -> None:
+        for event in self._merge.clear():
+            self._app.consumer.let_go(event.message)
 
     def _handle_ready(self, partition: int) -> int:
         n_handled = 0

@@ -117,6 +117,10 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         else:
             super().on_buffer_drop(tp)
 
+    def let_go(self, message: Any) -> None:  # noqa: ANN401
+        """A record is not handled and will be read again: when Faust stops it is not to wait for its end."""
+        self._unacked_messages.discard(message)
+
     async def _getmany(self, active_partitions: Set[TP], timeout: float) -> Any:  # noqa: ANN401
         return await super()._getmany(active_partitions=Readable(active_partitions), timeout=timeout)
 

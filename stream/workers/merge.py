@@ -62,12 +62,18 @@ class Merge:
                 self._paused.discard(source)
                 self._resume(source)
 
-    def clear(self) -> None:
-        """Partitions were given back: what waits is read again."""
+    def clear(self) -> list[Any]:
+        """Partitions were given back: what waits is read again.
+
+        Returns:
+            What waited.
+        """
+        waited = [event for waiting in self._waiting.values() for event in waiting]
         self._waiting.clear()
         for source in self._paused:
             self._resume(source)
         self._paused.clear()
+        return waited
 
     def _may_go(self, source: Source) -> bool:
         held = self._join.partitions.get(source.partition)

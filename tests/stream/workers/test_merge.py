@@ -106,7 +106,7 @@ def test_partition_of_which_too_many_wait_is_fetched_no_further_until_few_are_le
 def test_nothing_that_waits_outlives_a_rebalance(site: Site) -> None:
     site.add(EXPOSURES, *[T0] * (MAX_WAITING + 1))
 
-    site.merge.clear()
+    assert site.merge.clear() == [T0] * (MAX_WAITING + 1)
 
     site.is_read(EVENTS)
     assert site.applied() == []
