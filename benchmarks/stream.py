@@ -182,7 +182,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="result file")
     parser.add_argument("--model", default="m2se", help="the slow memory (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores; another when models change"
+    )
     parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
     arguments = parser.parse_args()
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)

@@ -117,8 +117,7 @@ class PartitionWindows:
         Windows would have to hold all of it, and their bounds would let some go.
         """
         (other,) = (name for name in INPUTS if name != topic)
-        ahead_ms = self.clock.highest_ms(topic) - self.clock.highest_ms(other)
-        return ahead_ms > self._settings.window_ms and self.clock.is_held(other)
+        return self.clock.is_held(other) and self.clock.lead_ms(topic) > self._settings.window_ms
 
     def saved(self) -> Saved:
         """The state as it is now; shares its windows, so encode it before anything changes."""

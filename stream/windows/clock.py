@@ -67,9 +67,11 @@ class StreamClock:
         """Highest event time seen of the input; 0 before the first."""
         return self._highest_ms[input_name]
 
-    def wall_ms(self) -> int:
-        """Milliseconds since 1970 by the wall clock."""
-        return int(self._wall() * 1_000)
+    def lead_ms(self, input_name: str) -> int:
+        """How far an input has come beyond the slowest other one; what lies beyond the wall clock does not count."""
+        others = [highest_ms for name, highest_ms in self._highest_ms.items() if name != input_name]
+        here_ms = min(self._highest_ms[input_name], int(self._wall() * 1_000))
+        return here_ms - min(others, default=here_ms)
 
     def now_ms(self) -> int:
         """Stream time in milliseconds since 1970; 0 before it can be known."""

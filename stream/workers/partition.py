@@ -109,10 +109,7 @@ class PartitionJoin:
     def is_ahead(self, topic: str) -> bool:
         """Whether an input is further ahead of the other than a window lasts, and the other has more to read."""
         (other,) = (name for name in INPUTS if name != topic)
-        if not self._is_left[other]:
-            return False
-        here_ms, there_ms = self._clock.highest_ms(topic), self._clock.highest_ms(other)
-        return min(here_ms, self._clock.wall_ms()) - there_ms > self._settings.attribution.window_ms
+        return self._is_left[other] and self._clock.lead_ms(topic) > self._settings.attribution.window_ms
 
     def restore(self, user_id: str, state: UserState) -> None:
         """Count one user of the table; once each."""

@@ -76,6 +76,16 @@ def test_worker_ends_in_order_when_asked(world: World) -> None:
     assert "WARN" not in worker.printed()
 
 
+def test_worker_ends_in_order_while_records_wait_for_the_other_topic(world: World) -> None:
+    world.say([one for one in traffic(2_000, start_ms=now_ms() - AGO_MS) if one.topic == EXPOSURES])
+    worker = world.worker("one").start().wait_until_ready()
+    wait_until(lambda: worker.metric("freshet_worker_events_total") > 0, "exposures of a window were handled")
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait(STOP_S) == 0
+
+
 def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> None:
     for value in (b"\xff\x00", b"{}", None, b"x" * 70_000):
         world.send(EVENTS, b"user-1", value)
