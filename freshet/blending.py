@@ -4,8 +4,11 @@ Who watches learns; who only makes feeds follows what is published; a process th
 embedded log one process does all, so nothing is published there.
 """
 
+from typing import Any
+
 from consumers.memory.blending import BlendingSettings, BlendLearner
 from consumers.memory.follower import BlendFollower, TransitionsFollower
+from consumers.memory.quality import FeedQuality
 from consumers.memory.role import MemoryRole, MemorySettings
 from consumers.memory.shared import PUBLISHED_SIZE, SharedMemory
 from consumers.memory.shared_blend import SharedBlend
@@ -38,6 +41,7 @@ class Blending:
         self._paths = Paths(settings.data_dir)
         config = MemoryConfig() if self._learns else MemoryConfig(row_size=PUBLISHED_SIZE)  # no more comes
         self._memory, self._weights = SharedMemory(config), SharedBlend()
+        self._quality: FeedQuality | None = None
 
     @property
     def _learns(self) -> bool:
@@ -50,6 +54,10 @@ class Blending:
             counts: of what is trending.
         """
         return LiveBlend(self._weights, self._memory, counts) if self._settings.blend else None
+
+    def report(self) -> dict[str, Any] | None:
+        """How good feeds are beside their parts, on the events that weights are learned from; None elsewhere."""
+        return None if self._quality is None else self._quality.report()
 
     def roles(self) -> list[Role]:
         """What learns or follows."""
@@ -66,6 +74,8 @@ class Blending:
         embedded = self._settings.is_embedded
         metrics, length = self._metrics, self._settings.sequence_length
         learned_from = BlendingSettings(share=self._settings.blend_share)
+        learner = BlendLearner(self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from)
+        self._quality = learner.quality
         role = MemoryRole(
             self._memory,
             MemorySnapshots(self._paths.memory, self._log.log_id, length=length),
@@ -73,6 +83,6 @@ class Blending:
             kinds=self._settings.event_kinds(),
             metrics=metrics,
             settings=MemorySettings(self._settings.snapshot_s, publish_s=None if embedded else PUBLISH_S),
-            learner=BlendLearner(self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from),
+            learner=learner,
         )
         return [role] if embedded else [role, BlendFollower(self._weights)]

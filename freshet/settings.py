@@ -141,7 +141,7 @@ class Settings(BaseSettings):
 
     watch_share: float = Field(1.0, gt=0, le=1, description="Share of users whose events are predicted first.")
     blend: bool = Field(
-        False, description="Blend the model with what is learned from every event; off: it answers alone."
+        True, description="Blend the model with what is learned from every event; off: it answers alone."
     )
     blend_share: float = Field(0.2, gt=0, le=1, description="Share of users whose events the blend is learned from.")
     serving_threads: int = Field(1, ge=1, description="CPU threads of the model that answers.")

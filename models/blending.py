@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.memory.blend import BlendWeights, Floats, Part, PartScores, brought_by, utilities
+from models.memory.blend import PARTS, BlendWeights, Floats, Part, PartScores, brought_by, utilities
 
 Ints = NDArray[np.int64]
 
@@ -71,6 +71,12 @@ class Blended(NamedTuple):
     utilities: Floats
     parts: PartScores
     blend: FeedBlend
+
+    @property
+    def memory(self) -> Floats:
+        """(N,) what the memory alone would rank by; -inf for what is no candidate."""
+        said = self.parts.values[PARTS.index("memory")]
+        return np.where(self.parts.is_candidate, said, np.float32(-np.inf))
 
     def brought_by(self, rows: Sequence[int]) -> list[Part]:
         """Which part brought each of these rows' items."""

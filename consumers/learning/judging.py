@@ -14,8 +14,8 @@ from consumers.learning.segments import read_manifest
 from consumers.learning.training_data import TrainingData, newest_per_user
 from models.examples import Example, examples, question_spans
 from models.gate import GateConfig
-from models.memory.blend import BlendWeights, Floats
-from models.memory.calibration import MIN_EVENTS, CalibrationConfig, Lessons, calibrate
+from models.memory.blend import Floats
+from models.memory.calibration import MIN_EVENTS, CalibrationConfig, Lessons, calibrate, kept_weights
 from models.memory.learner import Rows
 from models.registry.kept_blend import KeptBlend
 from stream.topics import EVENTS
@@ -94,12 +94,4 @@ def calibrated(
     def score(histories: Sequence[Rows]) -> Floats:
         return candidate.scores([ids[history].tolist() for history in histories])[0]
 
-    return calibrate(score, lessons, start=_weights(parent), config=limits, seed=seed)
-
-
-def _weights(kept: KeptBlend | None) -> BlendWeights | None:
-    """None where nothing is kept, or by a release with other parts."""
-    try:
-        return None if kept is None else BlendWeights(0, kept.steady, kept.ageing)
-    except ValueError:
-        return None
+    return calibrate(score, lessons, start=kept_weights(parent), config=limits, seed=seed)

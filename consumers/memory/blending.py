@@ -20,12 +20,14 @@ import structlog
 from numpy.typing import NDArray
 
 from consumers.memory.links import Link
+from consumers.memory.quality import FEED, MEMORY, MODEL, FeedQuality
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.predictors import Models, past_its_data
 from consumers.sampling import is_sampled
 from models.blending import BlendRows, FeedBlend
 from models.memory.blend import PARTS, Blend, BlendWeights, Floats
+from models.memory.calibration import kept_weights
 from models.memory.judge import Judge, gain_of
 from models.registry.bundle import Manifest
 from monitoring.metrics import Metrics
@@ -81,6 +83,9 @@ class BlendLearner:
         metrics: of this process.
         settings: what is learned from.
         clock: seconds, never going back.
+
+    Attributes:
+        quality: of the feeds, on the events that are learned from.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class BlendLearner:
         settings: BlendingSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.quality = FeedQuality()
         self._models, self._memory, self._shared, self._metrics = models, memory, shared, metrics
         self._settings, self._clock = settings or BlendingSettings(), clock
         self._scored, self._column_of = _Scored(), dict[str, int]()
@@ -117,8 +123,8 @@ class BlendLearner:
         """
         scores = self._model_scores(links, next_offsets)
         for at, link in enumerate(links):
-            if at in scores and link.known is not None:
-                self._learn(scores[at], link.known, link.item_id, counts)
+            if at in scores:
+                self._learn(scores[at], link, counts)
             self._memory.link(link.history, link.item_id, link.ts_ms)
         if scores:
             self._export()
@@ -215,21 +221,24 @@ class BlendLearner:
         kept = manifest.blend
         if kept is None:
             return
-        try:
-            weights = BlendWeights(self._blend.weights.number, kept.steady, kept.ageing)
-        except ValueError as exc:  # of a release with other parts
-            structlog.get_logger().warning("kept_weights_passed_over", version=manifest.version, reason=str(exc))
+        weights = kept_weights(kept, number=self._blend.weights.number)
+        if weights is None:
+            structlog.get_logger().warning("kept_weights_passed_over", version=manifest.version, weights=kept.steady)
             return
-        self._blend, self._judge, self._is_moved = Blend(weights=weights), Judge(), True
+        judge = Judge(is_on=kept.gain_ndcg_at_10 > 0)
+        self._blend, self._judge, self._is_moved = Blend(weights=weights), judge, True
 
-    def _learn(self, model: Floats, known: Sequence[str], item_id: str, counts: Mapping[str, int]) -> None:
+    def _learn(self, model: Floats, link: Link, counts: Mapping[str, int]) -> None:
         """Learn that an item came, and judge what was thought of it."""
-        target = self._column_of.get(item_id)
-        if target is None or model[target] == -np.inf:
+        target = self._column_of.get(link.item_id)
+        if target is None or link.known is None or model[target] == -np.inf:
             return  # not to be had: a newcomer that the model has not placed yet, or removed
         blend = FeedBlend(self._blend.weights, self._age, self._memory, counts)
-        blended = self._rows.blended(blend, model, known, self._scored)
-        gain = gain_of(blended.utilities, model, np.array(self._rows.rows(known, len(model)), np.int64), target)
+        blended = self._rows.blended(blend, model, link.known, self._scored)
+        seen = np.array(self._rows.rows(link.known, len(model)), np.int64)
+        ranked = {FEED: blended.utilities if self._judge.is_on else model, MODEL: model, MEMORY: blended.memory}
+        self.quality.add(link.user_id, ranked, target, seen=seen)
+        gain = gain_of(blended.utilities, model, seen, target)
         if gain is not None:
             self._judge.add(gain)
         self._blend.learn(blended.parts, target, age=self._age)

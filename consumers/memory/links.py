@@ -27,6 +27,7 @@ class Link(NamedTuple):
     """An event that counts.
 
     Attributes:
+        user_id: whose it is.
         history: the user's last items before it, oldest first.
         item_id: what came.
         ts_ms: when.
@@ -34,6 +35,7 @@ class Link(NamedTuple):
             None where nobody asked.
     """
 
+    user_id: str
     history: list[str]
     item_id: str
     ts_ms: int
@@ -101,7 +103,7 @@ class LinkReader:
             known = _item_ids(store, entries[: bisect(entries, second)])
         entries.insert(place, entry)
         del entries[: -store.rings.length]
-        return Link(history, event.item_id, event.ts_ms, known)
+        return Link(event.user_id, history, event.item_id, event.ts_ms, known)
 
 
 def _item_ids(store: SequenceStore, entries: Sequence[Entry]) -> list[str]:

@@ -251,6 +251,7 @@ class Demo:
             "cycles": cycle_rows(self.cycles),
             "models": {"n_swaps": self.service.slot.n_swaps, "current": ranker.version if ranker else None},
             "prequential": self.service.watcher.report(),
+            "blend": self.service.blending.report(),
         }
 
     def _show(self, summary: Summary) -> None:

@@ -91,7 +91,7 @@ def closing_table(summary: Summary) -> list[tuple[str, str]]:
             f"{feeds['n_requests']:,}, {feeds['n_failed']} failed, p99 {_ms(feeds['p99_ms'])}",
         ),
     ]
-    return rows + _quality_rows(summary["prequential"]["organic"])
+    return rows + _quality_rows(summary["prequential"]["organic"]) + _blend_rows(summary["blend"])
 
 
 def _ms(value: float | None) -> str:
@@ -102,14 +102,28 @@ def _quality_rows(organic: Summary) -> list[tuple[str, str]]:
     """Prequential quality of the model and the rivals on the same events."""
     n = organic["model"]["filtered"]["n"]
     rows = [("predicted before applied", f"{n:,} events")]
-    for name in ("model", "cooccurrence", "popularity"):
-        if name in organic and n:
-            filtered, unfiltered = organic[name]["filtered"], organic[name]["unfiltered"]
-            rows.append(
-                (
-                    f"  {name}, Recall@10 / NDCG@10",
-                    f"{filtered['recall_at_10']:.3f} / {filtered['ndcg_at_10']:.3f}"
-                    f"   (unfiltered {unfiltered['recall_at_10']:.3f} / {unfiltered['ndcg_at_10']:.3f})",
-                )
-            )
-    return rows
+    names = [name for name in ("model", "cooccurrence", "popularity") if name in organic]
+    return rows + [_figures(name, organic[name]) for name in names if n]
+
+
+def _blend_rows(blend: Summary | None) -> list[tuple[str, str]]:
+    """Feeds as they were blended, and what they are blended of, on the events that the weights were learned from."""
+    if blend is None or not blend["feed"]["filtered"]["n"]:
+        return []
+    gain = blend["model"]["feed_gains"]["ndcg_at_10"]
+    return [
+        ("before the blend learned them", f"{blend['feed']['filtered']['n']:,} events"),
+        _figures("feeds", blend["feed"]),
+        _figures("model alone", blend["model"]),
+        _figures("fast memory alone", blend["memory"]),
+        ("  feeds above the model, NDCG@10", f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"),
+    ]
+
+
+def _figures(name: str, report: Summary) -> tuple[str, str]:
+    filtered, unfiltered = report["filtered"], report["unfiltered"]
+    return (
+        f"  {name}, Recall@10 / NDCG@10",
+        f"{filtered['recall_at_10']:.3f} / {filtered['ndcg_at_10']:.3f}"
+        f"   (unfiltered {unfiltered['recall_at_10']:.3f} / {unfiltered['ndcg_at_10']:.3f})",
+    )

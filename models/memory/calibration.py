@@ -99,6 +99,14 @@ def calibrate(
     return KeptBlend(weights.steady, weights.ageing, judge.gain, judge.standard_error, judge.n_judged)
 
 
+def kept_weights(kept: KeptBlend | None, *, number: int = 0) -> BlendWeights | None:
+    """Kept weights to go on from; None where nothing was kept, or by a release with other parts."""
+    try:
+        return None if kept is None else BlendWeights(number, kept.steady, kept.ageing)
+    except ValueError:
+        return None
+
+
 def newest_blocks(data: SequenceData, max_events: int) -> list[Block]:
     """The newest blocks that hold at most so many events together, oldest first."""
     if not len(data.ts_ms):

@@ -26,7 +26,7 @@ class JudgeConfig:
 
     Attributes:
         half_life: events after which one counts half.
-        least_events: before so many it is off.
+        least_events: before so many it says nothing.
     """
 
     half_life: float = 2_000.0
@@ -42,15 +42,19 @@ class JudgeConfig:
 class Judge:
     """Fading mean and variance of the gain (West 1979, with weights).
 
+    Args:
+        config: how quickly it judges.
+        is_on: until it has seen enough to say.
+
     Attributes:
         is_on: whether feeds are to be blended.
         n_judged: events.
         gain: faded mean of the blend's NDCG@10 less the model's.
     """
 
-    def __init__(self, config: JudgeConfig | None = None) -> None:
+    def __init__(self, config: JudgeConfig | None = None, *, is_on: bool = False) -> None:
         self.config = config or JudgeConfig()
-        self.is_on = False
+        self.is_on = is_on
         self.n_judged = 0
         self.gain = 0.0
         self._weight = self._squares = 0.0  # of the events: sum of weights, sum of their squares

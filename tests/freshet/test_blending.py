@@ -61,13 +61,14 @@ def test_one_process_on_the_embedded_log_learns_and_follows_nobody(log: Embedded
     assert [role.name for role in blending.roles()] == ["memory"]
 
 
-def test_unless_switched_on_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
+def test_switched_off_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, blend=False)
 
     blending = Blending(settings, log, Metrics(CollectorRegistry()), slot=ModelSlot())
 
     assert blending.roles() == []
     assert blending.live(UserSequences(1)) is None
+    assert blending.report() is None
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Weights are learned from what came, before it is known to anything."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,7 +271,21 @@ def test_beside_a_new_version_the_weights_kept_with_it_are_gone_on_from_under_th
     assert after.steady == pytest.approx(KEPT.steady, abs=0.01)
     assert after.ageing == pytest.approx(KEPT.ageing, abs=0.01)
     assert (before.number, after.number, after.model_version) == (1, 2, "v2")
-    assert (before.is_on, after.is_on) == (True, False)  # judged anew
+
+
+@pytest.mark.parametrize(("gain", "is_on"), [(0.01, True), (0.0, False)])
+def test_beside_a_new_version_feeds_are_blended_where_the_kept_weights_paid_at_the_gate(
+    gain: float, is_on: bool
+) -> None:
+    bench = Bench()
+    bench.link(*pairs(256))
+    bench.due()
+    bench.slot.model = Model(version="v2", kept=replace(KEPT, gain_ndcg_at_10=gain))
+    bench.now_s += 5.0
+
+    bench.link(click(600, user="late", item="item-0"), click(601, user="late", item="item-1"))
+
+    assert bench.due().is_on == is_on
 
 
 def test_weights_kept_with_the_first_version_there_is_are_gone_on_from() -> None:

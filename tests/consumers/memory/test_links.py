@@ -29,12 +29,12 @@ def test_an_event_is_linked_with_what_its_user_had_before() -> None:
     found = links(reader, click(1), click(2, user="bob"), click(3), click(4))
 
     assert found == [
-        Link([], "item-1", 1_000),
-        Link([], "item-2", 2_000),
-        Link(["item-1"], "item-3", 3_000),
-        Link(["item-1", "item-3"], "item-4", 4_000),
+        Link("ada", [], "item-1", 1_000),
+        Link("bob", [], "item-2", 2_000),
+        Link("ada", ["item-1"], "item-3", 3_000),
+        Link("ada", ["item-1", "item-3"], "item-4", 4_000),
     ]
-    assert links(reader, click(5)) == [Link(["item-3", "item-4"], "item-5", 5_000)]
+    assert links(reader, click(5)) == [Link("ada", ["item-3", "item-4"], "item-5", 5_000)]
 
 
 def test_a_duplicate_is_linked_once() -> None:
@@ -48,8 +48,8 @@ def test_a_late_event_is_linked_with_what_was_before_it_in_event_time() -> None:
     reader = new_reader()
     links(reader, click(1), click(3))
 
-    assert links(reader, click(2)) == [Link(["item-1"], "item-2", 2_000)]
-    assert links(reader, click(4)) == [Link(["item-1", "item-2", "item-3"], "item-4", 4_000)]
+    assert links(reader, click(2)) == [Link("ada", ["item-1"], "item-2", 2_000)]
+    assert links(reader, click(4)) == [Link("ada", ["item-1", "item-2", "item-3"], "item-4", 4_000)]
 
 
 def test_an_event_older_than_a_full_sequence_is_not_linked() -> None:
@@ -64,7 +64,7 @@ def test_an_event_of_a_kind_that_enters_no_sequence_is_not_linked() -> None:
 
     found = links(new_reader(kinds=kinds), click(1), click(2, kind="view"), click(3))
 
-    assert found == [Link([], "item-1", 1_000), Link(["item-1"], "item-3", 3_000)]
+    assert found == [Link("ada", [], "item-1", 1_000), Link("ada", ["item-1"], "item-3", 3_000)]
 
 
 def test_who_is_asked_for_is_predicted_from_the_whole_sequence_and_others_are_not() -> None:

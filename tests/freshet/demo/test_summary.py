@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from consumers.learning.cycle_events import CycleEvent
+from consumers.memory.quality import FeedQuality
 from freshet.client import Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from freshet.demo.summary import checks, closing_table, cycle_rows, probes
@@ -24,6 +25,7 @@ def passing() -> dict[str, Any]:
         "cycles": cycle_rows(CYCLES),
         "models": {"n_swaps": 2, "current": "v2"},
         "prequential": {"organic": {"model": {"filtered": dict(FILTERED), "unfiltered": dict(UNFILTERED)}}},
+        "blend": None,
         "feeds": {"n_requests": 100, "by_version": {"v1": 60, "v2": 40}, "n_failed": 0, "p50_ms": 5.0, "p99_ms": 9.0},
         "event_to_feed": {"n": 9, "n_stale": 0, "p50_ms": 4.0, "p99_ms": 8.0},
         "feed_change": {"is_changed": True, "is_stale": False},
@@ -109,6 +111,26 @@ def test_closing_table_shows_the_figures() -> None:
         ("predicted before applied", "40 events"),
         ("  model, Recall@10 / NDCG@10", "0.250 / 0.125   (unfiltered 0.200 / 0.100)"),
     ]
+
+
+def test_closing_table_holds_blended_feeds_against_their_parts() -> None:
+    gain = {"ndcg_at_10": {"mean": 0.01, "low": -0.002, "high": 0.022}}
+    figures = {"filtered": dict(FILTERED), "unfiltered": dict(UNFILTERED)}
+    blend = {"feed": figures, "model": figures | {"feed_gains": gain}, "memory": figures | {"feed_gains": gain}}
+
+    assert closing_table(passing() | {"blend": blend})[8:] == [
+        ("before the blend learned them", "40 events"),
+        ("  feeds, Recall@10 / NDCG@10", "0.250 / 0.125   (unfiltered 0.200 / 0.100)"),
+        ("  model alone, Recall@10 / NDCG@10", "0.250 / 0.125   (unfiltered 0.200 / 0.100)"),
+        ("  fast memory alone, Recall@10 / NDCG@10", "0.250 / 0.125   (unfiltered 0.200 / 0.100)"),
+        ("  feeds above the model, NDCG@10", "+0.0100 (-0.0020 to +0.0220)"),
+    ]
+
+
+def test_a_blend_that_learned_nothing_is_left_out_of_the_table() -> None:
+    blend = FeedQuality().report()
+
+    assert closing_table(passing() | {"blend": blend}) == closing_table(passing())
 
 
 def test_what_was_not_measured_is_said_and_stays_valid_json() -> None:
