@@ -1,8 +1,12 @@
-"""A worker: what Faust gives it, tied to the join, and watched. `make_app` is what `faust -A stream.worker` runs.
+"""A worker: its parts, tied to Faust, started, stopped and watched. `make_app` is what `faust -A stream.worker` runs.
 
 Faust's part: group membership, the table's changelog, its recovery and standbys, fetching (`stream.workers.faust_app`).
-Ours: what a record means (`join`), when it is acknowledged (`acks`), how it is written (`outbox`), and when the process
-is of no use any more (`watchdog`).
+Ours, in the order of the data:
+- records: agents, `intake`, by time through `merge`, to the user's state in `join`, which is kept by `user_table`;
+- what comes of them: `outbox` writes it, and once it is durable `acks` lets the record be committed;
+- a rebalance: `Worker` closes the intake and flushes, Faust recovers the table, `recovery` restores the join from it;
+- the clock: `housekeeping`, with what is left to read from `lag`;
+- a process of no use any more is ended by `watchdog`.
 """
 
 from __future__ import annotations
@@ -10,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, Callable, Hashable
+from collections.abc import AsyncIterable, Hashable
 from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
-from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from stream.embedded.file_lock import FileLock
@@ -24,25 +27,21 @@ from stream.kafka.topics import ensure_topics
 from stream.log import LogError
 from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.worker_settings import WorkerSettings
-from stream.workers.acks import Source
 from stream.workers.complaints import Seldom
 from stream.workers.faust_app import App, new_app, producer_config, silent_s
 from stream.workers.health import HealthServer
+from stream.workers.housekeeping import KEEP_HOUSE_S, Housekeeping
+from stream.workers.intake import Intake
 from stream.workers.join import Join
 from stream.workers.lag import Lag
-from stream.workers.merge import Merge
 from stream.workers.metrics import WorkerMetrics
 from stream.workers.outbox import Done, Outbox, Target
 from stream.workers.partition import JoinSettings
+from stream.workers.recovery import Recovery
 from stream.workers.user_table import UserTable
 from stream.workers.watchdog import Watchdog, end_process, refuse_to_start
 
 USED = (EVENTS, EXPOSURES, OUTCOMES, COUNTS, DEAD_LETTER)
-KEEP_HOUSE_S = 0.5
-COUNTS_SHARE = 20  # at most a twentieth of the time goes into publishing counts
-RESTORED_AT_ONCE = 500  # users between two turns of the event loop
-HANDLED_AT_ONCE = 200  # records between two turns of the event loop
-MAX_PENDING = 4_000  # records handled and not durable yet
 STOP_S = 12.0  # from being asked to end; then it ends anyhow
 
 _log = logging.getLogger(__name__)
@@ -69,13 +68,13 @@ class Worker:
         self._outbox = Outbox(producer_config(settings), before_send=self._watchdog.check, fail=_fail)
         self._table = UserTable(app, settings.partitions, self._outbox)
         self._join = Join(self._table, self._send, settings=_join_settings(settings), metrics=self._metrics)
-        self._merge = Merge(self._join, pause=self._fetch_no_more, resume=self._fetch_again)
+        self._intake = Intake(app, self._join, prefix=settings.kafka.prefix)
+        self._recovery = Recovery(app, self._join, self._table)
         self._lag = Lag(app, self._join, prefix=settings.kafka.prefix, metrics=self._metrics)
+        self._house = Housekeeping(self._join, self._intake, lag=self._lag, metrics=self._metrics)
         self._health: HealthServer | None = None
-        self._is_ready = self._is_stopping = False
+        self._is_stopping = False
         self._lost_at = time.monotonic()
-        self._n_restored = 0
-        self._read_back: dict[int, int] = {}
         self._register()
 
     def _register(self) -> None:
@@ -116,11 +115,10 @@ class Worker:
 
     def begin_to_stop(self) -> None:
         """Handle what was begun, and close no more windows: the table is about to be closed."""
-        self._is_ready = False
         self._is_stopping = True
         self._watchdog.expect_end(STOP_S)
         self._join.forget_closing()
-        self._let_go()
+        self._intake.close()
 
     async def stop(self) -> None:
         """Nothing is handled any more."""
@@ -147,12 +145,11 @@ class Worker:
 
     async def _lost(self, *_: object, **__: object) -> None:
         """A rebalance begins; all partitions are given back, most come again."""
-        if self._is_ready:
+        if self._intake.is_open:
             self._lost_at = time.monotonic()
-        self._is_ready = False
         self._metrics.recovering.set(1)
         self._join.pause()
-        self._let_go()
+        self._intake.close()
         self._app.chain.restart()
         await self._flush()
 
@@ -166,142 +163,54 @@ class Worker:
     async def _recovered(self) -> None:
         """The table is complete. Faust would say nothing of an error in here, and go on."""
         try:
-            await self._restore()
+            partitions = await self._recovery.restore()
         except Exception as exc:
             _log.exception("restoring failed")
             end_process(f"partitions cannot be restored: {exc!r}")
+        if partitions is not None:
+            self._go_on(partitions)
 
-    async def _restore(self) -> None:
-        n_pauses = self._join.n_pauses
-        held = {tp.partition for tp in self._app.assignor.assigned_actives() if tp.topic == self._table.changelog}
-        for partition in set(self._join.partitions) - held:
-            del self._join.partitions[partition]
-        for partition in sorted(held):
-            n_read_back = self._table.n_read_back.get(partition, 0)
-            is_known = partition in self._join.partitions and self._read_back.get(partition) == n_read_back
-            if not is_known:
-                await self._restore_partition(partition)
-            if n_pauses != self._join.n_pauses:  # another rebalance began; Faust comes here again after it
-                return
-            self._read_back[partition] = n_read_back
+    def _go_on(self, partitions: list[int]) -> None:
         self._app.chain.restart()
         self._lag.expect()  # Faust goes on to seek, and waits there for brokers that are gone
-        self._is_ready = True
+        self._intake.open()
         took_s = time.monotonic() - self._lost_at
         self._metrics.recovering.set(0)
         self._metrics.recovery_seconds.observe(took_s)
-        self._metrics.partitions.set(len(held))
-        _log.info("partitions %s are ready after %.1f s", sorted(held), took_s)
+        self._metrics.partitions.set(len(partitions))
+        _log.info("partitions %s are ready after %.1f s", partitions, took_s)
 
-    async def _restore_partition(self, partition: int) -> None:
-        for n_users in self._join.restore(partition):
-            if n_users % RESTORED_AT_ONCE == 0:
-                self._n_restored += RESTORED_AT_ONCE
-                await asyncio.sleep(0)
-
-    # Records ----------------------------------------------------------------------------------------------------
+    # Records, and the clock -------------------------------------------------------------------------------------
 
     async def _events(self, stream: AsyncIterable[Any]) -> None:
-        await self._take(EVENTS, stream)
+        await self._intake.take(EVENTS, stream)
 
     async def _exposures(self, stream: AsyncIterable[Any]) -> None:
-        await self._take(EXPOSURES, stream)
+        await self._intake.take(EXPOSURES, stream)
 
-    async def _take(self, topic: str, stream: Any) -> None:  # noqa: ANN401
-        async for event in stream.noack().events():
-            if self._is_ready:  # else of before the partitions were given back; reading goes back to what was committed
-                partition = event.message.partition
-                self._merge.add(Source(topic, partition), event)
-                self._handle_ready(partition)
-            else:
-                self._app.consumer.let_go(event.message)
-            await self._room()
-
-    def _let_go(self) -> None:
-        for event in self._merge.clear():
-            self._app.consumer.let_go(event.message)
-
-    def _handle_ready(self, partition: int) -> int:
-        n_handled = 0
-        for topic, event in self._merge.ready(partition, HANDLED_AT_ONCE):
-            self._handle(self._join.handle_event if topic == EVENTS else self._join.handle_exposure, event)
-            n_handled += 1
-        return n_handled
-
-    def _fetch_no_more(self, source: Source) -> None:
-        self._app.consumer.on_buffer_full(self._tp(source))
-
-    def _fetch_again(self, source: Source) -> None:
-        self._app.consumer.on_buffer_drop(self._tp(source))
-
-    def _tp(self, source: Source) -> TP:
-        return TP(self._settings.kafka.prefix + source.topic, source.partition)
-
-    def _handle(self, handle: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401
-        """Faust would go on with the next record after an error, and commit this one with it."""
-        source, offset = Source(*event.message.tp), event.message.offset
-        if not self._app.chain.handled(source, offset):
-            end_process(f"records of {source} before offset {offset} were fetched and never came")
-        try:
-            handle(event)
-        except Exception as exc:
-            _log.exception("a record cannot be handled")
-            end_process(f"a record of {source} at {offset} cannot be handled: {exc!r}")
-
-    async def _room(self) -> None:
-        while self._join.acks.n_pending > MAX_PENDING:
-            await asyncio.sleep(0.005)
+    async def _keep_house(self) -> None:
+        while not self._app.should_stop:
+            await asyncio.sleep(KEEP_HOUSE_S)
+            await self._house.keep_house()
 
     def _send(self, topic: str, partition: int, key: bytes, value: bytes, done: Done) -> None:
         target = Target(self._settings.kafka.prefix + topic, partition)
         self._outbox.lane(target, keeps_newest=topic == COUNTS).put(key, value, done)
 
-    # By the clock -----------------------------------------------------------------------------------------------
-
-    async def _keep_house(self) -> None:
-        """Stream time also moves when an input is idle; counts are published; gauges are set."""
-        counts_at = 0.0
-        while not self._app.should_stop:
-            await asyncio.sleep(KEEP_HOUSE_S)
-            if not self._is_ready:
-                continue
-            await self._lag.look()
-            await self._handle_waiting()
-            if not self._is_ready:
-                continue
-            for partition in list(self._join.partitions.values()):
-                self._join.close_due(partition, limit=MAX_PENDING)
-            self._metrics.closing_users.set(sum(p.n_closing for p in self._join.partitions.values()))
-            if time.monotonic() >= counts_at:
-                started = time.monotonic()
-                self._join.publish_counts()
-                counts_at = started + max(2 * KEEP_HOUSE_S, COUNTS_SHARE * (time.monotonic() - started))
-
-    async def _handle_waiting(self) -> None:
-        """What waited for a topic of which all is read by now."""
-        for partition in list(self._join.partitions):
-            while self._is_ready and self._handle_ready(partition):
-                await asyncio.sleep(0)
-                await self._room()
-
     # What others see --------------------------------------------------------------------------------------------
 
     def _progress(self) -> Hashable | None:
-        if self._is_ready or self._is_stopping:
-            return None
-        recovery = self._app.tables.recovery
-        n_read = sum(offset or 0 for offset in list(recovery.active_offsets.values()))
-        return (self._app.rebalancing_count, n_read, self._n_restored)
+        return None if self._intake.is_open or self._is_stopping else self._recovery.progress()
 
     def _state(self) -> dict[str, Any]:
         unanswered_s = self._lag.unanswered_s
         return {
             "is_alive": self._watchdog.silent_for_s < silent_s(self._settings),
-            "is_ready": self._is_ready and unanswered_s < silent_s(self._settings),
+            "is_ready": self._intake.is_open and unanswered_s < silent_s(self._settings),
             "partitions": sorted(self._join.partitions),
             "pending": self._join.acks.n_pending,
             "brokers_silent_s": round(unanswered_s, 1),
-            "recovering_s": None if self._is_ready else round(time.monotonic() - self._lost_at, 1),
+            "recovering_s": None if self._intake.is_open else round(time.monotonic() - self._lost_at, 1),
         }
 
 
