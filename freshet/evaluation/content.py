@@ -64,7 +64,8 @@ def catalogue_towers(
         return load_towers(kept)
     except TowerError:
         say(f"preparing the content towers on {len(known):,} items")
-    towers, notes = build_towers(known, config, read_image=data.read_image, store=store)
+    with bar("content towers", "items") as on_progress:
+        towers, notes = build_towers(known, config, read_image=data.read_image, store=store, on_progress=on_progress)
     for note in notes:
         say(note)
     half_written = kept.with_suffix(".tmp")

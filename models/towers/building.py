@@ -1,10 +1,10 @@
 """The first training's towers: loaded, fitted or trained from the catalogue, whichever the config asks for."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from models.content.encode import encode_text
+from models.content.encode import OnProgress, encode_text
 from models.content.features import FeatureStore
 from models.content.table import ItemContent
 from models.towers.clip import LAION_B32, Clip
@@ -49,7 +49,12 @@ class TowerConfig:
 
 
 def build_towers(
-    items: Sequence[ItemContent], config: TowerConfig, *, read_image: ReadImage, store: FeatureStore
+    items: Sequence[ItemContent],
+    config: TowerConfig,
+    *,
+    read_image: ReadImage,
+    store: FeatureStore,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Towers, tuple[str, ...]]:
     """Load or train the towers of a catalogue.
 
@@ -60,6 +65,8 @@ def build_towers(
         config: which towers.
         read_image: image reference to bytes.
         store: where text vectors are kept, so that what is encoded for training is not encoded again.
+        on_progress: told while a tower is trained: first of the items whose text is encoded for it, then of the items
+            it has learned from, each counted once an epoch.
 
     Returns:
         The towers, and lines for the user: what was taken in place of what was asked for, what training came to.
@@ -68,7 +75,18 @@ def build_towers(
         TowerError: a local folder named in the config holds no readable model, or n_keywords is below 1.
     """
     text, text_note = _text_tower(items, config)
-    image, image_note = _image_tower(items, config, text=text, read_image=read_image, store=store)
+
+    def patch_tower() -> tuple[PatchTower, str]:
+        drawn = _drawn(items, text, config.training)
+        parts, mask = encode_text(drawn, text, store=store, on_progress=on_progress)
+        vectors = parts.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (n, d), mean of the real parts
+        images = [read_image(item.image or "") for item in drawn]
+        tower, report = train_patch_tower(
+            images, vectors, config=config.patch, training=config.training, on_progress=on_progress
+        )
+        return tower, _told(report)
+
+    image, image_note = _image_tower(items, config, text=text, patch_tower=patch_tower)
     return Towers(text, image), tuple(note for note in (text_note, image_note) if note)
 
 
@@ -86,19 +104,18 @@ def _image_tower(
     config: TowerConfig,
     *,
     text: TextTower | ProvidedTower,
-    read_image: ReadImage,
-    store: FeatureStore,
+    patch_tower: Callable[[], tuple[PatchTower, str]],
 ) -> tuple[ImageTower | ProvidedTower, str | None]:
     given = [item.image_vector for item in items if item.image_vector is not None]
     n_images = sum(item.image is not None or item.image_vector is not None for item in items)
     if given and (config.image == ProvidedTower.kind or 2 * len(given) >= n_images):
         return ProvidedTower.like(*given), f"image tower: the vectors that {len(given)} items brought"
     if config.image in {PatchTower.kind, ProvidedTower.kind}:
-        return _patch_tower(items, config, text=text, read_image=read_image, store=store)
+        return patch_tower()
     try:
         return _pretrained(items, config, text), None
     except (WeightsUnavailable, NoKeywords) as exc:
-        tower, note = _patch_tower(items, config, text=text, read_image=read_image, store=store)
+        tower, note = patch_tower()
         return tower, f"image tower: trained here instead of {config.image} ({exc}); {note}"
 
 
@@ -115,21 +132,10 @@ def _pretrained(
     return KeywordTower(clip, Vocabulary.encoded(words, clip=clip, text=text), n_keywords=config.n_keywords)
 
 
-def _patch_tower(
-    items: Sequence[ItemContent],
-    config: TowerConfig,
-    *,
-    text: TextTower | ProvidedTower,
-    read_image: ReadImage,
-    store: FeatureStore,
-) -> tuple[PatchTower, str]:
+def _drawn(items: Sequence[ItemContent], text: TextTower | ProvidedTower, training: PatchTraining) -> list[ItemContent]:
+    """Items with picture and text, at most as many as the patch tower learns from."""
     both = [item for item in items if item.image and (item.sentences or item.text_vector) and _fits(item, text)]
-    drawn = random.Random(config.training.seed).sample(both, min(len(both), config.training.max_pairs))
-    parts, mask = encode_text(drawn, text, store=store)
-    vectors = parts.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (n, d), mean of the real parts
-    images = [read_image(item.image or "") for item in drawn]
-    tower, report = train_patch_tower(images, vectors, config=config.patch, training=config.training)
-    return tower, _told(report)
+    return random.Random(training.seed).sample(both, min(len(both), training.max_pairs))
 
 
 def _fits(item: ItemContent, text: TextTower | ProvidedTower) -> bool:

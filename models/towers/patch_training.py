@@ -7,13 +7,14 @@ and only teaches to memorise. A tenth of the items is held out to report whether
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.content.encode import OnProgress
 from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower
 from models.towers.pictures import decode_pictures
 
@@ -72,7 +73,12 @@ class PatchReport:
 
 
 def train_patch_tower(
-    images: Sequence[bytes | None], text: Tensor, *, config: PatchConfig, training: PatchTraining
+    images: Sequence[bytes | None],
+    text: Tensor,
+    *,
+    config: PatchConfig,
+    training: PatchTraining,
+    on_progress: OnProgress | None = None,
 ) -> tuple[PatchTower, PatchReport]:
     """Train an image tower from pictures and texts of the same items.
 
@@ -81,6 +87,7 @@ def train_patch_tower(
         text: (N, d) frozen text vectors; a row of zeros, no text, is left out.
         config: shape of the network.
         training: how to train.
+        on_progress: told after every step how many pictures of all epochs together are learned from.
 
     Returns:
         The tower, the same for the same arguments and number of threads, and what training came to.
@@ -94,10 +101,13 @@ def train_patch_tower(
         learner = _Learner(config, text[n_held_out:], training=training)
     if len(pixels) < MIN_PAIRS:
         return PatchTower(learner.net), PatchReport(0, 0, 0.0, 0.0, time.perf_counter() - started)
-    _train(learner, pixels[n_held_out:], text[n_held_out:], training=training, draw=draw)
+    n_trained = len(pixels) - n_held_out
+    for n_done in _train(learner, pixels[n_held_out:], text[n_held_out:], training=training, draw=draw):
+        if on_progress is not None:
+            on_progress(n_done, training.n_epochs * n_trained)
     recall = _recall_at_10(learner, pixels[:n_held_out], text[:n_held_out])
     seconds = time.perf_counter() - started
-    report = PatchReport(len(pixels) - n_held_out, n_held_out, recall, min(1.0, 10 / n_held_out), seconds)
+    report = PatchReport(n_trained, n_held_out, recall, min(1.0, 10 / n_held_out), seconds)
     return PatchTower(learner.net), report
 
 
@@ -143,7 +153,11 @@ def _pairs(images: Sequence[bytes | None], text: Tensor, *, size: int, draw: tor
     return pixels, text[torch.tensor(both, dtype=torch.int64)[rows]]
 
 
-def _train(learner: _Learner, pixels: Tensor, text: Tensor, *, training: PatchTraining, draw: torch.Generator) -> None:
+def _train(
+    learner: _Learner, pixels: Tensor, text: Tensor, *, training: PatchTraining, draw: torch.Generator
+) -> Iterator[int]:
+    """All epochs, one step an iteration; gives the pictures learned from so far, each counted once an epoch."""
+    n_done = 0
     n_steps = training.n_epochs * -(-len(pixels) // training.batch_size)
     optimiser = torch.optim.AdamW(learner.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -158,6 +172,8 @@ def _train(learner: _Learner, pixels: Tensor, text: Tensor, *, training: PatchTr
             torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
+            n_done += len(rows)
+            yield n_done
     learner.eval()
 
 

@@ -151,6 +151,21 @@ def test_smallest_catalogue_that_can_be_learned_from_is_learned_from(n_epochs: i
     assert report.n_trained == MIN_PAIRS - MIN_PAIRS // 10
 
 
+def test_every_step_tells_how_many_pictures_of_all_epochs_are_learned_from() -> None:
+    images = [noisy_picture(seed) for seed in range(MIN_PAIRS)]
+    training, seen = PatchTraining(n_epochs=2, batch_size=32), list[tuple[int, int]]()
+
+    train_patch_tower(
+        images,
+        torch.eye(MIN_PAIRS),
+        config=SMALL,
+        training=training,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+
+    assert seen == [(32, 116), (58, 116), (90, 116), (116, 116)]  # 6 of the 64 are held out
+
+
 def test_too_few_pairs_leave_the_tower_untrained() -> None:
     images = [noisy_picture(0), None, b"broken", noisy_picture(1)]
 

@@ -97,6 +97,22 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     assert first.image_mask.any(dim=1).tolist() == [True, False, False]
 
 
+def test_building_towers_is_a_bar_on_a_terminal_and_silent_elsewhere(
+    data: EvaluationData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(name: str) -> None:
+        is_known, config = np.array([True, True, True]), TowerConfig(text="tfidf")
+        catalogue_towers(data, is_known=is_known, folder=tmp_path / name, say=lambda _: None, config=config)
+
+    with redirect_stderr(Terminal()) as terminal:
+        build("watched")
+    build("logged")
+
+    assert [line.split(", ")[0] for line in terminal.drawn] == ["content towers [####################] 1/1 items"]
+    assert terminal.lines == [""]
+    assert capsys.readouterr().err == ""
+
+
 def test_encoding_content_is_a_bar_on_a_terminal_and_lines_elsewhere(data: EvaluationData, tmp_path: Path) -> None:
     said: list[str] = []
     towers, _ = build_towers(

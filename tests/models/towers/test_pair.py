@@ -50,6 +50,20 @@ def test_default_towers_are_trained_and_say_what_came_of_it(tmp_path: Path) -> N
     assert "of 8 held out" in notes[0]
 
 
+def test_training_a_tower_tells_first_what_it_encodes_and_then_what_it_has_learned_from(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    build_towers(
+        ITEMS,
+        CONFIG,
+        read_image=read_image,
+        store=FeatureStore(tmp_path),
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+
+    assert seen == [(80, 80), (64, 72), (72, 72)]
+
+
 def test_catalogue_without_pictures_or_text_still_gets_towers(tmp_path: Path) -> None:
     towers, notes = build_towers([], CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
 
