@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from freshet.evaluation.runs import Choice, Run, RunKey, Runs, plain_ranks
-from freshet.progress import Say
+from freshet.progress import Say, bar
 from models.content.table import ContentTable
 from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
@@ -81,15 +81,20 @@ class Training:
         catalogue = Catalogue(self.n_items, None if model in WITHOUT_CONTENT else self.content(), has_id)
         chosen = choice or Choice(epochs=(), n_epochs=None)
         recommender = self.build(model, catalogue, seed=seed, n_epochs=chosen.n_epochs, weights=chosen.weights)
+        step = "fitting" if choice else "choosing"
+        n_targets = (chosen.n_epochs or most_epochs(model)) * data.n_targets
         reports: list[FitReport] = []
 
         def on_epoch(report: FitReport) -> None:
             reports.append(report)
-            step = "fitting" if choice else "choosing"
             score = "" if report.validation is None else f", validation NDCG@10 {report.validation:.4f}"
             say(f"{step}: epoch {report.epoch}, loss {report.loss:.4f}{score} ({report.seconds:.1f} s)")
+            on_progress(sum(done.n_targets for done in reports), n_targets)
 
-        recommender.fit(data, validation=validation, on_epoch=on_epoch)
+        with bar(step, "targets") as on_progress:
+            if n_targets:
+                on_progress(0, n_targets)
+            recommender.fit(data, validation=validation, on_epoch=on_epoch)
         return recommender, tuple(reports)
 
 
@@ -146,6 +151,14 @@ class Trial:
         choice = self.training.choose(key.model, key.seed, say=say)
         self.runs.keep_choice(key, choice)
         return choice
+
+
+def most_epochs(model: str) -> int:
+    """Epochs after which its training ends, if validation does not end it before; 0 for a model without epochs."""
+    if model in NEXT_ITEM:
+        return NEXT_ITEM[model].train_epochs
+    config = M2SE.get("m2se" if model == BLENDED else model)
+    return config.pretrain_epochs + config.finetune_epochs if config else 0
 
 
 def config_of(model: str) -> str:

@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from freshet.cli import main
 from freshet.evaluation.command import EvaluateOptions, evaluate
 from freshet.evaluation.data import EvaluationError
 from freshet.evaluation.runs import BadRun
+from freshet.evaluation.trial import most_epochs
 from models.evaluation.splits import SplitError
 from models.memory.blend import BlendConfig, BlendWeights
 from models.rivals.build import build
 from models.rivals.recommender import Catalogue, Recommender
 from stream.kinds import DEFAULT_KINDS
 from tests.freshet.evaluation.small_shop import START_S, write_shop
+from tests.freshet.terminal import Terminal
 
 
 @pytest.fixture
@@ -136,6 +139,24 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_json(options: Eval
 
     assert rest.made == [("gru4rec", 1, True)] + [("popularity", 0, False)] * 2 + [("popularity", 1, False)] * 2
     assert (tmp_path / "figures.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "n_epochs"), [("gru4rec", 20), ("m2se-pretrained", 10), ("freshet", 22), ("popularity", 0)]
+)
+def test_training_ends_after_so_many_epochs_at_most(model: str, n_epochs: int) -> None:
+    assert most_epochs(model) == n_epochs
+
+
+def test_choosing_counts_up_to_all_epochs_that_validation_may_leave(options: EvaluateOptions) -> None:
+    with redirect_stderr(Terminal()) as terminal:
+        run(replace(options, models=("gru4rec",)))
+
+    choosing = [line for line in terminal.drawn if line.startswith("choosing [")]
+    n_epochs = sum(line.startswith("gru4rec, seed 0, choosing: epoch ") for line in terminal.lines)
+    assert len(choosing) == 1 + n_epochs
+    assert "] 0/1,200 targets, " in choosing[0]
+    assert "] 60/1,200 targets, " in choosing[1]
 
 
 def test_withheld_items_are_placed_by_content_alone(options: EvaluateOptions) -> None:

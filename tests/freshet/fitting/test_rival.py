@@ -1,4 +1,5 @@
 import json
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
 from tests.consumers.store_support import new_metrics
 from tests.freshet.evaluation.small_shop import N_ITEMS, write_shop
+from tests.freshet.terminal import Terminal
 
 SESSION = (3, 4, 5)
 
@@ -137,6 +139,26 @@ def test_epochs_are_chosen_first_where_none_are_given(
     fitting = [line for line in lines if line.startswith("fitting: ")]
     assert len(lines) == len(choosing) + len(fitting)
     assert len(fitting) == choosing.index(max(choosing)) + 1
+
+
+def test_training_is_a_bar_on_a_terminal_below_the_line_of_every_epoch(shop: str, tmp_path: Path) -> None:
+    with redirect_stderr(Terminal()) as terminal:
+        fitted("sasrec", shop, tmp_path)
+
+    bars = [line for line in terminal.drawn if line.startswith("fitting [")]
+    assert [line.split("] ")[1].split(", ")[0] for line in bars] == [
+        "0/140 targets",
+        "70/140 targets",
+        "140/140 targets",
+    ]
+    assert [line.split(",")[0] for line in terminal.lines[-3:]] == ["fitting: epoch 1", "fitting: epoch 2", ""]
+
+
+def test_model_without_epochs_has_no_bar(shop: str, tmp_path: Path) -> None:
+    with redirect_stderr(Terminal()) as terminal:
+        fitted("popularity", shop, tmp_path)
+
+    assert not [line for line in terminal.drawn if line.startswith("fitting")]
 
 
 @pytest.mark.parametrize(
