@@ -1,11 +1,11 @@
 """Both memories and their blend on a data set's last fifth, streamed: every event is predicted, then learned.
 
-Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se] [--seeds N] [--tune]
+Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se-long] [--seeds N] [--tune]
 Data:      a data set (`stream.replay.dataset`). The model is trained once, on the first 80 % of the events by time;
            the fast memory and the blend learn on, from each event after it was predicted. What the blend learns on the
            last tenth of the 80 %, beside a model that was not trained on it, is where it starts on the stream. With
            --tune the model sees the first 72 %, and the next 8 % are streamed; nothing is ever chosen on the last 20 %.
-Hardware:  2 CPU cores, 11 minutes beside what --tune has kept, which takes 13.
+Hardware:  2 CPU cores, 25 minutes beside what --tune has kept, which takes 25.
 Asked:     MovieLens-1M, filtered, Recall@10 / NDCG@10 of the blend at least .215 / .111, and 2.5 % above the better of
            the two memories.
 """
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True, help="result file")
-    parser.add_argument("--model", default="m2se", help="the slow memory (default: %(default)s)")
+    parser.add_argument("--model", default="m2se-long", help="the slow memory (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores; another when models change"

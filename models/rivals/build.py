@@ -37,6 +37,7 @@ _FULL = TrainingConfig(finetune_epochs=20)  # at most, as the rivals'; validatio
 _ONE_MODALITY = replace(_FULL, max_mixup=0.0, cmcl_weight=0.0)  # there is nothing to mix it with or hold it against
 M2SE = {
     "m2se": _FULL,
+    "m2se-long": replace(_FULL, finetune_epochs=40),
     "m2se-pretrained": replace(_FULL, pretrain_epochs=10, finetune_epochs=0),
     "m2se-no-mixup": replace(_FULL, max_mixup=0.0),
     "m2se-no-cmcl": replace(_FULL, cmcl_weight=0.0),

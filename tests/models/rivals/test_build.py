@@ -65,6 +65,7 @@ def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
     assert M2SE["m2se-no-msnip"].msnip_weight == 0
     assert M2SE["m2se-no-pretraining"].pretrain_epochs == 0
     assert M2SE["m2se-pretrained"].finetune_epochs == 0
+    assert M2SE["m2se-long"].finetune_epochs == 2 * M2SE["m2se"].finetune_epochs
 
 
 def test_an_unknown_name_is_answered_with_all_names() -> None:
