@@ -8,61 +8,22 @@ then only reports lag.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from threading import Event, Lock, Thread
+from collections.abc import Sequence
+from threading import Event, Thread
 
 import structlog
 
+from consumers.role_health import RoleHealth, RoleStatus
 from consumers.roles import OffsetOwner, Role
+from consumers.runner_settings import RunnerSettings
 from monitoring.metrics import Metrics
 from stream.log import Log, LogUnavailable, NotAssigned, Reader, Record
 
-__all__ = ["OffsetOwner", "Role", "RoleHealth", "Runner", "RunnerSettings"]
+__all__ = ["OffsetOwner", "Role", "Runner", "RunnerSettings"]
 
 _REPORT_EVERY_S = 1.0
 # While records flow and none wait: asking takes brokers some ms, and meanwhile nothing is handled.
 _BUSY_REPORT_EVERY_S = 5.0
-_MAX_DOUBLINGS = 30
-
-
-@dataclass(frozen=True)
-class RunnerSettings:
-    """How roles are read for and restarted.
-
-    Attributes:
-        max_records: of a batch.
-        poll_s: longest wait of a poll, and so of noticing a stop.
-        backoff_s: pause after a first error; doubles up to max_backoff_s.
-        max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
-        steady_s: a role that ran so long without an error is healthy, whatever was before.
-        settle_s: how long a role counts as starting while its group has given it nothing; then it may be that there
-            are more members than partitions.
-        rests_s: pause after a batch that was not full, by role; for roles that nobody waits for. Records gather
-            meanwhile, and a batch costs a role much the same whether it is of one record or of fifty.
-    """
-
-    max_records: int = 2_000
-    poll_s: float = 0.25
-    backoff_s: float = 0.1
-    max_backoff_s: float = 30.0
-    max_restarts: int = 5
-    window_s: float = 300.0
-    steady_s: float = 30.0
-    settle_s: float = 15.0
-    rests_s: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RoleHealth:
-    """How a role does. `state` is starting, running, waiting (for the log), restarting or stopped."""
-
-    state: str = "starting"
-    is_healthy: bool = True
-    n_restarts: int = 0
-    last_error: str | None = None
-    lag_records: int = 0
 
 
 class Runner:
@@ -90,7 +51,7 @@ class Runner:
 
     def health(self) -> dict[str, RoleHealth]:
         """How each role does, by name."""
-        return {name: loop.health for name, loop in self._loops.items()}
+        return {name: loop.status.health for name, loop in self._loops.items()}
 
     def stop(self, timeout_s: float) -> list[str]:
         """Ask all roles to finish their batch, close them, and wait.
@@ -111,35 +72,27 @@ class _RoleLoop:
 
     def __init__(self, log: Log, role: Role, metrics: Metrics, settings: RunnerSettings, stop: Event) -> None:
         self.thread = Thread(target=self._run, name=f"role-{role.name}", daemon=True)
-        self._log, self._role, self._metrics = log, role, metrics
+        self.status = RoleStatus(role, metrics, settings)
+        self._log, self._role = log, role
         self._settings, self._stop = settings, stop
         self._rest_s = settings.rests_s.get(role.name, 0.0)
         self._owner = role if isinstance(role, OffsetOwner) else None
-        self._restarts: deque[float] = deque()
         self._gained: list[int] = []
         self._is_closing = False  # closing a reader loses its partitions, but the role keeps its state
         self._is_closed = False
         self._committed: dict[int, int] | None = None  # what an owner last committed
         self._reported_at = 0.0
-        self._running_since = 0.0
         self._opened_at = 0.0
-        self._health = RoleHealth()
-        self._health_lock = Lock()
-
-    @property
-    def health(self) -> RoleHealth:
-        with self._health_lock:
-            return self._health
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._read()
             except Exception as exc:  # whatever a role raises: the others go on, and this one is tried again
-                self._stop.wait(self._note_error(exc))
+                self._stop.wait(self.status.failed(exc))
         if not self._is_closed:  # it stopped between an error and its next start
             self._close_role()
-        self._show(replace(self.health, state="stopped"))
+        self.status.stopped()
 
     def _read(self) -> None:
         reader = self._open_reader()
@@ -169,7 +122,7 @@ class _RoleLoop:
         try:
             records = reader.poll(max_records=self._settings.max_records, timeout_s=self._settings.poll_s)
         except LogUnavailable as exc:
-            self._note_waiting(exc)
+            self.status.waits(exc)
             self._stop.wait(self._settings.poll_s)
             return
         is_catching_up = len(records) >= self._settings.max_records
@@ -236,43 +189,13 @@ class _RoleLoop:
         except Exception as exc:  # the last chance to write is gone; the log still has everything
             structlog.get_logger().exception("role_close_failed", role=self._role.name, error=str(exc))
 
-    def _note_error(self, exc: Exception) -> float:
-        """Count and show an error; seconds to pause before the next start."""
-        now = time.monotonic()
-        self._restarts.append(now)
-        is_healthy = self._is_within_limit(now)
-        before = self.health
-        logger = structlog.get_logger().bind(role=self._role.name, error=f"{type(exc).__name__}: {exc}")
-        if before.state != "restarting":
-            logger.error("role_failed", exc_info=exc)
-        if before.is_healthy and not is_healthy:
-            logger.error("role_unhealthy", n_restarts=len(self._restarts), window_s=self._settings.window_s)
-        self._metrics.role_restarts_total.labels(role=self._role.name).inc()
-        self._show(
-            replace(
-                before,
-                state="restarting",
-                is_healthy=is_healthy,
-                n_restarts=before.n_restarts + 1,
-                last_error=f"{type(exc).__name__}: {exc}",
-            )
-        )
-        doublings = min(len(self._restarts) - 1, _MAX_DOUBLINGS)
-        return min(self._settings.backoff_s * float(2**doublings), self._settings.max_backoff_s)
-
-    def _is_within_limit(self, now: float) -> bool:
-        while self._restarts and self._restarts[0] < now - self._settings.window_s:
-            self._restarts.popleft()
-        return len(self._restarts) <= self._settings.max_restarts
-
     def _report(self, reader: Reader, *, is_flowing: bool) -> None:
-        now = time.monotonic()
-        state = self.health.state
-        is_level = is_flowing and self.health.lag_records <= self._settings.max_records
+        now, health = time.monotonic(), self.status.health
+        is_level = is_flowing and health.lag_records <= self._settings.max_records
         every_s = _BUSY_REPORT_EVERY_S if is_level else _REPORT_EVERY_S
-        if state == "running" and now - self._reported_at < every_s:
+        if health.state == "running" and now - self._reported_at < every_s:
             return
-        if state == "starting" and not self._is_settled(reader):
+        if health.state == "starting" and not self._is_settled(reader):
             return
         self._reported_at = now
         try:
@@ -281,22 +204,6 @@ class _RoleLoop:
                 self._commit(reader)
             lag = sum(reader.lag().values())
         except LogUnavailable as exc:  # nothing can be read either; what is in memory goes on answering
-            self._note_waiting(exc)
+            self.status.waits(exc)
             return
-        self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag)
-        if state in ("restarting", "waiting"):
-            self._running_since = now
-            structlog.get_logger().info("role_recovered", role=self._role.name)
-        elif now - self._running_since >= self._settings.steady_s:
-            self._restarts.clear()
-        is_healthy = self._is_within_limit(now)
-        self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag))
-
-    def _note_waiting(self, exc: LogUnavailable) -> None:
-        if self.health.state != "waiting":
-            structlog.get_logger().warning("log_unreachable", role=self._role.name, reason=str(exc))
-        self._show(replace(self.health, state="waiting", last_error=str(exc)))
-
-    def _show(self, health: RoleHealth) -> None:
-        with self._health_lock:
-            self._health = health
+        self.status.runs(lag)

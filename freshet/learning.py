@@ -16,7 +16,8 @@ from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import write_settings
 from consumers.learning.trainer_process import TrainerProcess
 from consumers.learning.training_buffer import BufferSettings, TrainingBuffer
-from consumers.runner import RoleHealth, Runner, RunnerSettings
+from consumers.role_health import RoleHealth
+from consumers.runner import Runner, RunnerSettings
 from freshet.paths import Paths
 from freshet.settings import Settings
 from freshet.training import cycle_settings

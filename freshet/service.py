@@ -26,8 +26,9 @@ from consumers.catalog.model_follower import ModelFollower
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
 from consumers.learning.cycle_events import CycleEvent
+from consumers.role_health import RoleHealth
 from consumers.roles import Role
-from consumers.runner import RoleHealth, Runner, RunnerSettings
+from consumers.runner import Runner, RunnerSettings
 from consumers.sequences.role import UNFINISHED_S, SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
 from consumers.watching.watcher import WatcherRole, WatcherSettings

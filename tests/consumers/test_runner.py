@@ -139,16 +139,6 @@ def test_batch_that_raised_is_read_again_and_the_role_recovers(tmp_path: Path) -
     assert [line["event"] for line in logs] == ["role_failed", "role_recovered"]
 
 
-def test_role_that_failed_often_is_healthy_once_it_ran_for_a_while(tmp_path: Path) -> None:
-    role = Noting(failure=Failing(times=4))
-    with open_log(tmp_path) as log:
-        publish(log, [click(0)])
-        with running(log, role, settings=replace(QUICK, steady_s=0.0)) as runner:
-            wait_until(lambda: role.offsets == [0], "recovery")
-            wait_until(lambda: runner.health()["noting"].is_healthy, "health")
-            assert runner.health()["noting"].n_restarts == 4
-
-
 class FullDisk(EmbeddedLog):
     """Reads, and takes no commits."""
 

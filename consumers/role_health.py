@@ -1,0 +1,110 @@
+"""How a role does: what health, metrics and the log say of it, and for how long it pauses after an error."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import structlog
+
+from consumers.roles import Role
+from consumers.runner_settings import RunnerSettings
+from monitoring.metrics import Metrics
+from stream.log import LogUnavailable
+
+_MAX_DOUBLINGS = 30
+
+
+@dataclass(frozen=True)
+class RoleHealth:
+    """How a role does. `state` is starting, running, waiting (for the log), restarting or stopped."""
+
+    state: str = "starting"
+    is_healthy: bool = True
+    n_restarts: int = 0
+    last_error: str | None = None
+    lag_records: int = 0
+
+
+class RoleStatus:
+    """Told by a role's thread what becomes of the role; each change of state is logged once.
+
+    Args:
+        role: whose.
+        metrics: restarts and lag are counted there.
+        settings: when a role is unhealthy, and for how long it pauses.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self, role: Role, metrics: Metrics, settings: RunnerSettings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._role, self._metrics, self._settings, self._clock = role, metrics, settings, clock
+        self._errors: deque[float] = deque()  # when, within the window
+        self._running_since = 0.0
+        self._health = RoleHealth()
+        self._lock = Lock()
+
+    @property
+    def health(self) -> RoleHealth:
+        """As it is now; may be asked from any thread."""
+        with self._lock:
+            return self._health
+
+    def failed(self, exc: Exception) -> float:
+        """It raised; gives the seconds to pause before its next start."""
+        now = self._clock()
+        self._errors.append(now)
+        is_healthy = self._is_within_limit(now)
+        before = self.health
+        logger = structlog.get_logger().bind(role=self._role.name, error=f"{type(exc).__name__}: {exc}")
+        if before.state != "restarting":
+            logger.error("role_failed", exc_info=exc)
+        if before.is_healthy and not is_healthy:
+            logger.error("role_unhealthy", n_restarts=len(self._errors), window_s=self._settings.window_s)
+        self._metrics.role_restarts_total.labels(role=self._role.name).inc()
+        self._show(
+            replace(
+                before,
+                state="restarting",
+                is_healthy=is_healthy,
+                n_restarts=before.n_restarts + 1,
+                last_error=f"{type(exc).__name__}: {exc}",
+            )
+        )
+        doublings = min(len(self._errors) - 1, _MAX_DOUBLINGS)
+        return min(self._settings.backoff_s * float(2**doublings), self._settings.max_backoff_s)
+
+    def waits(self, exc: LogUnavailable) -> None:
+        """The log cannot be reached, which is no error of the role."""
+        if self.health.state != "waiting":
+            structlog.get_logger().warning("log_unreachable", role=self._role.name, reason=str(exc))
+        self._show(replace(self.health, state="waiting", last_error=str(exc)))
+
+    def runs(self, lag_records: int) -> None:
+        """It reads; so many records of its partitions wait."""
+        now = self._clock()
+        self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag_records)
+        if self.health.state in ("restarting", "waiting"):
+            self._running_since = now
+            structlog.get_logger().info("role_recovered", role=self._role.name)
+        elif now - self._running_since >= self._settings.steady_s:
+            self._errors.clear()
+        is_healthy = self._is_within_limit(now)
+        self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag_records))
+
+    def stopped(self) -> None:
+        """Its thread is about to end."""
+        self._show(replace(self.health, state="stopped"))
+
+    def _is_within_limit(self, now: float) -> bool:
+        while self._errors and self._errors[0] < now - self._settings.window_s:
+            self._errors.popleft()
+        return len(self._errors) <= self._settings.max_restarts
+
+    def _show(self, health: RoleHealth) -> None:
+        with self._lock:
+            self._health = health
