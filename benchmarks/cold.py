@@ -172,20 +172,32 @@ class ShopRule:
 
 def figures(questions: Questions, ranked: Mapping[str, Sequence[Ranked]]) -> dict[str, Any]:
     """Everything that is asked of cold items and of new users, from the answers by model, one a seed."""
-    recall = {name: [one.filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
-    inside = {name: [one.withheld_filtered.recall_at(K) for one in seeds] for name, seeds in ranked.items()}
-    ndcg = {name: [one.filtered.ndcg_at(K) for one in seeds] for name, seeds in ranked.items()}
+
+    def each(metric: Callable[[Ranked], Values]) -> dict[str, list[Values]]:
+        return {name: [metric(one) for one in seeds] for name, seeds in ranked.items()}
+
+    recall, inside = each(lambda one: one.filtered.recall_at(K)), each(lambda one: one.withheld_filtered.recall_at(K))
+    ndcg, shortened = each(lambda one: one.filtered.ndcg_at(K)), each(lambda one: one.filtered.ndcg_at(K - 1))
     users = questions.users
     is_withheld = questions.is_withheld[questions.targets]
     is_new_user = questions.n_before < NEW_USER_EVENTS
     return {
         f"withheld_recall@{K}_among_withheld": Asked.of(users, inside, is_withheld).report(CONTENT_RIVAL),
         f"withheld_recall@{K}_among_all": Asked.of(users, recall, is_withheld).report(CONTENT_RIVAL),
+        f"withheld_recall@{K}_with_a_place_kept": Asked.of(users, each(kept_place), is_withheld).report(CONTENT_RIVAL),
+        f"ndcg@{K}_of_items_in_training": Asked.of(users, ndcg, ~is_withheld).report(ID_RIVAL),
+        f"ndcg@{K}_of_items_in_training_with_a_place_kept": Asked.of(users, shortened, ~is_withheld).report(ID_RIVAL),
         f"first_events_ndcg@{K}_of_items_in_training": Asked.of(users, ndcg, is_new_user & ~is_withheld).report(
             ID_RIVAL
         ),
         f"first_events_ndcg@{K}": Asked.of(users, ndcg, is_new_user).report(ID_RIVAL),
     }
+
+
+def kept_place(answers: Ranked) -> Values:
+    """(Q,) Recall@K where the last place is the best withheld item's, as feeds keep it for a newcomer (ADR 0007)."""
+    shown: Values = np.fmax(answers.filtered.recall_at(K - 1), answers.withheld_filtered.recall_at(1))
+    return shown
 
 
 def measure(arguments: argparse.Namespace, *, build_model: Build = build) -> dict[str, Any]:

@@ -169,6 +169,27 @@ def test_among_all_the_same_events_are_asked_and_everything_is_ranked(done: tupl
     assert found["mean"]["sasrec"]["mean"] == 0
 
 
+def test_with_a_place_kept_the_best_withheld_item_is_shown_and_the_tenth_of_the_others_is_not(
+    done: tuple[dict[str, Any], Builder],
+) -> None:
+    everything = frozenset(range(N_ITEMS))
+    found = done[0]["figures"]["withheld_recall@10_with_a_place_kept"]
+    cold = [(target, history) for target, history in asked_events() if target in WITHHELD]
+    learned = [(target, history) for target, history in asked_events() if target not in WITHHELD]
+
+    for name in MODELS:
+        first = [rank(name, *one, among=everything) < K or rank(name, *one, among=WITHHELD) == 1 for one in cold]
+        assert found["mean"][name]["mean"] == pytest.approx(sum(first) / len(cold), abs=1e-5)
+        ranks = [rank(name, *one, among=everything) for one in learned]
+        for places, figure in (
+            (K, "ndcg@10_of_items_in_training"),
+            (K - 1, "ndcg@10_of_items_in_training_with_a_place_kept"),
+        ):
+            ndcg = sum(1 / float(np.log2(1 + one)) for one in ranks if one <= places) / len(learned)
+            assert done[0]["figures"][figure]["mean"][name]["mean"] == pytest.approx(ndcg, abs=1e-5)
+    assert found["mean"]["sasrec"]["mean"] > 0
+
+
 def test_first_events_are_those_after_histories_of_fewer_than_five(done: tuple[dict[str, Any], Builder]) -> None:
     first = [(target, history) for target, history in asked_events() if len(history) < 5]
     learned = [(target, history) for target, history in first if target not in WITHHELD]
