@@ -36,8 +36,8 @@ from models.content.features import FeatureStore
 from models.content.table import ContentTable, ItemContent
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
-from models.encoder.loop import EpochReport
 from models.encoder.m2se import M2SE
+from models.encoder.phases import EpochReport
 from models.encoder.succession import first_model, next_model
 from models.encoder.training import Trainer
 from models.encoder_scorer import EncoderScorer

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from freshet.progress import OnProgress
 from models.encoder.batches import Batch
-from models.encoder.loop import Phase, TrainingLoop
+from models.encoder.loop import TrainingLoop
+from models.encoder.phases import Phase
 
 
 class EpochCount:

@@ -32,9 +32,9 @@ from models.durable import write_durably
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.config import Shape, StoppingConfig, TrainingConfig
-from models.encoder.loop import EpochReport
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
+from models.encoder.phases import EpochReport
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.encoder_scorer import EncoderScorer, load_model, write_model

@@ -15,7 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.durable import write_durably
-from models.encoder.loop import Progress, TrainingLoop
+from models.encoder.loop import TrainingLoop
+from models.encoder.phases import Progress
 from models.encoder.stopping import Best
 
 

@@ -10,7 +10,7 @@ model together (`parallel.py`).
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 from models.encoder.parallel import ALONE, Processes
+from models.encoder.phases import EpochReport, Phase, Progress
 from models.encoder.seeding import seeded
 from models.encoder.stopping import Best, Stopping
 
@@ -31,55 +32,6 @@ class TrainingDiverged(RuntimeError):
 
 class _NotFinite(ArithmeticError):
     """A loss or a gradient that is no number."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch did.
-
-    Args:
-        phase: Its name, as in `pretrain` or `finetune`.
-        epoch: From 0.
-        loss: Mean over steps.
-        n_targets: Positions predicted.
-        seconds: Of training, without validation.
-        validation: The score that training is stopped by; None where none was asked.
-    """
-
-    phase: str
-    epoch: int
-    loss: float
-    n_targets: int
-    seconds: float
-    validation: float | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: `epoch` epochs of `phase` are done."""
-
-    phase: str
-    epoch: int = 0
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Epochs with one objective.
-
-    Args:
-        name: The setting of its learning rate is called `{name}_lr`.
-        n_epochs: The learning rate falls to 0 over so many.
-        peak_lr: Highest learning rate.
-        loss: Mean over the targets of a batch, or of a process's share of one; what it draws, it draws from the
-            generator, which is the same in all processes.
-        max_item_drop: Random item drop, as in `epoch_batches`.
-    """
-
-    name: str
-    n_epochs: int
-    peak_lr: float
-    loss: Callable[[Batch, torch.Generator], Tensor]
-    max_item_drop: float = 0.0
 
 
 class TrainingLoop:

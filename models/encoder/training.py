@@ -11,9 +11,10 @@ from models.content.table import ContentTable
 from models.encoder import objectives
 from models.encoder.batches import Batch, SequenceData
 from models.encoder.config import TrainingConfig
-from models.encoder.loop import Phase, TrainingLoop
+from models.encoder.loop import TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
 from models.encoder.parts import PackedContent, filled
+from models.encoder.phases import Phase
 from models.encoder.sampling import ItemSample, ItemSampler, sampled_next_item
 from models.encoder.softmax import gradient_dtype
 

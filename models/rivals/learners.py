@@ -14,8 +14,9 @@ from torch import Tensor
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.config import Shape, TrainingConfig
-from models.encoder.loop import Phase, TrainingLoop
+from models.encoder.loop import TrainingLoop
 from models.encoder.m2se import M2SE
+from models.encoder.phases import Phase
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
-from models.encoder.loop import Progress
+from models.encoder.phases import Progress
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model

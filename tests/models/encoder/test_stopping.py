@@ -6,8 +6,8 @@ import torch
 
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import StoppingConfig, TrainingConfig
-from models.encoder.loop import EpochReport
 from models.encoder.parallel import Processes
+from models.encoder.phases import EpochReport
 from models.encoder.stopping import Best, Stopping
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import CONFIG, new_trainer, weights

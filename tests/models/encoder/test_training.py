@@ -7,7 +7,8 @@ import torch
 from models.encoder.batches import Batch, SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
-from models.encoder.loop import EpochReport, TrainingDiverged
+from models.encoder.loop import TrainingDiverged
+from models.encoder.phases import EpochReport
 from models.encoder.training import Trainer
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
 
