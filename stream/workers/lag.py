@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from faust.types import TP
@@ -25,21 +26,30 @@ class Lag:
         join: whose partitions these are.
         prefix: of the topics on the brokers.
         metrics: to be kept.
+        clock: seconds, of which only differences count.
     """
 
-    def __init__(self, app: App, join: Join, *, prefix: str, metrics: WorkerMetrics) -> None:
-        self._app, self._join, self._prefix, self._metrics = app, join, prefix, metrics
+    def __init__(
+        self,
+        app: App,
+        join: Join,
+        *,
+        prefix: str,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app, self._join, self._prefix, self._metrics, self._clock = app, join, prefix, metrics, clock
         self._asked_at: float | None = None
 
     @property
     def unanswered_s(self) -> float:
         """Seconds for which an answer of the brokers is waited for; 0 when none is."""
         asked_at = self._asked_at
-        return 0.0 if asked_at is None else time.monotonic() - asked_at
+        return 0.0 if asked_at is None else self._clock() - asked_at
 
     def expect(self) -> None:
         """From now on an answer is waited for."""
-        self._asked_at = self._asked_at or time.monotonic()
+        self._asked_at = self._asked_at or self._clock()
 
     async def look(self) -> None:
         """Ask, and note what is idle; until the answer is there nothing is."""
@@ -67,8 +77,8 @@ class Lag:
 
     def _lag(self, topic: str, partition: int, end: int | None) -> int | None:
         """Records still to be handled; None while it is not known."""
-        begun = self._app.consumer.sought.get(self._tp(topic, partition))
-        done = self._join.next_offsets.get(Source(topic, partition), begun)
+        consumer, tp = self._app.consumer, self._tp(topic, partition)
+        done = self._join.next_offsets.get(Source(topic, partition), consumer.sought.get(tp))
         return None if end is None or done is None else max(0, end - done)
 
     def _tp(self, topic: str, partition: int) -> TP:
