@@ -1,4 +1,4 @@
-"""The pointer: which version is current, who said so, and whether the gate may change it."""
+"""The pointer: which version is current, who said so, whether the gate may change it, and what follows from which."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from models.registry.bundle import FORMAT
+from models.registry.bundle import FORMAT, NotCurrent, NothingToRollBack, PromotionPaused
 
 By = Literal["gate", "operator"]
 
@@ -51,3 +51,36 @@ def read_pointer(raw: bytes) -> Pointer:
     if not isinstance(pointer.version, str) or not VERSION.fullmatch(pointer.version):
         raise ValueError(f"{pointer.version!r} is no version")
     return pointer
+
+
+def promoted(old: Pointer | None, version: str, *, by: By, reason: str, now_ms: int) -> Pointer:
+    """The pointer after a promotion; one by hand also resumes automatic promotion.
+
+    Raises:
+        PromotionPaused: `by` is "gate" after a rollback by hand.
+    """
+    if by == "gate" and old is not None and old.paused:
+        raise PromotionPaused(
+            f"{version} stays published but not current: automatic promotion is paused since the "
+            f"rollback to {old.version} ({old.reason}); resume with `freshet models promote VERSION`"
+        )
+    previous = None
+    if old is not None:
+        previous = old.previous if old.version == version else old.version
+    return Pointer(version, previous, by, reason, now_ms)
+
+
+def rolled_back(old: Pointer | None, *, by: By, reason: str, only_from: str | None, now_ms: int) -> Pointer:
+    """The pointer after a rollback; one by hand also pauses automatic promotion.
+
+    Raises:
+        NotCurrent: `only_from` is given and not the current version.
+        NothingToRollBack: there is no previous version.
+    """
+    if only_from is not None and (old is None or old.version != only_from):
+        now = old.version if old else "none"
+        raise NotCurrent(f"{only_from} is not current ({now} is); nothing was changed")
+    if old is None or old.previous is None:
+        now = "no model is current" if old is None else f"{old.version} is current and knows no previous one"
+        raise NothingToRollBack(f"cannot roll back: {now}; choose one with `freshet models promote VERSION`")
+    return Pointer(old.previous, None, by, reason, now_ms, paused=by == "operator" or old.paused)

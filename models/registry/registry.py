@@ -28,15 +28,12 @@ from models.registry.bundle import (
     Bundle,
     DamagedPointer,
     Manifest,
-    NotCurrent,
-    NothingToRollBack,
-    PromotionPaused,
     RegistryBusy,
     RegistryError,
     UnknownVersion,
     read_manifest,
 )
-from models.registry.pointer import VERSION, By, Pointer, read_pointer
+from models.registry.pointer import VERSION, By, Pointer, promoted, read_pointer, rolled_back
 from models.registry.refusals import Refusal, append_refusal, read_refusals
 
 LOCK_TIMEOUT_S = 10.0
@@ -178,15 +175,7 @@ class Registry:
         with self._lock():
             self.path(version)
             old = self._old_pointer(by)
-            if by == "gate" and old is not None and old.paused:
-                raise PromotionPaused(
-                    f"{version} stays published but not current: automatic promotion is paused since the "
-                    f"rollback to {old.version} ({old.reason}); resume with `freshet models promote VERSION`"
-                )
-            previous = None
-            if old is not None:
-                previous = old.previous if old.version == version else old.version
-            return self._point(Pointer(version, previous, by, reason, self._now_ms()))
+            return self._point(promoted(old, version, by=by, reason=reason, now_ms=self._now_ms()))
 
     def rollback(self, *, by: By, reason: str, only_from: str | None = None) -> Pointer:
         """Return to the previous version. By hand it also pauses automatic promotion.
@@ -204,15 +193,9 @@ class Registry:
         """
         with self._lock():
             old = self.current()
-            if only_from is not None and (old is None or old.version != only_from):
-                now = old.version if old else "none"
-                raise NotCurrent(f"{only_from} is not current ({now} is); nothing was changed")
-            if old is None or old.previous is None:
-                now = "no model is current" if old is None else f"{old.version} is current and knows no previous one"
-                raise NothingToRollBack(f"cannot roll back: {now}; choose one with `freshet models promote VERSION`")
-            self.open(old.previous)
-            paused = by == "operator" or old.paused
-            return self._point(Pointer(old.previous, None, by, reason, self._now_ms(), paused))
+            new = rolled_back(old, by=by, reason=reason, only_from=only_from, now_ms=self._now_ms())
+            self.open(new.version)
+            return self._point(new)
 
     # Refusals and housekeeping ----------------------------------------------------------------------------
 
