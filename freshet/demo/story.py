@@ -34,6 +34,7 @@ FIRST_MODEL_TIMEOUT_S = 1_200.0
 CYCLES_TIMEOUT_S = 300.0  # after the last live event
 MAX_LAG = 2_000  # events the slowest reader may be behind while data is played as fast as it goes
 N_PROBED_USERS = 200
+PLAYER_TIMEOUT_S = 10.0  # for what it has taken to be durable
 WATCH_S = 0.25
 PACE_ROWS = 50  # rows between two looks at the clock or at the lag
 
@@ -64,6 +65,7 @@ class Demo:
         self.tape = Tape(script.dataset, settings.data_dir)
         self.service = Service(settings, on_cycle=self._note_cycle, has_rivals=True)
         self._stopping = threading.Event()
+        self._player: threading.Thread | None = None
         self._is_training = False
         self._live = ReplayCounts()
 
@@ -88,6 +90,8 @@ class Demo:
         finally:
             self._stopping.set()
             self.screen.say("stopping; the next run goes on from here")
+            if self._player is not None:
+                self._player.join(PLAYER_TIMEOUT_S)
             if server is not None:
                 server.stop()
             self.service.close()
@@ -108,7 +112,7 @@ class Demo:
         with Client(url) as client:
             freshness = FreshnessProbe(client, "freshness-probe")
             self.screen.step(f"Live events stream in: {self.script.live:,} at most, while people ask for feeds")
-            player = threading.Thread(target=self._play_live, name="player", daemon=True)
+            player = self._player = threading.Thread(target=self._play_live, name="player", daemon=True)
             player.start()
             change = change_a_feed(self.service, client, self.screen)
             new_item = recommend_a_new_item(self.service, client, self.screen, self.script.dataset)
@@ -189,19 +193,19 @@ class Demo:
         def note(counts: ReplayCounts) -> None:
             self._live = counts
 
-        with contextlib.suppress(_Interrupted):
-            self._play(self._paced(self.tape.take(self.script.live)), note)
+        self._play(self._paced(self.tape.take(self.script.live)), note)
 
     def _paced(self, rows: Iterator[Played]) -> Iterator[Played]:
-        """Rows at the script's rate, or as fast as the slowest reader follows."""
+        """Rows at the script's rate, or as fast as the slowest reader follows; no more of them after Ctrl-C."""
         started = time.monotonic()
-        for n, row in enumerate(rows):
-            if n % PACE_ROWS == 0:
-                if self.script.rate is not None:
-                    self._pause(n / self.script.rate - (time.monotonic() - started))
-                while self.service.watcher_lag() > MAX_LAG:
-                    self._pause(0.02)
-            yield row
+        with contextlib.suppress(_Interrupted):
+            for n, row in enumerate(rows, start=1):
+                yield row  # what the tape gave is played, so that its place is right
+                if n % PACE_ROWS == 0:
+                    if self.script.rate is not None:
+                        self._pause(n / self.script.rate - (time.monotonic() - started))
+                    while self.service.watcher_lag() > MAX_LAG:
+                        self._pause(0.02)
 
     def _watch(self, player: threading.Thread, freshness: FreshnessProbe) -> None:
         """Show how it goes until everything live is played and predicted, and the cycles have ended."""

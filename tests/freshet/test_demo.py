@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,28 @@ def test_demo_holds_its_promises_and_a_second_run_goes_on(tmp_path: Path) -> Non
     assert "Going on from where the last run stopped, 38,000 events into" in second.stdout
     assert later["stream"]["n_live"] == 8_000
     assert min(cycle["cycle"] for cycle in later["cycles"]) > max(cycle["cycle"] for cycle in summary["cycles"])
+    assert later["blend"]["feed"]["filtered"]["n"] > 500
+
+    n_live = interrupt(folder)
+
+    assert json.loads((folder / "demo.json").read_text())["place"] >= 46_000 + n_live
+
+
+def interrupt(folder: Path) -> int:
+    """Press Ctrl-C while live events stream in; how many had streamed in by then."""
+    command = [sys.executable, "-m", "freshet", "demo", "--data-dir", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        assert demo.stdout is not None
+        n_live = 0
+        while not n_live:
+            line = demo.stdout.readline()
+            assert line, "the demo ended by itself"
+            found = re.search(r"([\d,]+) live events, ", line)
+            n_live = int(found[1].replace(",", "")) if found else 0
+        demo.send_signal(signal.SIGINT)
+        rest = demo.communicate(timeout=RUN_TIMEOUT_S)[0]
+    assert demo.returncode == 130, rest
+    return n_live
 
 
 @pytest.mark.kafka
