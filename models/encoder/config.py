@@ -127,6 +127,7 @@ class TrainingConfig(StepConfig):
         max_mixup: Complementary mixup swaps a share p ~ U(0, max_mixup) of the positions.
         max_item_drop: Random item drop removes a share ~ U(0, max_item_drop); the first item stays.
         msnip_weight: Of the next-item terms of pretraining; 1 in the paper, 0 to do without them.
+        msnip_logq: Whether a batch's items count as negatives by how likely a batch holds them; not so in the paper.
         cmcl_weight: lambda of the cross-modality term.
         id_dropout: Share of items a step sees without their ID, so that content alone also works.
         distillation_weight: Pull towards the previous model's predictions (0 where there is none).
@@ -141,6 +142,7 @@ class TrainingConfig(StepConfig):
     max_mixup: float = 0.5
     max_item_drop: float = 0.2
     msnip_weight: float = 1.0
+    msnip_logq: bool = False
     cmcl_weight: float = 0.01
     id_dropout: float = 0.1
     distillation_weight: float = 0.0

@@ -14,7 +14,9 @@ from torch.nn import functional
 from models.encoder.softmax import softmax_loss
 
 
-def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+def msnip(
+    states: Tensor, items: Tensor, targets: Tensor, *, temperature: float, log_inclusion: Tensor | None = None
+) -> Tensor:
     """Modality-specific next-item prediction: InfoNCE of each stream against its own modality (equation 9).
 
     Args:
@@ -22,14 +24,16 @@ def msnip(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float)
         items: (U, 2D), text and image vector of the batch's distinct targets, each of length 1.
         targets: (M,) int64, row of `items` that came next.
         temperature: 0.07 in the paper.
+        log_inclusion: (U,) logarithm of the chance that a batch holds each item, taken off it as a negative; None in
+            the paper, which so holds popular items down.
 
     Returns:
         Scalar, text term plus image term.
     """
     state_text, state_image = states.chunk(2, dim=-1)
     item_text, item_image = items.chunk(2, dim=-1)
-    text = softmax_loss(state_text, item_text / temperature, targets)
-    image = softmax_loss(state_image, item_image / temperature, targets)
+    text = softmax_loss(state_text, item_text / temperature, targets, log_inclusion=log_inclusion)
+    image = softmax_loss(state_image, item_image / temperature, targets, log_inclusion=log_inclusion)
     return text + image
 
 

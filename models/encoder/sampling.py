@@ -29,6 +29,19 @@ class ItemSample(NamedTuple):
         return ItemSample(self.rows.to(device), self.log_inclusion.to(device))
 
 
+def log_inclusion(shares: Tensor, n_draws: int) -> Tensor:
+    """Logarithm of the chance that at least one of so many draws is this item.
+
+    Args:
+        shares: (N,) float64, each item's share of the draws, above 0.
+        n_draws: B, at least 1.
+
+    Returns:
+        (N,) float64.
+    """
+    return (-torch.expm1(n_draws * torch.log1p(-shares))).log()  # a single item: log1p(-1) is fine
+
+
 class ItemSampler:
     """Draws items in proportion to how often they are targets, plus one, so that each can be drawn.
 
@@ -41,7 +54,7 @@ class ItemSampler:
         shares = (counts.double() + 1.0) / (counts.double() + 1.0).sum()
         self._ends = shares.cumsum(0)
         self._n_draws = n_draws
-        self._log_inclusion = (-torch.expm1(n_draws * torch.log1p(-shares))).log()  # a single item: log1p(-1) is fine
+        self._log_inclusion = log_inclusion(shares, n_draws)
 
     def draw(self, generator: torch.Generator) -> ItemSample:
         """One sample."""

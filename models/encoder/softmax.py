@@ -16,7 +16,7 @@ CHUNK_SCORES_GPU = 2**27  # fewer, larger products
 NARROW_STEP = 128  # rows and items of narrow products are multiples: oneDNN keeps a kernel for each shape it meets
 
 
-def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, *, log_inclusion: Tensor | None = None) -> Tensor:
     """Cross-entropy of the softmax over `states @ items.T`, its gradient reaching both.
 
     The loss is as exact as the arguments. Where the processor multiplies bfloat16 faster, the probabilities of float32
@@ -26,17 +26,24 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         states: (M, D).
         items: (N, D).
         targets: (M,) int64, a row of `items` each.
+        log_inclusion: (N,), where the items are a sample: taken off their scores as negatives (`sampling.py`).
 
     Returns:
         Scalar, mean over rows.
     """
-    loss: Tensor = _SoftmaxLoss.apply(states, items, targets)
+    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, log_inclusion)
     return loss
 
 
 class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's
+        states: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        log_inclusion: Tensor | None,
+    ) -> Tensor:
         narrow = gradient_dtype(states)
         to_states, to_items = torch.empty_like(states), torch.zeros_like(items)
         losses = states.new_empty(len(states))
@@ -47,7 +54,11 @@ class _SoftmaxLoss(torch.autograd.Function):
         narrow_items = _narrowed(items, narrow, n_columns=items.shape[1])
         for begin in range(0, len(states), n_rows):
             rows = slice(begin, begin + n_rows)
-            errors = _errors(states[rows], items, targets[rows], buffers=(scores, shares), losses=losses[rows])
+            whole = scores[: len(states[rows])]
+            torch.mm(states[rows], items.T, out=whole)
+            if log_inclusion is not None:
+                _correct(whole, targets[rows], log_inclusion)
+            errors = _errors(whole, targets[rows], shares=shares, losses=losses[rows])
             narrow_states = _narrowed(states[rows], narrow, n_columns=states.shape[1])
             errors = _narrowed(errors, narrow, n_columns=len(narrow_items))
             to_states[rows] = (errors @ narrow_items)[: len(states[rows])]
@@ -57,22 +68,24 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401 - torch's
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 - torch's
         to_states, to_items = ctx.saved_tensors
-        return to_states * gradient, to_items * gradient, None
+        return to_states * gradient, to_items * gradient, None, None
 
 
-def _errors(
-    states: Tensor, items: Tensor, targets: Tensor, *, buffers: tuple[Tensor, Tensor], losses: Tensor
-) -> Tensor:
-    """Softmax less the target's 1, (m, N), in the second of the buffers (each (>= m, N)); fills `losses` (m,)."""
-    scores, shares = (buffer[: len(states)] for buffer in buffers)
-    at = targets[:, None]
-    torch.mm(states, items.T, out=scores)
+def _correct(scores: Tensor, targets: Tensor, log_inclusion: Tensor) -> None:
+    """Take it off the scores (m, N) of all but each row's target, which is always there."""
+    scores.sub_(log_inclusion)
+    scores.scatter_add_(1, targets[:, None], log_inclusion[targets][:, None])
+
+
+def _errors(scores: Tensor, targets: Tensor, *, shares: Tensor, losses: Tensor) -> Tensor:
+    """Softmax of scores (m, N) less the target's 1, in `shares` (>= m, N); fills `losses` (m,)."""
+    shares, at = shares[: len(scores)], targets[:, None]
     torch.softmax(scores, -1, out=shares)
     log_total = scores.amax(-1) - shares.amax(-1).log()  # of exp(scores): the largest share is exp(largest) / total
     torch.sub(log_total, scores.gather(1, at).squeeze(1), out=losses)
-    return shares.scatter_add_(1, at, shares.new_full((len(states), 1), -1.0))
+    return shares.scatter_add_(1, at, shares.new_full((len(scores), 1), -1.0))
 
 
 def _narrowed(matrix: Tensor, dtype: torch.dtype, *, n_columns: int) -> Tensor:

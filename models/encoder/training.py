@@ -15,7 +15,7 @@ from models.encoder.loop import TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
 from models.encoder.parts import PackedContent, filled
 from models.encoder.phases import Phase
-from models.encoder.sampling import ItemSample, ItemSampler, sampled_next_item
+from models.encoder.sampling import ItemSample, ItemSampler, log_inclusion, sampled_next_item
 from models.encoder.softmax import gradient_dtype
 
 
@@ -51,10 +51,9 @@ class Trainer(TrainingLoop):
     ) -> None:
         self.content = content
         self._packed = PackedContent.of(content).to(model.ids.device)
-        self._sampler: ItemSampler | None = None
-        if config.n_sampled:
-            counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
-            self._sampler = ItemSampler(counts, config.n_sampled)
+        counts = target_counts(data, len(content))
+        self._shares = counts.double() / counts.sum().clamp(min=1)
+        self._sampler = ItemSampler(counts, config.n_sampled) if config.n_sampled else None
         self.config = config
         self.teacher = teacher
         pretrain = Phase(
@@ -76,6 +75,7 @@ class Trainer(TrainingLoop):
         whole = batch.whole
         candidates = torch.unique(whole.targets[whole.is_target])  # (U,) ascending
         targets = torch.searchsorted(candidates, batch.targets[batch.is_target])  # (M,)
+        inclusion = self._log_inclusion(candidates, int(whole.is_target.sum())) if self.config.msnip_logq else None
         distinct, places = torch.unique(torch.cat([batch.rows.flatten(), candidates]), return_inverse=True)
         rows, candidates = places[: batch.rows.numel()].view_as(batch.rows), places[batch.rows.numel() :]
         content = self._packed.select(filled(distinct, len(self.content)))
@@ -88,10 +88,15 @@ class Trainer(TrainingLoop):
             vectors.at(rows), share=share[batch.own], has_both=content.has_both()[rows], draws=draws[batch.own]
         )
         states = self.model.encode_sequences(streams, batch.ts_ms)  # (B, L, 2D)
+        items = vectors.at(candidates).directions()
         loss = objectives.msnip(
-            states[batch.is_target], vectors.at(candidates).directions(), targets, temperature=temperature
+            states[batch.is_target], items, targets, temperature=temperature, log_inclusion=inclusion
         )
         return self.config.msnip_weight * loss + self.config.cmcl_weight * self._contrast(states, batch, generator)
+
+    def _log_inclusion(self, items: Tensor, n_targets: int) -> Tensor:
+        """(U,) for items that a batch of so many targets held."""
+        return log_inclusion(self._shares[items.cpu()], n_targets).float().to(items.device)
 
     def _narrow(self) -> torch.autocast:
         """Adapt content with products in bfloat16 in training, where that is faster."""
@@ -146,3 +151,10 @@ class Trainer(TrainingLoop):
             same=wanted[:, None] == sample.rows,
             log_inclusion=sample.log_inclusion,
         )
+
+
+def target_counts(data: SequenceData, n_items: int) -> Tensor:
+    """(n_items,) int64, how often each item is predicted: a user's first event never is."""
+    is_predicted = data.is_target.copy()
+    is_predicted[data.starts[:-1][np.diff(data.starts) > 0]] = False
+    return torch.from_numpy(np.bincount(data.rows[is_predicted], minlength=n_items))

@@ -27,6 +27,21 @@ def test_msnip_equals_the_equation() -> None:
     assert float(msnip(states, items, targets, temperature=0.07)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_corrected_msnip_divides_a_negative_by_the_chance_that_the_batch_holds_it() -> None:
+    states, items, targets = unit(4, 6, seed=0), unit(5, 6, seed=1), torch.tensor([0, 3, 3, 4])
+    chances = [0.5, 0.1, 0.9, 1.0, 0.3]
+    expected = 0.0
+    for half in (slice(0, 3), slice(3, 6)):
+        for m, target in enumerate(targets.tolist()):
+            scores = [math.exp(float(states[m, half] @ items[u, half]) / 0.07) for u in range(5)]
+            negatives = sum(scores[u] / chances[u] for u in range(5) if u != target)
+            expected -= math.log(scores[target] / (scores[target] + negatives)) / 4
+
+    log_inclusion = torch.tensor(chances, dtype=torch.float64).log()
+    loss = msnip(states, items, targets, temperature=0.07, log_inclusion=log_inclusion)
+    assert float(loss) == pytest.approx(expected, rel=1e-12)
+
+
 def test_cmcl_equals_the_equation_and_leaves_same_targets_out() -> None:
     states, targets = unit(4, 6, seed=2), torch.tensor([7, 8, 7, 9])
     text, image = states.chunk(2, dim=-1)

@@ -34,6 +34,19 @@ def test_loss_and_gradients_equal_the_plain_ones_whatever_the_number_of_chunks()
         torch.testing.assert_close(ours, theirs)
 
 
+def test_items_of_a_sample_count_as_negatives_by_how_likely_they_were_to_be_in_it() -> None:
+    states, items, targets = arguments(5_000, 1_000, dtype=torch.float64)
+    log_inclusion = torch.linspace(-4, 0, 1_000, dtype=torch.float64)
+
+    fused = softmax_loss(states, items, targets, log_inclusion=log_inclusion)
+
+    others = torch.ones(5_000, 1_000, dtype=torch.float64).scatter(1, targets[:, None], value=0)
+    plain = functional.cross_entropy(states @ items.T - others * log_inclusion, targets)
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_gradients_of_single_precision_are_right_to_three_digits() -> None:
     states, items, targets = arguments(300, 50, dtype=torch.float32)
 

@@ -148,6 +148,27 @@ def test_pretraining_holds_a_target_only_against_the_other_targets_of_the_batch(
     torch.testing.assert_close(loss, expected)
 
 
+def test_corrected_pretraining_knows_how_likely_a_batch_holds_an_item() -> None:
+    data, config = cyclic_data(5, 6), TrainingConfig(max_mixup=0.0, cmcl_weight=0.0, msnip_logq=True)
+    trainer = Trainer(small_model(n_ids=N_ITEMS), small_content(), data, config)
+    model = trainer.model.eval()
+    rows, targets = torch.tensor([[0, 4, 5]]), torch.tensor([[4, 5, 6]])
+    batch = Batch(rows, targets, torch.ones(1, 3, dtype=torch.bool), lengths=torch.tensor([3]))
+
+    loss = trainer.phases[0].loss(batch, torch.Generator().manual_seed(0))
+
+    shares = torch.tensor([4, 5, 4]) / 25  # of all targets, those of items 4, 5 and 6
+    chances = 1 - (1 - shares) ** 3  # three targets are drawn
+    vectors = model.encode_content(trainer.content)
+    states = model.encode_sequences(vectors.at(rows))[0]  # (3, 2D)
+    negatives = (1 - torch.eye(3)) * chances.log().float()
+    expected = torch.zeros(())
+    for half in (slice(0, 8), slice(8, 16)):
+        scores = states[:, half] @ vectors.directions()[[4, 5, 6], half].T / 0.07 - negatives
+        expected = expected - scores.log_softmax(-1).diagonal().mean()
+    torch.testing.assert_close(loss, expected)
+
+
 def test_pretraining_on_equal_targets_has_nothing_to_learn() -> None:
     trainer = new_trainer(TrainingConfig(cmcl_weight=1.0))
     rows = torch.tensor([[0, 4], [7, 5]])

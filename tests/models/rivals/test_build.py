@@ -65,6 +65,8 @@ def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
     assert M2SE["m2se-no-msnip"].msnip_weight == 0
     assert M2SE["m2se-no-pretraining"].pretrain_epochs == 0
     assert M2SE["m2se-pretrained"].finetune_epochs == 0
+    assert M2SE["m2se-logq"].msnip_logq
+    assert not M2SE["m2se"].msnip_logq
     assert M2SE["m2se-long"].finetune_epochs == 2 * M2SE["m2se"].finetune_epochs
 
 
