@@ -15,8 +15,8 @@ class Chain:
     >>> chain, source = Chain(), Source("events", 0)
     >>> for offset in (5, 7, 8):
     ...     chain.fetched(source, offset)
-    >>> chain.handled(source, 5), chain.handled(source, 8)
-    (True, False)
+    >>> chain.handled(source, 5), chain.is_handled(source), chain.handled(source, 8)
+    (True, False, False)
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,10 @@ class Chain:
         is_next = before is None or before == self._last_handled.get(source)
         self._last_handled[source] = offset
         return is_next
+
+    def is_handled(self, source: Source) -> bool:
+        """Whether all that was fetched was handled."""
+        return self._last_handled.get(source) == self._last_fetched.get(source)
 
     def restart(self) -> None:
         """All that is on its way may be dropped: reading goes back to what was committed."""

@@ -85,6 +85,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **options)
         self.sought: dict[TP, int] = {}  # where reading went on after the last rebalance
+        self.passed: dict[TP, int] = {}  # all records before this offset were handed to the agents
         self._to_resume: set[TP] = set()
         self._pass_on: Callable[[Any], Awaitable[None]] = self.callback  # type: ignore[has-type]
         self.callback = self._link
@@ -94,6 +95,11 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         sources = {tp for tp in tps if not self._is_changelog_tp(tp)}
         self._to_resume |= sources
         super().resume_partitions(set(tps) - sources)
+
+    async def on_partitions_revoked(self, revoked: Set[TP]) -> None:
+        """A rebalance begins; where reading goes on is to be seen."""
+        self.sought, self.passed = {}, {}
+        await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
         """Go back to what was committed, or to the beginning, and let all be read."""
@@ -122,7 +128,17 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         self._unacked_messages.discard(message)
 
     async def _getmany(self, active_partitions: Set[TP], timeout: float) -> Any:  # noqa: ANN401
+        self.passed = self._positions()  # they move only in the next line, and all that it gave before was handed on
         return await super()._getmany(active_partitions=Readable(active_partitions), timeout=timeout)
+
+    def _positions(self) -> dict[TP, int]:
+        """Offsets that aiokafka goes on from, beyond the markers of transactions, which it keeps to itself."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription if self.sought else None
+        if subscription is None or subscription.assignment is None:
+            return {}
+        states = {tp: subscription.assignment.state_value(tp) for tp in self.sought}
+        positions = {tp: state._position for tp, state in states.items() if state is not None}
+        return {tp: position for tp, position in positions.items() if position is not None}
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         _log.warning("%s has no records from offset %d to %d: past retention?", tp, offset_from, offset_to - 1)

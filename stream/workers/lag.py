@@ -78,8 +78,13 @@ class Lag:
     def _lag(self, topic: str, partition: int, end: int | None) -> int | None:
         """Records still to be handled; None while it is not known."""
         consumer, tp = self._app.consumer, self._tp(topic, partition)
-        done = self._join.next_offsets.get(Source(topic, partition), consumer.sought.get(tp))
-        return None if end is None or done is None else max(0, end - done)
+        done: int | None = self._join.next_offsets.get(Source(topic, partition), consumer.sought.get(tp))
+        if end is None or done is None:
+            return None
+        if self._app.chain.is_handled(Source(*tp)):  # what never came and is passed is a transaction's marker
+            passed: int = consumer.passed.get(tp, 0)
+            done = max(done, passed)
+        return max(0, end - done)
 
     def _tp(self, topic: str, partition: int) -> TP:
         return TP(self._prefix + topic, partition)

@@ -3,15 +3,18 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from broker.cluster import Cluster
 from stream.events import decode_dead_letter
+from stream.partition import partition_of
 from stream.topics import DEAD_LETTER, EVENTS, EXPOSURES
 from tests.kafka.worker_process import N_PARTITIONS, World, wait_until
-from tests.kafka.worker_traffic import ending, expected_outcomes, expected_trending, traffic
+from tests.kafka.worker_traffic import Said, ending, expected_outcomes, expected_trending, traffic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -31,6 +34,16 @@ def n_counted_outcomes(world: World) -> int:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def say_in_transaction(world: World, said: list[Said]) -> None:
+    with closing(KafkaProducer(**world.kafka.client(), transactional_id=f"{world.prefix}foreign")) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        for one in said:
+            key = one.user_id.encode()
+            producer.send(world.prefix + one.topic, one.value, key, partition=partition_of(key, N_PARTITIONS))
+        producer.commit_transaction()
 
 
 def test_outcomes_and_counts_are_those_of_everything_at_once(world: World) -> None:
@@ -84,6 +97,21 @@ def test_worker_ends_in_order_while_records_wait_for_the_other_topic(world: Worl
     worker.signal(signal.SIGTERM)
 
     assert worker.wait(STOP_S) == 0
+
+
+def test_transaction_of_somebody_else_does_not_hold_the_other_topic_up(world: World) -> None:
+    """Its marker lies at the end of the topic as a record that never comes."""
+    said = traffic(2_000, start_ms=now_ms() - AGO_MS)
+    say_in_transaction(world, [one for one in said if one.topic == EVENTS][:100])
+    exposures = [one for one in said if one.topic == EXPOSURES]
+    world.say(exposures)
+    worker = world.worker("one").start().wait_until_ready()
+
+    wait_until(
+        lambda: worker.metric("freshet_worker_events_total") == 100 + len(exposures), "exposures of all windows", 60.0
+    )
+
+    wait_until(lambda: worker.metric("freshet_worker_lag_records") == 0, "nothing is left to read", 60.0)
 
 
 def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> None:

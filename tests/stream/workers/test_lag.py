@@ -28,6 +28,7 @@ class Brokers:
     def __init__(self) -> None:
         self.ends: dict[TP, int] = {TP(PREFIX + topic, 0): 10 for topic in (EVENTS, EXPOSURES)}
         self.sought = dict.fromkeys(self.ends, 0)
+        self.passed: dict[TP, int] = {}
         self.is_there = True
         self.on_asked: Callable[[], Awaitable[None]] | None = None
 
@@ -130,6 +131,26 @@ def test_answer_of_before_a_rebalance_lets_nothing_be_idle(site: Site) -> None:
     site.look()
 
     assert site.held() == [EVENTS, EXPOSURES]
+
+
+def test_end_without_records_that_come_is_read_once_all_before_it_were_handled(site: Site) -> None:
+    """Behind a transaction's last record lies its marker, which nobody is given."""
+    for topic in (EVENTS, EXPOSURES):
+        site.fetched(topic, 8)
+        site.brokers.passed[TP(PREFIX + topic, 0)] = 10
+    site.handled(EVENTS, 8)
+
+    site.look()
+
+    assert site.held() == [EXPOSURES]
+
+
+def test_partition_with_no_record_that_comes_is_read(site: Site) -> None:
+    site.brokers.passed = dict(site.brokers.ends)
+
+    site.look()
+
+    assert site.held() == []
 
 
 def test_brokers_are_silent_from_the_first_question_without_an_answer_until_the_next_answer(site: Site) -> None:
