@@ -16,9 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.learning.cycle import Cycle, Plan
+from consumers.learning.cycle import Cycle
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings, read_settings
+from consumers.learning.plan import Plan
 from consumers.learning.segments import BadManifest, read_manifest
 from models.durable import write_durably
 from models.encoder.loop import TrainingDiverged

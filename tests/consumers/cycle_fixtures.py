@@ -1,14 +1,16 @@
 """A tiny shop in a training buffer, and settings that train on it in a second."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from consumers.learning.cycle import Plan
+from consumers.learning.cycle import Cycle
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings, Folders
+from consumers.learning.plan import Plan
 from consumers.learning.training_buffer import TrainingBuffer
 from models.encoder.config import TrainingConfig
 from models.encoder.succession import Shape
@@ -22,6 +24,7 @@ N_USERS = 20
 N_ITEMS = 30  # a user comes round after 600 events
 WORDS = ("red shoe", "blue shirt", "green lamp", "old chair")
 LOG_ID = "log-1"
+NEVER = threading.Event()
 
 
 class Shop:
@@ -112,3 +115,38 @@ class Reports(list[CycleEvent]):
 
 def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def run(settings: CycleSettings, plan: Plan, reports: list[CycleEvent] | None = None) -> CycleEvent:
+    return Cycle(settings, plan, (Reports() if reports is None else reports).append).run(NEVER)
+
+
+def new_shop(root: Path) -> Shop:
+    shop = Shop(root)
+    shop.add_items(0, N_ITEMS)
+    shop.add_events(300)
+    return shop
+
+
+def next_plan(shop: Shop, parent: str, *, number: int = 2) -> Plan:
+    """All events so far; what comes afterwards is to judge by."""
+    plan = shop.plan(number, parent=parent, n_fresh=100)
+    shop.add_events(60)
+    return plan
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+class KilledAfter(Reports):
+    """Takes reports until one says so."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self._detail = detail
+
+    def append(self, event: CycleEvent) -> None:
+        super().append(event)
+        if event.detail.startswith(self._detail):
+            raise Killed

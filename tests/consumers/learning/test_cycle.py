@@ -1,5 +1,4 @@
 import math
-import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -9,66 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.learning.cycle import Cycle, NothingToLearn, Plan
-from consumers.learning.cycle_events import CycleEvent
+from consumers.learning.cycle import Cycle, NothingToLearn
 from consumers.learning.cycle_settings import CycleSettings
-from models.encoder.config import StoppingConfig, TrainingConfig
-from models.encoder.m2se import M2SE
-from models.encoder_scorer import load_model
+from models.encoder.config import TrainingConfig
 from models.gate import GateConfig
 from models.memory.blend import PARTS, BlendConfig
 from models.registry.kept_blend import KeptBlend
 from models.rivals.served_counts import ServedPopularity
-from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, are_equal
+from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, are_equal, new_shop, next_plan, run
 
-NEVER = threading.Event()
 MEMORY = PARTS.index("memory")
-
-
-def run(settings: CycleSettings, plan: Plan, reports: list[CycleEvent] | None = None) -> CycleEvent:
-    return Cycle(settings, plan, (Reports() if reports is None else reports).append).run(NEVER)
-
-
-@pytest.fixture(scope="module")
-def trained_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop after its first training, long enough to have learned the walk."""
-    root = tmp_path_factory.mktemp("shop") / "data"
-    shop = new_shop(root)
-    long = TrainingConfig(pretrain_epochs=1, finetune_epochs=30, batch_size=16, finetune_lr=1e-2)
-    run(replace(shop.settings(), first=long), shop.plan(n_fresh=300))
-    return root
-
-
-def new_shop(root: Path) -> Shop:
-    shop = Shop(root)
-    shop.add_items(0, N_ITEMS)
-    shop.add_events(300)
-    return shop
-
-
-@pytest.fixture
-def shop(trained_root: Path, tmp_path: Path) -> Shop:
-    """The trained shop again, with 100 events the model has not seen and 60 to judge by."""
-    shutil.copytree(trained_root, tmp_path / "data")
-    later = Shop(tmp_path / "data")
-    later.add_events(100)
-    return later
-
-
-@pytest.fixture
-def first(shop: Shop) -> str:
-    return shop.registry.versions()[0]
-
-
-def next_plan(shop: Shop, parent: str, *, number: int = 2) -> Plan:
-    """All events so far; what comes afterwards is to judge by."""
-    plan = shop.plan(number, parent=parent, n_fresh=100)
-    shop.add_events(60)
-    return plan
-
-
-def model_of(shop: Shop, version: str) -> M2SE:
-    return load_model(shop.registry.open(version))[0]
 
 
 def test_first_cycle_publishes_and_promotes_a_model_of_everything_below_its_offsets(tmp_path: Path) -> None:
@@ -117,13 +66,6 @@ def test_next_cycle_goes_on_from_its_parent_and_gives_new_items_an_id(shop: Shop
     assert ended.metrics["old_events"] > 0
     assert ended.detail.startswith("fresh NDCG@10 ")
     assert not any(math.isnan(figure) for figure in ended.metrics.values())
-
-
-def test_the_towers_of_the_parent_are_kept(shop: Shop, first: str) -> None:
-    ended = run(shop.lenient(), next_plan(shop, first))
-
-    revisions = [shop.registry.manifest(version).tower_revisions for version in (first, ended.version or "")]
-    assert revisions[0] == revisions[1]
 
 
 def wrecked(shop: Shop) -> CycleSettings:
@@ -179,167 +121,6 @@ def test_ended_cycle_leaves_nothing_in_the_work_folder(shop: Shop, first: str, s
     assert ended.state == state
     assert list((shop.root / "trainer").iterdir()) == []
     assert list((shop.root / "registry" / "stages").iterdir()) == []
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside."""
-
-
-class KilledAfter(Reports):
-    """Takes reports until one says so."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__()
-        self._detail = detail
-
-    def append(self, event: CycleEvent) -> None:
-        super().append(event)
-        if event.detail.startswith(self._detail):
-            raise Killed
-
-
-@pytest.mark.parametrize("epoch", ["pretrain epoch 1/1", "finetune epoch 1/1"])
-def test_killed_cycle_resumes_after_its_last_epoch_with_the_same_result(shop: Shop, first: str, epoch: str) -> None:
-    shutil.copytree(shop.root, shop.root.with_name("whole"))
-    whole = Shop(shop.root.with_name("whole"))
-    expected = run(whole.lenient(), next_plan(whole, first))
-    plan, reports = next_plan(shop, first), Reports()
-    with pytest.raises(Killed):
-        run(shop.lenient(), plan, KilledAfter(epoch))
-
-    ended = run(shop.lenient(), plan, reports)
-
-    phase = epoch.split(maxsplit=1)[0]
-    assert reports[0].state == "resumed"
-    assert reports[0].detail == f"after {phase} epoch 1"
-    assert ended.detail == expected.detail
-    assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
-
-
-def stopped(shop: Shop) -> CycleSettings:
-    """A first training that ten held-out events stop."""
-    stopping = StoppingConfig(max_epochs=30, patience=2, max_share=0.5, min_held_out=10)
-    return replace(shop.settings(), stopping=stopping)
-
-
-def test_first_training_is_stopped_by_events_held_out_of_it_and_says_which_epoch_stays(tmp_path: Path) -> None:
-    shop, reports = new_shop(tmp_path / "data"), Reports()
-
-    ended = run(stopped(shop), shop.plan(), reports)
-
-    epochs = [detail for detail in reports.details if "epoch" in detail]
-    scores = [float(detail.rsplit(maxsplit=1)[1]) for detail in epochs[1:-1]]
-    best = scores.index(max(scores)) + 1
-    assert ended.state == "published"
-    assert re.fullmatch(r"pretrain epoch 1/1: 247 targets, loss \d+\.\d{3}", epochs[0])
-    assert re.fullmatch(r"finetune epoch 1/30: 270 targets, loss \d+\.\d{3}, validation NDCG@10 0\.\d{4}", epochs[1])
-    assert len(scores) == best + 2 < 30
-    assert epochs[-1] == f"kept finetune epoch {best}, validation NDCG@10 {max(scores):.4f}"
-
-
-@pytest.mark.parametrize("epoch", ["pretrain epoch 1", "finetune epoch 1", "finetune epoch 3", "kept finetune"])
-def test_killed_first_training_resumes_with_the_best_epoch_it_knew(tmp_path: Path, epoch: str) -> None:
-    shop, whole = new_shop(tmp_path / "data"), new_shop(tmp_path / "whole")
-    expected, reports = Reports(), Reports()
-    version = run(stopped(whole), whole.plan(), expected).version or ""
-    with pytest.raises(Killed):
-        run(stopped(shop), shop.plan(), KilledAfter(epoch))
-
-    ended = run(stopped(shop), shop.plan(), reports)
-
-    assert "resumed" in reports.states
-    assert reports.details[-1] == expected.details[-1]
-    assert are_equal(shop.weights(ended.version or ""), whole.weights(version))
-
-
-def test_first_training_with_too_few_events_to_hold_out_trains_the_fixed_number_of_epochs(tmp_path: Path) -> None:
-    shop, reports = new_shop(tmp_path / "data"), Reports()
-
-    run(replace(stopped(shop), holdout_share=0.9), shop.plan(), reports)  # for the gate, so they may lose nothing
-
-    epochs = [detail for detail in reports.details if detail.startswith("finetune")]
-    assert [epoch.split(",")[0] for epoch in epochs] == [
-        "finetune epoch 1/2: 280 targets",
-        "finetune epoch 2/2: 280 targets",
-    ]
-
-
-def test_continual_cycle_trains_its_epochs_and_holds_nothing_out(shop: Shop, first: str) -> None:
-    reports = Reports()
-
-    run(replace(shop.lenient(), stopping=stopped(shop).stopping), next_plan(shop, first), reports)
-
-    assert [detail.split(":")[0] for detail in reports.details if "epoch" in detail] == [
-        "pretrain epoch 1/1",
-        "finetune epoch 1/1",
-    ]
-    assert not [detail for detail in reports.details if "validation" in detail]
-
-
-def test_killed_first_cycle_takes_the_towers_it_had_built(tmp_path: Path) -> None:
-    shop = new_shop(tmp_path / "data")
-    with pytest.raises(Killed):
-        run(shop.settings(), shop.plan(), KilledAfter("pretrain epoch 1"))
-    reports = Reports()
-
-    run(shop.settings(), shop.plan(), reports)
-
-    assert not [detail for detail in reports.details if detail.startswith("preparing the content towers")]
-    assert list((shop.root / "trainer").iterdir()) == []
-
-
-def test_towers_damaged_by_a_crash_are_built_again(tmp_path: Path) -> None:
-    shop = new_shop(tmp_path / "data")
-    with pytest.raises(Killed):
-        run(shop.settings(), shop.plan(), KilledAfter("pretrain epoch 1"))
-    (shop.root / "trainer" / "towers" / "text" / "tower.json").write_bytes(b"")
-    reports = Reports()
-
-    ended = run(shop.settings(), shop.plan(), reports)
-
-    assert ended.state == "published"
-    assert reports.details[0].startswith("building the towers anew: ")
-    assert reports.details[1] == "preparing the content towers for 30 items"
-
-
-def test_checkpoint_of_another_plan_is_never_resumed_from(shop: Shop, first: str) -> None:
-    shutil.copytree(shop.root, shop.root.with_name("whole"))
-    whole = Shop(shop.root.with_name("whole"))
-    whole.add_events(40)
-    expected = run(whole.lenient(), next_plan(whole, first))
-    with pytest.raises(Killed):
-        run(shop.lenient(), shop.plan(2, parent=first), KilledAfter("finetune epoch 1"))
-    shop.add_events(40)
-    reports = Reports()
-
-    ended = run(shop.lenient(), next_plan(shop, first), reports)
-
-    assert "resumed" not in reports.states
-    assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
-    assert list((shop.root / "trainer").iterdir()) == []
-
-
-def test_checkpoints_of_failed_plans_do_not_pile_up(shop: Shop, first: str) -> None:
-    with pytest.raises(Killed):
-        run(shop.lenient(), shop.plan(2, parent=first), KilledAfter("finetune epoch 1"))
-    shop.add_events(40)
-
-    with pytest.raises(Killed):
-        run(shop.lenient(), next_plan(shop, first), KilledAfter("finetune epoch 1"))
-
-    assert len(list((shop.root / "trainer").iterdir())) == 1
-
-
-def test_damaged_checkpoint_starts_the_cycle_over_and_says_so(shop: Shop, first: str) -> None:
-    plan, reports = next_plan(shop, first), Reports()
-    with pytest.raises(Killed):
-        run(shop.lenient(), plan, KilledAfter("pretrain epoch 1"))
-    next(iter((shop.root / "trainer").glob("*.safetensors"))).write_bytes(b"half a file")
-
-    ended = run(shop.lenient(), plan, reports)
-
-    assert ended.state == "published"
-    assert reports.details[0].startswith("starting this cycle over: checkpoint ")
 
 
 def test_events_on_unknown_items_are_left_out_and_said(tmp_path: Path) -> None:

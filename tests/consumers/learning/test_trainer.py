@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from consumers.learning.cycle import Plan
 from consumers.learning.cycle_settings import write_settings
+from consumers.learning.plan import Plan
 from consumers.learning.trainer import TrainerLoop, main
 from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop
 

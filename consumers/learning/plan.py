@@ -1,0 +1,19 @@
+"""What a cycle is started with: written down first, so that a killed one goes on with the same."""
+
+import msgspec
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cycle was started with; the same plan gives the same model.
+
+    Attributes:
+        number: Of the cycle, from 1.
+        parent: Version it goes on from; None for the first.
+        offsets: Next offset by partition of `events` that it trains up to.
+        n_fresh: Events the parent has not seen.
+    """
+
+    number: int
+    parent: str | None
+    offsets: dict[int, int]
+    n_fresh: int
