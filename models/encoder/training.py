@@ -51,7 +51,7 @@ class Trainer(TrainingLoop):
     ) -> None:
         self.content = content
         self._packed = PackedContent.of(content).to(model.ids.device)
-        counts = target_counts(data, len(content))
+        counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
         self._shares = counts.double() / counts.sum().clamp(min=1)
         self._sampler = ItemSampler(counts, config.n_sampled) if config.n_sampled else None
         self.config = config
@@ -151,10 +151,3 @@ class Trainer(TrainingLoop):
             same=wanted[:, None] == sample.rows,
             log_inclusion=sample.log_inclusion,
         )
-
-
-def target_counts(data: SequenceData, n_items: int) -> Tensor:
-    """(n_items,) int64, how often each item is predicted: a user's first event never is."""
-    is_predicted = data.is_target.copy()
-    is_predicted[data.starts[:-1][np.diff(data.starts) > 0]] = False
-    return torch.from_numpy(np.bincount(data.rows[is_predicted], minlength=n_items))
