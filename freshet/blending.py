@@ -78,7 +78,7 @@ class Blending:
         self._quality = learner.quality
         role = MemoryRole(
             self._memory,
-            MemorySnapshots(self._paths.memory, self._log.log_id, length=length),
+            MemorySnapshots(self._paths.memory, self._log.log_id, length=length, max_seen=self._settings.max_seen),
             self._log,
             kinds=self._settings.event_kinds(),
             metrics=metrics,

@@ -111,7 +111,9 @@ class BlendRows:
         rows = map(self._row_of, dict.fromkeys(items))
         return [row for row in rows if row is not None and row < n]
 
-    def blended(self, blend: FeedBlend, model: Floats, items: Sequence[str], table: Columns) -> Blended:
+    def blended(
+        self, blend: FeedBlend, model: Floats, items: Sequence[str], table: Columns, *, seen: Sequence[str] = ()
+    ) -> Blended:
         """Blend what a model scored for one user.
 
         Args:
@@ -119,11 +121,12 @@ class BlendRows:
             model: (N,) scores of the model, -inf for what is no candidate; at least one is.
             items: of the user, oldest first; they count as seen.
             table: the rows that were scored.
+            seen: further items that count as seen.
         """
         n = len(model)
         numbers = self._numbers_of(blend.memory, table, n)  # first: the memory may grow meanwhile
         memory = np.append(blend.memory.scores(items), np.float32(0.0))[numbers]  # number -1 is the last
-        parts = PartScores.of(model, memory, self._counts_of(blend.counts, n), self.rows(items, n))
+        parts = PartScores.of(model, memory, self._counts_of(blend.counts, n), self.rows((*items, *seen), n))
         return Blended(utilities(blend.weights, parts, age=blend.age), parts, blend)
 
     def _numbers_of(self, memory: Memory, table: Columns, n: int) -> Ints:

@@ -234,8 +234,8 @@ class BlendLearner:
         if target is None or link.known is None or model[target] == -np.inf:
             return  # not to be had: a newcomer that the model has not placed yet, or removed
         blend = FeedBlend(self._blend.weights, self._age, self._memory, counts)
-        blended = self._rows.blended(blend, model, link.known, self._scored)
-        seen = np.array(self._rows.rows(link.known, len(model)), np.int64)
+        blended = self._rows.blended(blend, model, link.known, self._scored, seen=link.seen)
+        seen = np.array(self._rows.rows(link.seen, len(model)), np.int64)
         ranked = {FEED: blended.utilities if self._judge.is_on else model, MODEL: model, MEMORY: blended.memory}
         self.quality.add(link.user_id, ranked, target, seen=seen)
         gain = gain_of(blended.utilities, model, seen, target)

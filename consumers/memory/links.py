@@ -33,6 +33,7 @@ class Link(NamedTuple):
         ts_ms: when.
         known: all items of the user's sequence before this second, oldest first: what it is to be predicted from.
             None where nobody asked.
+        seen: those and what the user had before them, in no promised order.
     """
 
     user_id: str
@@ -40,6 +41,14 @@ class Link(NamedTuple):
     item_id: str
     ts_ms: int
     known: list[str] | None = None
+    seen: tuple[str, ...] = ()
+
+
+class _User(NamedTuple):
+    """Where a user stands between two events of a batch."""
+
+    entries: list[Entry]  # of the sequence
+    older: set[str]  # items that left it, of who is asked for
 
 
 class LinkReader:
@@ -48,13 +57,14 @@ class LinkReader:
     Args:
         kinds: the set in force.
         length: events kept by user.
+        max_seen: distinct items kept by user beyond those.
         n_last: how many items of a history are of use to the memory.
     """
 
-    def __init__(self, kinds: EventKinds, *, length: int, n_last: int) -> None:
+    def __init__(self, kinds: EventKinds, *, length: int, max_seen: int, n_last: int) -> None:
         self.stores: dict[int, SequenceStore] = {}
         self.trending = TrendingCounts()
-        self._kinds, self._length, self._n_last = kinds, length, n_last
+        self._kinds, self._length, self._max_seen, self._n_last = kinds, length, max_seen, n_last
 
     def restore(self, stores: Mapping[int, SequenceStore]) -> None:
         """Take over what was saved, before anything else."""
@@ -65,7 +75,7 @@ class LinkReader:
     def hold(self, partition: int) -> None:
         """Begin an empty state for a partition, unless it has one."""
         if partition not in self.stores:
-            self.stores[partition] = SequenceStore(length=self._length, max_seen=0)
+            self.stores[partition] = SequenceStore(length=self._length, max_seen=self._max_seen)
 
     def links(
         self, partition: int, events: Sequence[Interaction], *, is_asked: Callable[[Interaction], bool] | None = None
@@ -78,32 +88,36 @@ class LinkReader:
             is_asked: which of them are to be predicted, if their kind is a target.
         """
         store = self.stores[partition]
-        entries_of = {user_id: _entries(store, user_id) for user_id in {event.user_id for event in events}}
+        asked = set() if is_asked is None else {event.user_id for event in events if is_asked(event)}
+        user_ids = {event.user_id for event in events}
+        users = {one: _User(_entries(store, one), _older(store, one) if one in asked else set()) for one in user_ids}
         results, fallen = apply_batch(store, prepare(events, self._kinds))
         applied = [events[at] for at in np.flatnonzero(results == APPLIED).tolist()]
         self.trending.add_hours(hours_of((event.item_id, event.ts_ms) for event in applied))
         self.trending.remove_hours(fallen_hours(store, fallen, self.trending.oldest_ms))
-        return [self._link(store, event, entries_of[event.user_id], is_asked) for event in applied]
+        return [self._link(store, event, users[event.user_id], is_asked) for event in applied]
 
     def _link(
         self,
         store: SequenceStore,
         event: Interaction,
-        entries: list[Entry],
+        user: _User,
         is_asked: Callable[[Interaction], bool] | None,
     ) -> Link:
         """What an event comes after; it is entered."""
-        kind = self._kinds.number(event.kind)
+        kind, entries = self._kinds.number(event.kind), user.entries
         entry = Entry(event.ts_ms, event_hash(event.event_id), store.items[event.item_id], kind)
         place = bisect(entries, entry)
         history = _item_ids(store, entries[max(0, place - self._n_last) : place])
-        known = None
+        known, seen = None, tuple[str, ...]()
         if is_asked is not None and self._kinds[kind].is_target and is_asked(event):
             second = Entry(event.ts_ms // _MS_PER_SECOND * _MS_PER_SECOND, 0, 0, 0)  # before all of that second
             known = _item_ids(store, entries[: bisect(entries, second)])
+            seen = tuple(user.older.union(known))
         entries.insert(place, entry)
+        user.older.update(_item_ids(store, entries[: -store.rings.length]))
         del entries[: -store.rings.length]
-        return Link(event.user_id, history, event.item_id, event.ts_ms, known)
+        return Link(event.user_id, history, event.item_id, event.ts_ms, known, seen)
 
 
 def _item_ids(store: SequenceStore, entries: Sequence[Entry]) -> list[str]:
@@ -113,3 +127,8 @@ def _item_ids(store: SequenceStore, entries: Sequence[Entry]) -> list[str]:
 def _entries(store: SequenceStore, user_id: str) -> list[Entry]:
     row = store.users.get(user_id)
     return [] if row is None else store.rings.entries(row)
+
+
+def _older(store: SequenceStore, user_id: str) -> set[str]:
+    row = store.users.get(user_id)
+    return set() if row is None else {store.item_ids[item] for item in store.overflow.items(row)}

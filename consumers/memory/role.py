@@ -83,7 +83,9 @@ class MemoryRole:
         self._memory, self._snapshots, self._log = memory, snapshots, log
         self._kinds, self._metrics = kinds, metrics
         self._settings, self._learner = settings or MemorySettings(), learner
-        self._reader = LinkReader(kinds, length=snapshots.length, n_last=memory.config.n_last)
+        self._reader = LinkReader(
+            kinds, length=snapshots.length, max_seen=snapshots.max_seen, n_last=memory.config.n_last
+        )
         self._recounts = Recounts(lambda: self._reader.trending.most(MAX_ITEMS))
         self._next: dict[int, int] = {}
         self._held: set[int] = set()

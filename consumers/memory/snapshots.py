@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from consumers.sequences.store import SequenceStore
 from models.durable import fsync_file, fsync_path
 
-FORMAT = 1
+FORMAT = 2
 _UNREADABLE = (BadZipFile, zlib.error, ValueError, LookupError, EOFError, RuntimeError, msgspec.MsgspecError)
 
 Arrays = dict[str, NDArray[Any]]
@@ -52,6 +52,7 @@ class _Meta(msgspec.Struct, frozen=True):
     version: int
     log_id: str
     length: int
+    max_seen: int
     next_offsets: dict[str, int]
 
 
@@ -62,12 +63,13 @@ class MemorySnapshots:
         root: the folder; made if it is missing.
         log_id: of the log that the offsets are of.
         length: events by user that the sequences hold.
+        max_seen: distinct items by user that they hold beyond those.
     """
 
-    def __init__(self, root: Path, log_id: str, *, length: int) -> None:
+    def __init__(self, root: Path, log_id: str, *, length: int, max_seen: int) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.path = root / "memory.npz"
-        self._log_id, self.length = log_id, length
+        self._log_id, self.length, self.max_seen = log_id, length, max_seen
         self._saved_offsets: Mapping[int, int] | None = None
 
     def stands_at(self, next_offsets: Mapping[int, int]) -> bool:
@@ -111,12 +113,14 @@ class MemorySnapshots:
 
     def _arrays(self, saved: SavedMemory) -> Arrays:
         offsets = {str(partition): offset for partition, offset in saved.next_offsets.items()}
-        meta = _Meta(FORMAT, self._log_id, self.length, offsets)
+        meta = _Meta(FORMAT, self._log_id, self.length, self.max_seen, offsets)
         arrays = {"meta": _packed(meta)} | _prefixed("memory/", saved.memory) | _prefixed("blend/", saved.blend)
         for partition, store in saved.stores.items():
             arrays |= {f"{partition}/users": _packed(list(store.users)), f"{partition}/items": _packed(store.item_ids)}
             rings = store.rings.copy_rows(np.arange(store.n_users))
             arrays |= {f"{partition}/rings/{nth}": array for nth, array in enumerate(rings)}
+            n_seen, seen = store.overflow.copy_rows(range(store.n_users))
+            arrays |= {f"{partition}/n_seen": n_seen, f"{partition}/seen": seen}
         return arrays
 
     def _read(self) -> SavedMemory:
@@ -131,20 +135,22 @@ class MemorySnapshots:
 
     def _decoded(self, arrays: Arrays) -> SavedMemory:
         meta = msgspec.json.decode(arrays["meta"].tobytes(), type=_Meta)
-        found, wanted = (meta.version, meta.log_id, meta.length), (FORMAT, self._log_id, self.length)
+        found = (meta.version, meta.log_id, meta.length, meta.max_seen)
+        wanted = (FORMAT, self._log_id, self.length, self.max_seen)
         if found != wanted:
-            raise ValueError(f"it is of (format, log, length) {found}, {wanted} is in force")
+            raise ValueError(f"it is of (format, log, length, max_seen) {found}, {wanted} is in force")
         next_offsets = {int(partition): offset for partition, offset in meta.next_offsets.items()}
         stores = {partition: self._store(arrays, partition) for partition in next_offsets}
         return SavedMemory(next_offsets, stores, _of_prefix("memory/", arrays), _of_prefix("blend/", arrays))
 
     def _store(self, arrays: Arrays, partition: int) -> SequenceStore:
-        store = SequenceStore(length=self.length, max_seen=0)
+        store = SequenceStore(length=self.length, max_seen=self.max_seen)
         store.rows_of(_strings(arrays[f"{partition}/users"]))
         store.numbers_of(_strings(arrays[f"{partition}/items"]))
         prefix = f"{partition}/rings/"
         n_rings = sum(name.startswith(prefix) for name in arrays)
         store.rings.load_rows(np.arange(store.n_users), [arrays[f"{prefix}{nth}"] for nth in range(n_rings)])
+        store.overflow.load_rows(range(store.n_users), arrays[f"{partition}/n_seen"], arrays[f"{partition}/seen"])
         return store
 
 

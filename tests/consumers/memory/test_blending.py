@@ -82,7 +82,7 @@ class Bench:
             settings=settings,
             clock=lambda: self.now_s,
         )
-        self.reader = LinkReader(DEFAULT_KINDS, length=50, n_last=10)
+        self.reader = LinkReader(DEFAULT_KINDS, length=50, max_seen=50, n_last=10)
         self.reader.hold(0)
         self.offset = 0
 
@@ -171,10 +171,21 @@ def test_a_model_does_not_predict_what_it_was_trained_on() -> None:
     assert (model.n_asked, bench.n_learned) == ([2], 2)
 
 
+def test_what_a_user_saw_long_ago_is_no_surprise_and_nothing_to_be_predicted() -> None:
+    bench = Bench()
+    bench.link(*[click(nth, item=ITEMS[nth]) for nth in range(55)])  # five more than the sequence holds
+
+    bench.link(click(60, item="item-0"), click(61, item="item-58"))
+
+    filtered = bench.learner.quality.report()["model"]["filtered"]
+    assert (filtered["n"], filtered["n_dropped"]) == (54 + 1, 1)  # the very first has no history
+    assert bench.learner.quality.report()["model"]["filtered"]["mrr"] > 0
+
+
 def test_without_a_model_events_are_linked() -> None:
     shared = SharedMemory()
     learner = BlendLearner(Slot(None), shared, SharedBlend(), metrics=new_metrics(), settings=ALL)
-    reader = LinkReader(DEFAULT_KINDS, length=50, n_last=10)
+    reader = LinkReader(DEFAULT_KINDS, length=50, max_seen=50, n_last=10)
     reader.hold(0)
     learner.link(reader.links(0, [click(1), click(2)], is_asked=learner.is_asked), {}, {0: 0})
     assert (learner.due(), shared.n_items) == (None, 2)
@@ -378,7 +389,7 @@ def new_role(
     memory, shared, metrics = SharedMemory(), SharedBlend(), new_metrics()
     learner = BlendLearner(Slot(model or Model()), memory, shared, metrics=metrics, settings=ALL)
     settings = MemorySettings(snapshot_s=1e6, publish_s=publish_s)
-    snapshots = MemorySnapshots(folder, log.log_id, length=50)
+    snapshots = MemorySnapshots(folder, log.log_id, length=50, max_seen=50)
     role = MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings, learner=learner)
     role.gained([0, 1])
     return role, shared

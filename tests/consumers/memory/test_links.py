@@ -10,7 +10,7 @@ from tests.consumers.store_support import click
 
 
 def new_reader(*, length: int = 50, n_last: int = 10, kinds: EventKinds = DEFAULT_KINDS) -> LinkReader:
-    reader = LinkReader(kinds, length=length, n_last=n_last)
+    reader = LinkReader(kinds, length=length, max_seen=20, n_last=n_last)
     reader.hold(0)
     return reader
 
@@ -77,6 +77,18 @@ def test_who_is_asked_for_is_predicted_from_the_whole_sequence_and_others_are_no
         ["item-1", "item-2"],
     ]
     assert known(reader, click(5), click(6)) == [["item-1", "item-2", "item-4"], ["item-2", "item-4", "item-5"]]
+
+
+def test_what_left_the_sequence_counts_as_seen_also_inside_a_batch() -> None:
+    reader, whole = new_reader(length=2), new_reader(length=2)
+    events = [click(nth) for nth in range(1, 7)]
+
+    in_parts = [link for event in events for link in reader.links(0, [event], is_asked=lambda _: True)]
+    at_once = whole.links(0, events, is_asked=lambda _: True)
+
+    assert in_parts[5].known == ["item-4", "item-5"]
+    assert sorted(in_parts[5].seen) == ["item-1", "item-2", "item-3", "item-4", "item-5"]
+    assert [sorted(link.seen) for link in at_once] == [sorted(link.seen) for link in in_parts]
 
 
 def test_events_of_one_second_are_predicted_from_what_was_before_it() -> None:

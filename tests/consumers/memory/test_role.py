@@ -50,7 +50,7 @@ def new_role(
     log: EmbeddedLog, folder: Path, *, metrics: Metrics | None = None, settings: MemorySettings = OFTEN
 ) -> tuple[MemoryRole, SharedMemory]:
     memory = SharedMemory(CONFIG)
-    snapshots = MemorySnapshots(folder / "memory", log.log_id, length=20)
+    snapshots = MemorySnapshots(folder / "memory", log.log_id, length=20, max_seen=20)
     metrics = metrics or new_metrics()
     return MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings), memory
 
@@ -233,10 +233,9 @@ def test_damaged_snapshot_is_set_aside_and_everything_learned_again(tmp_path: Pa
         run_through(log, role)
         path = tmp_path / "memory" / "memory.npz"
         content = path.read_bytes()
-        middle = len(content) // 2
         damaged = {
-            "short": content[:middle],
-            "altered": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "short": content[: len(content) // 2],
+            "altered": content.replace(b'"log_id"', b'"log_ie"'),
             "empty": b"",
         }
         path.write_bytes(damaged[damage])

@@ -14,7 +14,7 @@ from tests.consumers.store_support import click
 
 
 def saved_memory() -> SavedMemory:
-    memory, reader = SharedMemory(), LinkReader(DEFAULT_KINDS, length=3, n_last=2)
+    memory, reader = SharedMemory(), LinkReader(DEFAULT_KINDS, length=3, max_seen=5, n_last=2)
     reader.hold(0)
     reader.hold(3)
     for link in reader.links(0, [click(n, user=f"user-{n % 3}") for n in range(20)]):
@@ -24,9 +24,9 @@ def saved_memory() -> SavedMemory:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     saved = saved_memory()
-    MemorySnapshots(tmp_path, "log", length=3).save(saved)
+    MemorySnapshots(tmp_path, "log", length=3, max_seen=5).save(saved)
 
-    loaded = MemorySnapshots(tmp_path, "log", length=3).load()
+    loaded = MemorySnapshots(tmp_path, "log", length=3, max_seen=5).load()
 
     assert loaded is not None
     assert loaded.next_offsets == {0: 20, 3: 0}
@@ -35,25 +35,27 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     }
     for user in ("user-0", "user-1", "user-2"):
         assert loaded.stores[0].history(user) == saved.stores[0].history(user)
+        assert sorted(loaded.stores[0].seen(user)) == sorted(saved.stores[0].seen(user))
+        assert len(loaded.stores[0].seen(user)) > 5
     assert loaded.stores[3].n_users == 0
     assert {name: array.tolist() for name, array in loaded.blend.items()} == {"number": 7}
 
 
 def test_a_file_of_before_there_was_a_blend_is_loaded(tmp_path: Path) -> None:
-    MemorySnapshots(tmp_path, "log", length=3).save(replace(saved_memory(), blend={}))
+    MemorySnapshots(tmp_path, "log", length=3, max_seen=5).save(replace(saved_memory(), blend={}))
 
-    loaded = MemorySnapshots(tmp_path, "log", length=3).load()
+    loaded = MemorySnapshots(tmp_path, "log", length=3, max_seen=5).load()
 
     assert loaded is not None
     assert loaded.blend == {}
 
 
 def test_a_file_says_where_it_stands_after_it_was_written_or_read(tmp_path: Path) -> None:
-    snapshots = MemorySnapshots(tmp_path, "log", length=3)
+    snapshots = MemorySnapshots(tmp_path, "log", length=3, max_seen=5)
     assert not snapshots.stands_at({0: 20, 3: 0})
 
     snapshots.save(saved_memory())
-    again = MemorySnapshots(tmp_path, "log", length=3)
+    again = MemorySnapshots(tmp_path, "log", length=3, max_seen=5)
     again.load()
 
     assert snapshots.stands_at({0: 20, 3: 0})
@@ -64,20 +66,22 @@ def test_a_file_says_where_it_stands_after_it_was_written_or_read(tmp_path: Path
 def test_nothing_is_loaded_where_nothing_was_saved_and_unfinished_files_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / "memory.npz.1f.tmp").write_bytes(b"half")
 
-    assert MemorySnapshots(tmp_path, "log", length=3).load() is None
+    assert MemorySnapshots(tmp_path, "log", length=3, max_seen=5).load() is None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("log_id", "length"), [("log", 4), ("another", 3)])
-def test_memory_of_another_log_or_length_is_not_taken_over(tmp_path: Path, log_id: str, length: int) -> None:
-    MemorySnapshots(tmp_path, "log", length=3).save(saved_memory())
+@pytest.mark.parametrize(("log_id", "length", "max_seen"), [("log", 4, 5), ("another", 3, 5), ("log", 3, 6)])
+def test_memory_of_another_log_or_length_is_not_taken_over(
+    tmp_path: Path, log_id: str, length: int, max_seen: int
+) -> None:
+    MemorySnapshots(tmp_path, "log", length=3, max_seen=5).save(saved_memory())
 
-    assert MemorySnapshots(tmp_path, log_id, length=length).load() is None
+    assert MemorySnapshots(tmp_path, log_id, length=length, max_seen=max_seen).load() is None
     assert (tmp_path / "memory.npz.damaged").exists()
 
 
 def test_no_altered_byte_gives_another_memory(tmp_path: Path) -> None:
-    snapshots = MemorySnapshots(tmp_path, "log", length=3)
+    snapshots = MemorySnapshots(tmp_path, "log", length=3, max_seen=5)
     snapshots.save(saved_memory())
     content = snapshots.path.read_bytes()
     wanted = {name: array.tobytes() for name, array in saved_memory().memory.items()}
