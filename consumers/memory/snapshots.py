@@ -114,7 +114,7 @@ class MemorySnapshots:
     def _arrays(self, saved: SavedMemory) -> Arrays:
         offsets = {str(partition): offset for partition, offset in saved.next_offsets.items()}
         meta = _Meta(FORMAT, self._log_id, self.length, self.max_seen, offsets)
-        arrays = {"meta": _packed(meta)} | _prefixed("memory/", saved.memory) | _prefixed("blend/", saved.blend)
+        arrays: Arrays = {"meta": _packed(meta)} | _prefixed("memory/", saved.memory) | _prefixed("blend/", saved.blend)
         for partition, store in saved.stores.items():
             arrays |= {f"{partition}/users": _packed(list(store.users)), f"{partition}/items": _packed(store.item_ids)}
             rings = store.rings.copy_rows(np.arange(store.n_users))
