@@ -34,14 +34,17 @@ class Blending:
         log: that carries events, rows and weights.
         metrics: of this process.
         slot: the model that the weights are learned beside.
+        quality: told of every event that weights are learned from, if anybody is to be.
     """
 
-    def __init__(self, settings: Settings, log: Log, metrics: Metrics, *, slot: ModelSlot) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, metrics: Metrics, *, slot: ModelSlot, quality: FeedQuality | None = None
+    ) -> None:
         self._settings, self._log, self._metrics, self._slot = settings, log, metrics, slot
         self._paths = Paths(settings.data_dir)
         config = MemoryConfig() if self._learns else MemoryConfig(row_size=PUBLISHED_SIZE)  # no more comes
         self._memory, self._weights = SharedMemory(config), SharedBlend()
-        self._quality: FeedQuality | None = None
+        self._quality = quality
 
     @property
     def _learns(self) -> bool:
@@ -56,7 +59,7 @@ class Blending:
         return LiveBlend(self._weights, self._memory, counts) if self._settings.blend else None
 
     def report(self) -> dict[str, Any] | None:
-        """How good feeds are beside their parts, on the events that weights are learned from; None elsewhere."""
+        """How good feeds are beside their parts, on the events that weights are learned from; None if nobody asked."""
         return None if self._quality is None else self._quality.report()
 
     def roles(self) -> list[Role]:
@@ -74,8 +77,9 @@ class Blending:
         embedded = self._settings.is_embedded
         metrics, length = self._metrics, self._settings.sequence_length
         learned_from = BlendingSettings(share=self._settings.blend_share)
-        learner = BlendLearner(self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from)
-        self._quality = learner.quality
+        learner = BlendLearner(
+            self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from, quality=self._quality
+        )
         role = MemoryRole(
             self._memory,
             MemorySnapshots(self._paths.memory, self._log.log_id, length=length, max_seen=self._settings.max_seen),

@@ -26,6 +26,7 @@ from consumers.catalog.model_follower import ModelFollower
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
 from consumers.learning.cycle_events import CycleEvent
+from consumers.memory.quality import FeedQuality
 from consumers.role_health import RoleHealth
 from consumers.roles import Role
 from consumers.runner import Runner, RunnerSettings
@@ -68,7 +69,8 @@ class Service:
     Args:
         settings: In force; `roles` says which parts.
         on_cycle: Told of every step of every training cycle, from a thread of its own.
-        has_rivals: Judge popularity and co-occurrence on the same events; for demos and benchmarks.
+        has_rivals: Judge popularity and co-occurrence on the same events, and feeds beside what they are blended of;
+            for demos and benchmarks.
 
     Raises:
         LogBusy: another process has the data folder.
@@ -106,7 +108,8 @@ class Service:
         self.watcher = WatcherRole(
             self.slot, metrics=self.metrics, kinds=self.kinds, settings=_watcher_settings(settings, has_rivals)
         )
-        self.blending = Blending(settings, self.log, self.metrics, slot=self.slot)
+        quality = FeedQuality() if has_rivals else None
+        self.blending = Blending(settings, self.log, self.metrics, slot=self.slot, quality=quality)
         self.learning = Learning(settings, self.log, self.metrics, on_cycle=self._note_cycle)
         if self._has("learning"):
             self.learning.open()

@@ -82,10 +82,8 @@ class BlendLearner:
         shared: gets the weights.
         metrics: of this process.
         settings: what is learned from.
+        quality: told how feeds, model and memory ranked each event; None where nobody asks.
         clock: seconds, never going back.
-
-    Attributes:
-        quality: of the feeds, on the events that are learned from.
     """
 
     def __init__(
@@ -96,11 +94,11 @@ class BlendLearner:
         *,
         metrics: Metrics,
         settings: BlendingSettings | None = None,
+        quality: FeedQuality | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.quality = FeedQuality()
         self._models, self._memory, self._shared, self._metrics = models, memory, shared, metrics
-        self._settings, self._clock = settings or BlendingSettings(), clock
+        self._settings, self._quality, self._clock = settings or BlendingSettings(), quality, clock
         self._scored, self._column_of = _Scored(), dict[str, int]()
         self._rows = BlendRows(self._column_of.get)
         self._blend, self._judge = Blend(), Judge()
@@ -236,8 +234,9 @@ class BlendLearner:
         blend = FeedBlend(self._blend.weights, self._age, self._memory, counts)
         blended = self._rows.blended(blend, model, link.known, self._scored, seen=link.seen)
         seen = np.array(self._rows.rows(link.seen, len(model)), np.int64)
-        ranked = {FEED: blended.utilities if self._judge.is_on else model, MODEL: model, MEMORY: blended.memory}
-        self.quality.add(link.user_id, ranked, target, seen=seen)
+        if self._quality is not None:
+            ranked = {FEED: blended.utilities if self._judge.is_on else model, MODEL: model, MEMORY: blended.memory}
+            self._quality.add(link.user_id, ranked, target, seen=seen)
         gain = gain_of(blended.utilities, model, seen, target)
         if gain is not None:
             self._judge.add(gain)

@@ -32,7 +32,7 @@ class Link(NamedTuple):
         item_id: what came.
         ts_ms: when.
         known: all items of the user's sequence before this second, oldest first: what it is to be predicted from.
-            None where nobody asked.
+            None where nobody asked, and after the first event of a second: the memory knows that one by then.
         seen: those and what the user had before them, in no promised order.
     """
 
@@ -111,13 +111,21 @@ class LinkReader:
         history = _item_ids(store, entries[max(0, place - self._n_last) : place])
         known, seen = None, tuple[str, ...]()
         if is_asked is not None and self._kinds[kind].is_target and is_asked(event):
-            second = Entry(event.ts_ms // _MS_PER_SECOND * _MS_PER_SECOND, 0, 0, 0)  # before all of that second
-            known = _item_ids(store, entries[: bisect(entries, second)])
-            seen = tuple(user.older.union(known))
+            before = _before_second(entries, event.ts_ms // _MS_PER_SECOND)
+            if before is not None:
+                known = _item_ids(store, before)
+                seen = tuple(user.older.union(known))
         entries.insert(place, entry)
         user.older.update(_item_ids(store, entries[: -store.rings.length]))
         del entries[: -store.rings.length]
         return Link(event.user_id, history, event.item_id, event.ts_ms, known, seen)
+
+
+def _before_second(entries: list[Entry], second: int) -> list[Entry] | None:
+    """None where something of that second is among them."""
+    at = bisect(entries, Entry(second * _MS_PER_SECOND, 0, 0, 0))
+    is_first = at == len(entries) or entries[at].ts_ms // _MS_PER_SECOND > second
+    return entries[:at] if is_first else None
 
 
 def _item_ids(store: SequenceStore, entries: Sequence[Entry]) -> list[str]:

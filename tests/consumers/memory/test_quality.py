@@ -43,10 +43,10 @@ def test_feeds_are_the_models_until_the_blend_pays_and_better_than_it_from_then_
 
     for at in range(0, 200, 20):
         bench.link(*events[at : at + 20])
-    before = bench.learner.quality.report()
+    before = bench.quality.report()
     for at in range(200, 800, 20):
         bench.link(*events[at : at + 20])
-    after = bench.learner.quality.report()
+    after = bench.quality.report()
 
     assert before[FEED]["filtered"] == before[MODEL]["filtered"]
     assert before[FEED]["filtered"]["n"] == 100
