@@ -17,12 +17,11 @@ import numpy as np
 from freshet.evaluation.runs import Choice, Run, RunKey, Runs, plain_ranks
 from freshet.progress import Say, bar
 from models.content.table import ContentTable
-from models.encoder.config import Shape
 from models.evaluation.ranking import Questions, rank_all
 from models.evaluation.splits import Split
 from models.memory.blend import BlendWeights
 from models.rivals.blended import BlendedRecommender
-from models.rivals.build import BLEND, BLENDED, COOCCURRENCE, M2SE, MEMORY, NEXT_ITEM
+from models.rivals.build import BLENDED, M2SE, NEXT_ITEM, settings_of
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
@@ -163,5 +162,4 @@ def most_epochs(model: str) -> int:
 
 def config_of(model: str) -> str:
     """Everything a model's training is set by, as text: a run made with other settings is another run."""
-    own = {"memory": MEMORY, **NEXT_ITEM, **M2SE, BLENDED: (M2SE["m2se"], MEMORY, BLEND)}
-    return repr((own.get(model), Shape(), COOCCURRENCE))
+    return repr(settings_of(model))

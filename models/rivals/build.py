@@ -18,7 +18,7 @@ from models.rivals.cooccurrence import CooccurrenceConfig
 from models.rivals.counting import MAX_PAIRED_ITEMS, ContentNeighbours, Cooccurrence, Popularity
 from models.rivals.learners import Learner, M2SELearner, NextItemLearner
 from models.rivals.memory import Memory
-from models.rivals.neural import NeuralRecommender
+from models.rivals.neural import PATIENCE, NeuralRecommender
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, Recommender
 
@@ -51,6 +51,9 @@ M2SE = {
     "m2se-image-only": _ONE_MODALITY,
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
+
+PROFILE_ITEMS, PROFILE_DECAY = 10, 0.8
+"""How many of a user's last items content-knn compares with, and how fast the older of them count less."""
 
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": TimedShape(n_time_buckets=32)}  # 32: to 2**30 s
 
@@ -86,12 +89,28 @@ def build(
     if name == "memory":
         return Memory(catalogue.n_items, MEMORY)
     if name == "content-knn":
-        return ContentNeighbours(_content(name, catalogue))
+        return ContentNeighbours(_content(name, catalogue), n_last=PROFILE_ITEMS, decay=PROFILE_DECAY)
     if name == BLENDED:
         slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
         return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
     return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, seed=seed)
+
+
+def settings_of(name: str) -> tuple[object, ...]:
+    """Everything that a model is made and trained with: where two of these are equal, they learn the same.
+
+    Args:
+        name: one of `NAMES`.
+    """
+    if name == BLENDED:
+        return (*settings_of("m2se"), MEMORY, BLEND)
+    if name in M2SE:
+        return M2SE[name], _SHAPES.get(name, Shape()), PATIENCE
+    if name in NEXT_ITEM:
+        return NEXT_ITEM[name], PATIENCE
+    counting = {"memory": MEMORY, "cooccurrence": COOCCURRENCE, "content-knn": (PROFILE_ITEMS, PROFILE_DECAY)}
+    return (counting[name],) if name in counting else ()
 
 
 NewLearner = Callable[[SequenceData, Numbering], Learner]

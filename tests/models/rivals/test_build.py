@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.rivals.build import M2SE, NAMES, build
+from models.rivals.build import M2SE, NAMES, build, settings_of
 from models.rivals.recommender import Catalogue, FitReport
 from tests.models.encoder_fixtures import N_ITEMS, small_content
 from tests.models.rival_fixtures import cyclic_data
@@ -68,6 +68,16 @@ def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
     assert M2SE["m2se-logq"].msnip_logq
     assert not M2SE["m2se"].msnip_logq
     assert M2SE["m2se-long"].finetune_epochs == 2 * M2SE["m2se"].finetune_epochs
+
+
+def test_models_that_learn_differently_have_other_settings() -> None:
+    settings = {name: repr(settings_of(name)) for name in NAMES}
+
+    assert "n_time_buckets=32" in settings["m2se-time-buckets"]
+    assert "n_experts=1," in settings["m2se-no-moe"]
+    assert "learning_rate=0.003" in settings["freshet"]
+    alike = [name for name in NAMES if list(settings.values()).count(settings[name]) > 1]
+    assert alike == ["m2se-text-only", "m2se-image-only"]  # they differ in what they are shown
 
 
 def test_an_unknown_name_is_answered_with_all_names() -> None:
