@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, read_data
 from models.content.table import ContentTable
@@ -33,7 +34,7 @@ from models.evaluation.report import RankingReport, compare
 from models.memory.blend import PARTS, utilities
 from models.memory.blocks import Block, blocks_by_time
 from models.memory.learner import OnlineLearner
-from models.rivals.build import BLEND, MEMORY, build
+from models.rivals.build import BLEND, MEMORY, build, settings_of
 from models.rivals.recommender import Catalogue, Recommender
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
@@ -187,6 +188,9 @@ def main() -> None:
     )
     parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
     arguments = parser.parse_args()
+    tune = " --tune" if arguments.tune else ""
+    command = f"python -m benchmarks.stream --model {arguments.model} --seeds {arguments.seeds}{tune}"
+    head = {"command": command, "machine": machine(), "settings": repr(settings_of(arguments.model))}
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     content = content_of(data, arguments.folder)
     runs = []
@@ -195,7 +199,7 @@ def main() -> None:
         for name in NAMES:
             figures = run[name]["filtered"]
             print(f"seed {run['seed']}  {name:8} {figures['recall_at_10']:.4f} {figures['ndcg_at_10']:.4f}", flush=True)
-        arguments.json.write_text(json.dumps({"command": "python -m benchmarks.stream", "runs": runs}, indent=2))
+        arguments.json.write_text(json.dumps(head | {"data": data.name, "runs": runs}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

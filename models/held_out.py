@@ -42,8 +42,8 @@ class HeldOut:
 def hold_out(data: SequenceData, *, may_lose: BoolArray, config: StoppingConfig, seed: int) -> HeldOut | None:
     """Hold the last targets of a sample of users out.
 
-    Only what can be asked and ranked is held out: an item new to its user, after an earlier second. Every item with
-    events keeps one to be learned from.
+    Only what can be asked and ranked is held out: an item new to its user, after an earlier second, that others had,
+    too. Events of a kind that is no target go with the target they follow.
 
     Args:
         data: All histories.
