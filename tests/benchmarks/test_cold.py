@@ -242,6 +242,17 @@ def test_seeds_are_averaged_before_a_model_is_held_beside_a_rival() -> None:
     assert first["above_sasrec"]["m2se"] == {"mean": 0.5, "low": 0.0, "high": 1.0}
 
 
+def test_with_a_place_kept_the_tenth_of_the_items_in_training_is_not_shown() -> None:
+    answers = {name: [ranked([99, 99, 9], [99, 0, -1])] for name in MODELS}  # the last target stands at place ten
+
+    found = figures(three_questions(), answers)
+
+    assert found["ndcg@10_of_items_in_training"]["mean"]["m2se"]["mean"] == pytest.approx(1 / np.log2(11), abs=1e-5)
+    assert found["ndcg@10_of_items_in_training_with_a_place_kept"]["mean"]["m2se"]["mean"] == 0
+    assert found["withheld_recall@10_among_all"]["mean"]["m2se"]["mean"] == 0
+    assert found["withheld_recall@10_with_a_place_kept"]["mean"]["m2se"]["mean"] == 0.5
+
+
 def test_slice_without_events_has_no_figure_and_stays_json() -> None:
     answers = {name: [ranked([0, 0, 0], [0, 0, -1])] for name in MODELS}
 

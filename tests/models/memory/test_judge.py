@@ -25,7 +25,12 @@ def test_without_fading_mean_and_error_are_the_usual_ones() -> None:
 def test_an_event_counts_half_after_a_half_life() -> None:
     gains = np.random.default_rng(1).normal(0.1, 0.5, 30)
     weights = 0.5 ** (np.arange(30)[::-1] / 4)
-    assert judged(*gains.tolist(), half_life=4.0).gain == pytest.approx(np.average(gains, weights=weights))
+    judge = judged(*gains.tolist(), half_life=4.0)
+
+    assert judge.gain == pytest.approx(np.average(gains, weights=weights))
+    n_effective = weights.sum() ** 2 / (weights**2).sum()
+    variance = np.average((gains - judge.gain) ** 2, weights=weights) * n_effective / (n_effective - 1)
+    assert judge.standard_error == pytest.approx(np.sqrt(variance / n_effective))
 
 
 def test_before_enough_events_it_is_off_however_well_it_does() -> None:
