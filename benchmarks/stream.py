@@ -1,6 +1,6 @@
 """Both memories and their blend on a data set's last fifth, streamed: every event is predicted, then learned.
 
-Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se-long] [--seeds N] [--tune]
+Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se-long] [--seeds N] [--tune] [--without PART]
 Data:      a data set (`stream.replay.dataset`). The model is trained once, on the first 80 % of the events by time;
            the fast memory and the blend learn on, from each event after it was predicted. What the blend learns on the
            last tenth of the 80 %, beside a model that was not trained on it, is where it starts on the stream. With
@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import Excluded
 from models.evaluation.report import RankingReport, compare
-from models.memory.blend import PARTS, utilities
+from models.memory.blend import PARTS, BlendConfig, Part, utilities
 from models.memory.blocks import Block, blocks_by_time
 from models.memory.learner import OnlineLearner
 from models.rivals.build import BLEND, MEMORY, build, settings_of
@@ -159,7 +160,7 @@ def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Names
     past = blocks_by_time(data, since_ms=0, until_ms=cut[0])
     for seed in range(options.seeds):
         started = time.perf_counter()
-        learner = OnlineLearner.new(memory=MEMORY, blend=BLEND)
+        learner = OnlineLearner.new(memory=MEMORY, blend=without(options.without) if options.without else BLEND)
         Stream(data).warm_up(learner, past)
         for since_ms, until_ms in pairwise(cut[:2] if options.tune else cut):
             blocks = blocks_by_time(data, since_ms=since_ms, until_ms=until_ms)
@@ -176,6 +177,13 @@ def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Names
         }
 
 
+def without(part: Part) -> BlendConfig:
+    """The blend in which a part has no say."""
+    at = PARTS.index(part)
+    start, least, most = ((*bound[:at], 0.0, *bound[at + 1 :]) for bound in (BLEND.start, BLEND.least, BLEND.most))
+    return replace(BLEND, start=start, least=least, most=most)
+
+
 def main() -> None:
     """Run, print a table, keep the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,9 +195,10 @@ def main() -> None:
         "--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores; another when models change"
     )
     parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
+    parser.add_argument("--without", choices=PARTS[1:], help="a part that is to have no say in the blend")
     arguments = parser.parse_args()
-    tune = " --tune" if arguments.tune else ""
-    command = f"python -m benchmarks.stream --model {arguments.model} --seeds {arguments.seeds}{tune}"
+    flags = (" --tune" if arguments.tune else "") + (f" --without {arguments.without}" if arguments.without else "")
+    command = f"python -m benchmarks.stream --model {arguments.model} --seeds {arguments.seeds}{flags}"
     head = {"command": command, "machine": machine(), "settings": repr(settings_of(arguments.model))}
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     content = content_of(data, arguments.folder)
