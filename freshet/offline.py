@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from freshet.settings import load_settings
+from freshet.settings import Settings, load_settings
 from stream.kinds import EventKinds
+
+if TYPE_CHECKING:
+    from models.towers.building import TowerConfig
 
 
 def add_offline(commands: Any) -> None:  # noqa: ANN401 - argparse's private type
@@ -50,6 +53,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from freshet.evaluation.command import EvaluateOptions, evaluate  # noqa: PLC0415 - torch takes seconds
 
+    settings = load_settings()[0]
     asked = EvaluateOptions(
         data=options.data,
         models=tuple(options.model.split(",")),
@@ -61,8 +65,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         withheld=options.withhold_items,
         group=options.group,
         newest=options.newest,
+        towers=_towers(settings),
     )
-    return evaluate(asked, kinds=load_settings()[0].event_kinds())
+    return evaluate(asked, kinds=settings.event_kinds())
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -83,4 +88,11 @@ def _asked_of_any(options: argparse.Namespace) -> tuple[dict[str, Any], EventKin
     """What every fitting is asked for, and the kinds in force."""
     settings = load_settings({"data_dir": options.data_dir})[0]
     common = {"data": options.data, "data_dir": settings.data_dir, "n_epochs": options.epochs, "seed": options.seed}
-    return common, settings.event_kinds()
+    return common | {"towers": _towers(settings)}, settings.event_kinds()
+
+
+def _towers(settings: Settings) -> "TowerConfig":
+    """The towers in force; their seed stays the usual one, so that one catalogue's are made once for all seeds."""
+    from models.towers.building import TowerConfig  # noqa: PLC0415 - torch takes seconds
+
+    return TowerConfig(text=settings.text_tower, image=settings.image_tower)

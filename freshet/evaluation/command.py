@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, 
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
 from freshet.evaluation.table import table
-from freshet.evaluation.trial import Build, Training, Trial, config_of
+from freshet.evaluation.trial import WITHOUT_CONTENT, Build, Training, Trial, config_of
 from freshet.progress import say
 from models.content.table import ContentTable
 from models.durable import write_durably
@@ -30,6 +30,7 @@ from models.evaluation.splits import Split, by_time, drawn_items, leave_one_out
 from models.evaluation.summary import ItemFacts, gains, summarise
 from models.examples import question_spans
 from models.rivals.build import NAMES, build
+from models.towers.building import TowerConfig
 from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset, open_dataset
 
@@ -53,6 +54,7 @@ class EvaluateOptions:
         withheld: share of the items kept out of training.
         group: attribute to report exposure by; None looks for a usual one.
         newest: of each user only so many events; None for all.
+        towers: what encodes the content.
     """
 
     data: str | None
@@ -65,6 +67,7 @@ class EvaluateOptions:
     withheld: float = 0.0
     group: str | None = None
     newest: int | None = None
+    towers: TowerConfig = field(default_factory=TowerConfig)
 
     def __post_init__(self) -> None:
         unknown = ", ".join(name or "(nothing)" for name in self.models if name not in NAMES)
@@ -140,7 +143,7 @@ def run_all(
     split = _split(data, options.split).without(is_withheld)
     questions = Questions(split.test, data.live_from_ms, is_withheld)
     _check(split, questions)
-    training = Training(split, len(data.items), _content(data, split, is_withheld, options.runs), build_model)
+    training = Training(split, len(data.items), _content(options, data, split, is_withheld), build_model)
     trial = Trial(training, questions, Runs(options.runs), say)
     runs = {
         name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
@@ -172,7 +175,9 @@ def _check(split: Split, questions: Questions) -> None:
         )
 
 
-def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder: Path) -> Callable[[], ContentTable]:
+def _content(
+    options: EvaluateOptions, data: EvaluationData, split: Split, is_withheld: BoolArray
+) -> Callable[[], ContentTable]:
     """Encodes the catalogue at the first call, if there is one."""
     is_known = ~is_withheld
     if split.test_start_ms is not None:
@@ -180,13 +185,14 @@ def _content(data: EvaluationData, split: Split, is_withheld: BoolArray, folder:
 
     @cache
     def encoded() -> ContentTable:
-        towers = catalogue_towers(data, is_known=is_known, folder=folder, say=say)
-        return encode_catalogue(data, towers, folder=folder, say=say)
+        towers = catalogue_towers(data, is_known=is_known, folder=options.runs, say=say, config=options.towers)
+        return encode_catalogue(data, towers, folder=options.runs, say=say)
 
     return encoded
 
 
 def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) -> RunKey:
+    is_usual = model in WITHOUT_CONTENT or options.towers == TowerConfig()
     return RunKey(
         model=model,
         config=config_of(model),
@@ -195,6 +201,7 @@ def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) 
         data=data.fingerprint,
         split=options.split,
         withheld=options.withheld,
+        towers="" if is_usual else repr(options.towers),
     )
 
 

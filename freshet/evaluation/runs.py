@@ -27,7 +27,7 @@ class BadRun(ValueError):
     """A kept run cannot be read; the message says which file to delete."""
 
 
-class RunKey(msgspec.Struct, frozen=True, kw_only=True):
+class RunKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run is of.
 
     Attributes:
@@ -38,6 +38,7 @@ class RunKey(msgspec.Struct, frozen=True, kw_only=True):
         data: the data set's fingerprint.
         split: how it was cut.
         withheld: share of items kept out of training.
+        towers: what encoded the content; empty for the product's own, and for a model that reads none.
     """
 
     model: str
@@ -47,6 +48,7 @@ class RunKey(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     split: str
     withheld: float
+    towers: str = ""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

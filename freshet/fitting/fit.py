@@ -12,7 +12,7 @@ by torchrun, several processes train; the first alone judges, prints and writes:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,7 @@ from models.ranker import Ranker
 from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest
 from models.registry.registry import Registry, wall_ms
 from models.rivals.numbering import Numbering
+from models.towers.building import TowerConfig
 from models.towers.pair import Towers, load_towers, save_towers
 from stream.kinds import EventKinds
 from stream.replay.dataset import open_dataset
@@ -64,6 +65,7 @@ class FitOptions:
         n_epochs: None for the usual number, and for fine-tuning until held-out events are predicted no better.
         seed: of everything drawn.
         parent: the pretrained version to fine-tune; None for the newest one.
+        towers: what encodes the content in pretraining; a fine-tuned model keeps its parent's.
     """
 
     phase: PhaseName
@@ -72,6 +74,7 @@ class FitOptions:
     n_epochs: int | None = None
     seed: int = 0
     parent: str | None = None
+    towers: TowerConfig = field(default_factory=TowerConfig)
 
     def __post_init__(self) -> None:
         if self.n_epochs is not None and self.n_epochs < 1:
@@ -97,6 +100,7 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
     Raises:
         EvaluationError, SplitError, DatasetError: the data cannot be learned from.
         RegistryError: the parent is unknown, damaged, or no pretrained one.
+        TowerError: a folder named for a tower holds no readable model.
         BadCheckpoint: what a killed run left cannot be read.
         TrainingDiverged: the loss stopped being a number; the last checkpoint stays.
         ParallelError: another process of the training was lost; the last checkpoint stays.
@@ -136,7 +140,7 @@ class _Fitting:
             asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
         )
         trained = (options.phase, repr(options.config), repr(options.stopping))
-        made_from = (*trained, data.fingerprint, parent.manifest.version if parent else "")
+        made_from = (*trained, data.fingerprint, parent.manifest.version if parent else "", *self._other_towers())
         work = options.data_dir / "fitting"
         work.mkdir(parents=True, exist_ok=True)
         self._checkpoint = work / f"{options.phase}-{content_hash(*made_from)}.safetensors"
@@ -184,8 +188,19 @@ class _Fitting:
         return version
 
     def _new_towers(self) -> Towers:
-        is_known = np.ones(len(self.data.items), np.bool_)
-        return catalogue_towers(self.data, is_known=is_known, folder=self.options.data_dir, say=self._say)
+        is_known, options = np.ones(len(self.data.items), np.bool_), self.options
+        return catalogue_towers(
+            self.data, is_known=is_known, folder=options.data_dir, say=self._say, config=options.towers
+        )
+
+    def _other_towers(self) -> list[str]:
+        """What tells checkpoints apart that were made with other towers than the product's."""
+        if self.options.towers == TowerConfig():
+            return []
+        if self.parent:
+            self._say(f"content towers: those of {self.parent.manifest.version}, whatever the settings name")
+            return []
+        return [repr(self.options.towers)]
 
     def _model(self) -> M2SE:
         if self.parent is None:

@@ -7,7 +7,7 @@ The last event of every user stays out of training; epochs are chosen on the one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from models.registry.bundle import ENCODER_KIND, TOWERS, DataSpan, Manifest
 from models.registry.registry import Registry, wall_ms
 from models.rivals.build import NEXT_ITEM, build
 from models.rivals.served import CONFIG, LOADERS, ServedRival, served
+from models.towers.building import TowerConfig
 from models.towers.pair import Towers, save_towers
 from stream.kinds import EventKinds
 from stream.replay.dataset import open_dataset
@@ -45,6 +46,7 @@ class RivalOptions:
         data_dir: the service's folder; the registry lies there.
         n_epochs: None to choose them; only a network has any.
         seed: of everything drawn.
+        towers: what encodes the content.
     """
 
     model: str
@@ -52,6 +54,7 @@ class RivalOptions:
     data_dir: Path
     n_epochs: int | None = None
     seed: int = 0
+    towers: TowerConfig = field(default_factory=TowerConfig)
 
     def __post_init__(self) -> None:
         if self.model not in LOADERS:
@@ -71,6 +74,7 @@ def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:
     Raises:
         EvaluationError, SplitError, DatasetError: the data cannot be learned from.
         TrainingDiverged: the loss stopped being a number.
+        TowerError: a folder named for a tower holds no readable model.
         RegistryError: the registry cannot be written.
     """
     registry = Registry(Paths(options.data_dir).folders.registry)
@@ -87,7 +91,9 @@ class _RivalFitting:
         self.options, self.data = options, data
         self.split: Split = leave_one_out(data.events)
         is_known = np.ones(len(data.items), np.bool_)
-        self.towers: Towers = catalogue_towers(data, is_known=is_known, folder=options.data_dir, say=say)
+        self.towers: Towers = catalogue_towers(
+            data, is_known=is_known, folder=options.data_dir, say=say, config=options.towers
+        )
         self.table: ContentTable = encode_catalogue(data, self.towers, folder=options.data_dir, say=say)
 
     def run(self) -> tuple[ServedRival, list[CurvePoint]]:

@@ -1,5 +1,6 @@
 """A data set in the folder format, small enough to train on in a test: users walk round a ring of items."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,4 +21,10 @@ def write_shop(root: Path, *, n_users: int = N_USERS, n_events: int = N_EVENTS) 
         for step in range(n_events):
             lines.append(f"user-{user},item-{(user + step) % N_ITEMS},{START_S + 600 * step + user}")
     (root / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_shop_of_texts(root: Path) -> Path:
+    """The same without vectors, so that a tower has to encode the texts."""
+    shutil.rmtree(write_shop(root) / "features")
     return root

@@ -10,14 +10,15 @@ from PIL import Image
 from freshet.cli import main
 from freshet.evaluation.command import EvaluateOptions, evaluate
 from freshet.evaluation.data import EvaluationError
-from freshet.evaluation.runs import BadRun
+from freshet.evaluation.runs import BadRun, RunKey, Runs
 from freshet.evaluation.trial import most_epochs
 from models.evaluation.splits import SplitError
 from models.memory.blend import BlendConfig, BlendWeights
 from models.rivals.build import build
 from models.rivals.recommender import Catalogue, Recommender
+from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
-from tests.freshet.evaluation.small_shop import START_S, write_shop
+from tests.freshet.evaluation.small_shop import START_S, write_shop, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 
@@ -125,6 +126,24 @@ def test_another_split_or_other_data_is_another_run(options: EvaluateOptions) ->
     run(replace(options, models=("popularity",)), other_data)
 
     assert len(other_split.made) == len(other_data.made) == 2
+
+
+def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOptions) -> None:
+    options = replace(options, models=("content-knn", "popularity"))
+    run(options)
+    others, again = Builder(), Builder()
+
+    run(replace(options, towers=TowerConfig(text="tfidf")), others)
+    run(options, again)
+
+    assert [name for name, *_ in others.made] == ["content-knn"] * 2
+    assert again.made == []
+
+
+def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) -> None:
+    key = RunKey(model="sasrec", config="c", seed=1, data_name="shop", data="d", split="time", withheld=0.25)
+
+    assert Runs(tmp_path).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json"
 
 
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_json(options: EvaluateOptions, tmp_path: Path) -> None:
@@ -254,6 +273,24 @@ def test_the_command_takes_a_list_of_models_and_writes_the_figures(
     assert status == 0
     assert list(json.loads(Path("a.json").read_text())["models"]) == ["popularity", "cooccurrence"]
     assert len(list(Path("freshet-runs").glob("shop-leave-one-out-*-seed0-*.json"))) == 2
+
+
+def test_the_command_takes_the_towers_that_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["evaluate", "--data", str(write_shop_of_texts(tmp_path / "texts")), "--model", "content-knn"]
+
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "tfidf")
+    assert main(asked) == 0
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "/no/such/folder")
+    assert main(asked) == 1
+
+    said = capsys.readouterr().err
+    assert [path.name.split("-")[0] for path in Path("freshet-runs/features").iterdir()] == ["tfidf"]
+    assert said.endswith(
+        "freshet: no model in folder '/no/such/folder': config.json and *.safetensors are wanted there\n"
+    )
 
 
 def test_the_command_says_in_one_line_what_it_cannot_do(

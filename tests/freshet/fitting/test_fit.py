@@ -13,8 +13,9 @@ from freshet.evaluation.data import EvaluationError
 from freshet.fitting.fit import FitOptions, fit
 from models.encoder_scorer import load_model
 from models.registry.registry import Registry
+from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
-from tests.freshet.evaluation.small_shop import write_shop
+from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 
@@ -157,6 +158,43 @@ def test_fine_tuning_wants_a_pretrained_parent(shop: str, tmp_path: Path) -> Non
     second = registry_of(tmp_path).versions()[-1]
     with pytest.raises(EvaluationError, match=rf"--parent {second} is no pretrained version; there are {first}"):
         fit(FitOptions("finetune", shop, tmp_path, parent=second), kinds=DEFAULT_KINDS)
+
+
+def test_pretraining_takes_the_towers_that_are_set_and_fine_tuning_its_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop, folder = str(write_shop_of_texts(tmp_path / "texts")), str(tmp_path / "kept")
+    asked = ["--data", shop, "--data-dir", folder, "--epochs", "1"]
+
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "tfidf")
+    assert main(["pretrain", *asked]) == 0
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "/no/such/folder")
+    assert main(["finetune", *asked]) == 0
+    assert main(["pretrain", *asked]) == 1
+
+    first, second = registry_of(tmp_path / "kept").manifests()
+    said = capsys.readouterr().err
+    assert first.tower_revisions["text"].startswith("tfidf-")
+    assert second.tower_revisions == first.tower_revisions
+    assert f"content towers: those of {first.version}, whatever the settings name\n" in said
+    assert said.endswith(
+        "freshet: no model in folder '/no/such/folder': config.json and *.safetensors are wanted there\n"
+    )
+
+
+def test_a_killed_training_is_not_resumed_with_other_towers(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt("epoch 1: "))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(shop, tmp_path)
+    other = TowerConfig(text="tfidf")
+    fit(FitOptions("pretrain", shop, tmp_path, n_epochs=2, towers=other), kinds=DEFAULT_KINDS)
+    assert "resumed" not in capsys.readouterr().err
+
+    pretrain(shop, tmp_path)
+    assert "resumed after epoch 1\n" in capsys.readouterr().err
 
 
 def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
 from tests.consumers.store_support import new_metrics
-from tests.freshet.evaluation.small_shop import N_ITEMS, write_shop
+from tests.freshet.evaluation.small_shop import N_ITEMS, write_shop, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 SESSION = (3, 4, 5)
@@ -178,6 +178,24 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(
     assert main(["fit", "--data", shop, "--data-dir", str(tmp_path), *asked]) == 1
 
     assert capsys.readouterr().err.startswith(f"freshet: {reason}")
+
+
+def test_the_command_takes_the_towers_that_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = str(write_shop_of_texts(tmp_path / "texts"))
+    asked = ["fit", "--model", "content-knn", "--data", shop, "--data-dir", str(tmp_path / "kept")]
+
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "tfidf")
+    assert main(asked) == 0
+    monkeypatch.setenv("FRESHET_TEXT_TOWER", "/no/such/folder")
+    assert main(asked) == 1
+
+    (manifest,) = Registry(tmp_path / "kept" / "registry").manifests()
+    assert manifest.tower_revisions["text"].startswith("tfidf-")
+    assert capsys.readouterr().err.endswith(
+        "freshet: no model in folder '/no/such/folder': config.json and *.safetensors are wanted there\n"
+    )
 
 
 def test_the_command_fits_into_the_data_folder(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
