@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.durable import write_durably
+from models.evaluation.report import Tally
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ ABOUT = {
 }
 
 
+NO_FIGURE = (
+    "no NDCG@10: none of the last events of users could be ranked; each is of an item that the user had before, or "
+    "lies within the user's first second"
+)
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What people are told of a version.
@@ -61,14 +68,19 @@ class ModelCard:
         facts: what a reader asks first, by name.
         config: hyper-parameters by name.
         curve: of the training; empty for a model without epochs.
-        ndcg_at_10: filtered, of users' last events.
+        ndcg_at_10: filtered, of users' last events; None where none of them could be ranked.
     """
 
     kind: str
     facts: Mapping[str, str]
     config: Mapping[str, Any]
     curve: Sequence[CurvePoint]
-    ndcg_at_10: float
+    ndcg_at_10: float | None
+
+
+def ndcg_at_10(tally: Tally) -> float | None:
+    """The figure of a ranking; None where nothing was ranked, as JSON has no NaN."""
+    return tally.means()["ndcg_at_10"] if tally.n else None
 
 
 def write_card(bundle: Path, card: ModelCard) -> None:
@@ -80,15 +92,11 @@ def write_card(bundle: Path, card: ModelCard) -> None:
 
 def markdown(version: str, card: ModelCard) -> str:
     """The card of a version, Markdown."""
-    kept = _kept(card.curve)
-    after = f"After epoch {kept.epoch}: loss {kept.loss:.4f}, f" if kept else "F"
     parts = [
         f"# {version}",
         ABOUT[card.kind],
         _table(("what", ""), card.facts.items()),
-        f"{after}iltered NDCG@10 {card.ndcg_at_10:.4f} over users' last "
-        "events, ranked among all items and kept out of training. It says how training went; models are compared by "
-        "`freshet evaluate`.",
+        _came_to(card),
         "Meant for feeds on the catalogue and the kind of behaviour it was trained on. It learns from what people were "
         "shown and chose, popularity included; what its lists expose says `freshet evaluate`.",
         _table(("setting", "value"), sorted((name, str(value)) for name, value in card.config.items())),
@@ -97,6 +105,19 @@ def markdown(version: str, card: ModelCard) -> str:
         head = ("epoch", "loss", "targets", "seconds", "NDCG@10", "validation")
         parts.append(_table(head, [_cells(one) for one in card.curve]))
     return "\n\n".join(parts) + "\n"
+
+
+def _came_to(card: ModelCard) -> str:
+    kept = _kept(card.curve)
+    after = f"After epoch {kept.epoch}: loss {kept.loss:.4f}, " if kept else ""
+    if card.ndcg_at_10 is None:
+        told = f"{after}{NO_FIGURE}."
+    else:
+        told = (
+            f"{after}filtered NDCG@10 {card.ndcg_at_10:.4f} over users' last events, ranked among all items and kept "
+            "out of training. It says how training went; models are compared by `freshet evaluate`."
+        )
+    return told[0].upper() + told[1:]
 
 
 def _kept(curve: Sequence[CurvePoint]) -> CurvePoint | None:

@@ -22,7 +22,7 @@ import torch
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
-from freshet.fitting.card import CurvePoint, ModelCard, write_card
+from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.fitting.epochs import EpochCount
 from freshet.paths import Paths
 from freshet.progress import Say, bar, nothing, say
@@ -158,21 +158,25 @@ class _Fitting:
             write_durably(self._curve_file, json.dumps([asdict(one) for one in curve]).encode())
             save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
             score = "" if done.validation is None else f", validation NDCG@10 {done.validation:.4f}"
-            self._say(f"epoch {point.epoch}: loss {done.loss:.4f}{score}, NDCG@10 {ndcg:.4f} ({done.seconds:.1f} s)")
+            shown = "" if ndcg is None else f", NDCG@10 {ndcg:.4f}"
+            self._say(f"epoch {point.epoch}: loss {done.loss:.4f}{score}{shown} ({done.seconds:.1f} s)")
             count.restart()
 
-        with bar("epoch", "targets") as shown:
-            count = EpochCount(self.trainer, self.train.n_targets, shown if processes.is_first else nothing)
+        with bar("epoch", "targets") as on_progress:
+            count = EpochCount(self.trainer, self.train.n_targets, on_progress if processes.is_first else nothing)
             self.trainer.run(after_epoch)
         return curve
 
     def publish(self, registry: Registry, curve: list[CurvePoint]) -> str:
         """Bundle, card and curve; then what a killed run would have needed is removed."""
         ndcg = self._ndcg_at_10()
+        if ndcg is None:
+            self._say(NO_FIGURE)
         stage = registry.stage()
         write_model(stage, self.model, self.table.item_ids[: self.n_ids])
         save_towers(stage / TOWERS, self.towers)
-        version = registry.publish(stage, replace(self._draft(), metrics={"ndcg_at_10": ndcg}))
+        metrics = {} if ndcg is None else {"ndcg_at_10": ndcg}
+        version = registry.publish(stage, replace(self._draft(), metrics=metrics))
         facts = {
             "phase": self.options.phase,
             "data": f"{self.data.name}, {len(self.train.rows):,} events, {len(self.data.items):,} items",
@@ -227,10 +231,10 @@ class _Fitting:
         self._say(f"resumed after epoch {n_done}")
         return [CurvePoint(**point) for point in json.loads(self._curve_file.read_bytes())][:n_done]
 
-    def _ndcg_at_10(self) -> float:
+    def _ndcg_at_10(self) -> float | None:
         ranker = Ranker(EncoderScorer(self.model, self.table.item_ids[: self.n_ids]), self._draft())
         ranker.add_items(self.table)
-        return rank_examples(ranker, self.questions).means()["ndcg_at_10"]
+        return ndcg_at_10(rank_examples(ranker, self.questions))
 
     def _config(self) -> dict[str, Any]:
         stopping = self.options.stopping if self.trainer.stopping else None

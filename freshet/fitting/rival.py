@@ -17,7 +17,7 @@ from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training
-from freshet.fitting.card import CurvePoint, ModelCard, write_card
+from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.paths import Paths
 from freshet.progress import say
 from models.content.table import ContentTable
@@ -110,11 +110,14 @@ class _RivalFitting:
     def publish(self, registry: Registry, rival: ServedRival, curve: list[CurvePoint]) -> str:
         """Bundle, card and curve."""
         ndcg = self._ndcg_at_10(rival)
+        if ndcg is None:
+            say(NO_FIGURE)
         curve = [*curve[:-1], *(replace(last, ndcg_at_10=ndcg) for last in curve[-1:])]
         stage = registry.stage()
         rival.save(stage)
         save_towers(stage / TOWERS, self.towers)
-        version = registry.publish(stage, replace(self._draft(rival), metrics={"ndcg_at_10": ndcg}))
+        metrics = {} if ndcg is None else {"ndcg_at_10": ndcg}
+        version = registry.publish(stage, replace(self._draft(rival), metrics=metrics))
         placed = "by content" if any(rival.content_dims) else "behind all others, and as newcomers"
         facts = {
             "model": self.options.model,
@@ -128,12 +131,12 @@ class _RivalFitting:
         write_card(registry.path(version), ModelCard(self.options.model, facts, rival.config(), curve, ndcg))
         return version
 
-    def _ndcg_at_10(self, rival: ServedRival) -> float:
+    def _ndcg_at_10(self, rival: ServedRival) -> float | None:
         test = self.split.test
         ranker = Ranker(rival, self._draft(rival))
         ranker.add_items(self.table)
         questions = examples(test, self.table.item_ids, asked=test.is_target, limit=MAX_QUESTIONS, seed=0)
-        return rank_examples(ranker, questions).means()["ndcg_at_10"]
+        return ndcg_at_10(rank_examples(ranker, questions))
 
     def _draft(self, rival: ServedRival) -> Manifest:
         return Manifest(

@@ -24,6 +24,16 @@ def write_shop(root: Path, *, n_users: int = N_USERS, n_events: int = N_EVENTS) 
     return root
 
 
+def write_shop_of_one_item(root: Path) -> Path:
+    """The same, but everybody takes the one item again and again, so that no event can be ranked."""
+    events = write_shop(root) / "interactions.csv"
+    head, *rows = [line.split(",") for line in events.read_text().splitlines()]
+    events.write_text(
+        "\n".join(",".join(row) for row in (head, *([user, "item-0", at] for user, _, at in rows))) + "\n"
+    )
+    return root
+
+
 def write_shop_of_texts(root: Path) -> Path:
     """The same without vectors, so that a tower has to encode the texts."""
     shutil.rmtree(write_shop(root) / "features")

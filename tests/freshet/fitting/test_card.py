@@ -25,6 +25,13 @@ def test_without_a_validation_score_the_last_epoch_was_kept() -> None:
     assert card.endswith("| 3 | 3.0000 | 90 | 1.0 | 0.1300 |  |\n")
 
 
+def test_a_card_without_a_figure_says_why() -> None:
+    card = markdown("v1", replace(CARD, curve=(), ndcg_at_10=None))
+
+    assert "\n\nNo NDCG@10: none of the last events of users could be ranked; each is of an item that the user" in card
+    assert "Filtered NDCG@10" not in card
+
+
 def test_a_model_without_epochs_has_no_curve() -> None:
     card = markdown("v1", replace(CARD, curve=()))
 

@@ -15,7 +15,7 @@ from models.encoder_scorer import load_model
 from models.registry.registry import Registry
 from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
-from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_texts
+from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_one_item, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 
@@ -179,6 +179,24 @@ def test_pretraining_takes_the_towers_that_are_set_and_fine_tuning_its_parents(
     assert f"content towers: those of {first.version}, whatever the settings name\n" in said
     assert said.endswith(
         "freshet: no model in folder '/no/such/folder': config.json and *.safetensors are wanted there\n"
+    )
+
+
+def test_without_an_event_that_can_be_ranked_no_figure_is_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = pretrain(str(write_shop_of_one_item(tmp_path / "shop")), tmp_path, n_epochs=1)
+
+    bundle = registry_of(tmp_path).path(version)
+    (point,) = json.loads(bundle.with_name(f"{version}.json").read_text())
+    said = capsys.readouterr().err
+    assert json.loads((bundle / "manifest.json").read_text())["metrics"] == {}
+    assert point["ndcg_at_10"] is None
+    assert (
+        "no NDCG@10: none of the last events of users could be ranked" in bundle.with_name(f"{version}.md").read_text()
+    )
+    assert (
+        said.count("NDCG@10") == said.count("no NDCG@10: none of the last events of users could be ranked; each") == 1
     )
 
 

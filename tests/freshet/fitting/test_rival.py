@@ -25,7 +25,7 @@ from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
 from tests.consumers.store_support import new_metrics
-from tests.freshet.evaluation.small_shop import N_ITEMS, write_shop, write_shop_of_texts
+from tests.freshet.evaluation.small_shop import N_ITEMS, write_shop, write_shop_of_one_item, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 SESSION = (3, 4, 5)
@@ -127,6 +127,22 @@ def test_card_of_a_rival_without_epochs_has_its_figure_alone(shop: str, tmp_path
     assert "\n\nFiltered NDCG@10 0." in card
     assert "| epoch |" not in card
     assert json.loads(bundle.with_name(f"{version}.json").read_text()) == []
+
+
+@pytest.mark.parametrize("name", ["cooccurrence", "sasrec"])
+def test_without_an_event_that_can_be_ranked_no_figure_is_published(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = fitted(name, str(write_shop_of_one_item(tmp_path / "shop")), tmp_path, n_epochs=1)
+
+    bundle = Registry(tmp_path / "registry").path(version)
+    said = capsys.readouterr().err
+    assert json.loads((bundle / "manifest.json").read_text())["metrics"] == {}
+    assert "NaN" not in bundle.with_name(f"{version}.json").read_text()
+    assert (
+        "o NDCG@10: none of the last events of users could be ranked" in bundle.with_name(f"{version}.md").read_text()
+    )
+    assert said.count("no NDCG@10: none of the last events of users could be ranked; each is of an item") == 1
 
 
 def test_epochs_are_chosen_first_where_none_are_given(
