@@ -17,11 +17,13 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.fitting.epochs import EpochCount
 from freshet.paths import Paths
@@ -30,7 +32,7 @@ from models.content.features import content_hash
 from models.content.table import ContentTable
 from models.durable import write_durably
 from models.encoder.batches import SequenceData
-from models.encoder.checkpoint import load_checkpoint, save_checkpoint
+from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import Shape, StoppingConfig, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
@@ -77,8 +79,7 @@ class FitOptions:
     towers: TowerConfig = field(default_factory=TowerConfig)
 
     def __post_init__(self) -> None:
-        if self.n_epochs is not None and self.n_epochs < 1:
-            raise EvaluationError(f"--epochs {self.n_epochs} must be at least 1")
+        check_asked(self.n_epochs, self.seed)
 
     @property
     def config(self) -> TrainingConfig:
@@ -228,8 +229,21 @@ class _Fitting:
             return []
         load_checkpoint(self._checkpoint, self.trainer)
         n_done = self.trainer.progress.epoch
+        curve = self._kept_curve()[:n_done]
+        if [point.epoch for point in curve] != list(range(1, n_done + 1)):
+            raise BadCheckpoint(
+                f"curve {self._curve_file} has {len(curve)} of {n_done} epochs; delete it to train from the first again"
+            )
         self._say(f"resumed after epoch {n_done}")
-        return [CurvePoint(**point) for point in json.loads(self._curve_file.read_bytes())][:n_done]
+        return curve
+
+    def _kept_curve(self) -> list[CurvePoint]:
+        try:
+            return msgspec.json.decode(self._curve_file.read_bytes(), type=list[CurvePoint])
+        except msgspec.DecodeError as exc:
+            raise BadCheckpoint(
+                f"curve {self._curve_file} cannot be read ({exc}); delete it to train from the first epoch again"
+            ) from exc
 
     def _ndcg_at_10(self) -> float | None:
         ranker = Ranker(EncoderScorer(self.model, self.table.item_ids[: self.n_ids]), self._draft())

@@ -17,6 +17,7 @@ from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training
+from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.paths import Paths
 from freshet.progress import say
@@ -64,8 +65,7 @@ class RivalOptions:
             )
         if self.n_epochs is not None and self.model not in NEXT_ITEM:
             raise EvaluationError(f"--epochs {self.n_epochs}: {self.model} has none; leave it out")
-        if self.n_epochs is not None and self.n_epochs < 1:
-            raise EvaluationError(f"--epochs {self.n_epochs} must be at least 1")
+        check_asked(self.n_epochs, self.seed)
 
 
 def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:

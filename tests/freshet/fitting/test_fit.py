@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -11,6 +12,7 @@ import pytest
 from freshet.cli import main
 from freshet.evaluation.data import EvaluationError
 from freshet.fitting.fit import FitOptions, fit
+from models.encoder.checkpoint import BadCheckpoint
 from models.encoder_scorer import load_model
 from models.registry.registry import Registry
 from models.towers.building import TowerConfig
@@ -198,6 +200,37 @@ def test_without_an_event_that_can_be_ranked_no_figure_is_published(
     assert (
         said.count("NDCG@10") == said.count("no NDCG@10: none of the last events of users could be ranked; each") == 1
     )
+
+
+@pytest.mark.parametrize("seed", [-1, 4_294_967_296])
+def test_a_seed_that_generators_do_not_take_is_refused(seed: int, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=rf"--seed {seed} must be at least 0 and at most 4294967295"):
+        FitOptions("pretrain", None, tmp_path, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        ('[{"epoch": 1', r"cannot be read \(Input data was truncated\); delete it to train from the first epoch again"),
+        ("[]", r"has 0 of 1 epochs; delete it to train from the first again"),
+    ],
+)
+def test_a_damaged_curve_of_a_killed_training_is_named_with_the_way_out(
+    kept: str, reason: str, shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt("epoch 1: "))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(shop, tmp_path)
+    (curve,) = (tmp_path / "fitting").glob("*.json")
+    curve.write_text(kept)
+
+    with pytest.raises(BadCheckpoint, match=rf"curve {re.escape(str(curve))} {reason}"):
+        pretrain(shop, tmp_path)
+    curve.unlink()
+    pretrain(shop, tmp_path)
+
+    assert len(registry_of(tmp_path).versions()) == 1
 
 
 def test_a_killed_training_is_not_resumed_with_other_towers(
