@@ -144,7 +144,7 @@ def run_all(
     questions = Questions(split.test, data.live_from_ms, is_withheld)
     _check(split, questions)
     training = Training(split, len(data.items), _content(options, data, split, is_withheld), build_model)
-    trial = Trial(training, questions, Runs(options.runs), say)
+    trial = Trial(training, questions, Runs(options.runs, n_questions=len(questions.spans)), say)
     runs = {
         name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
     }

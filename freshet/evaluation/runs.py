@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from models.durable import write_durably
-from models.evaluation.ranking import Ranked
+from models.evaluation.ranking import N_SHOWN, Ranked
 from models.evaluation.ranks import IntArray, RankCounts
 from models.memory.blend import BlendWeights
 from models.rivals.recommender import FitReport
@@ -97,6 +97,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         counts = {name: RankCounts(_ints(greater), _ints(equal)) for name, (greater, equal) in self.ranks.items()}
         return Ranked(shown=np.array(self.shown, dtype=np.int64), **counts)
 
+    def is_whole(self, n_questions: int) -> bool:
+        """Whether every protocol and the lists answer all questions."""
+        columns = [column for pair in self.ranks.values() for column in (*pair, self.shown)]
+        return (
+            self.ranks.keys() == set(PROTOCOLS)
+            and all(len(column) == n_questions for column in columns)
+            and all(len(items) == N_SHOWN for items in self.shown)
+        )
+
 
 def plain_ranks(ranked: Ranked) -> dict[str, tuple[list[int], list[int]]]:
     """The counts of all protocols as a run keeps them."""
@@ -116,13 +125,14 @@ class Runs:
 
     Args:
         folder: made where it is missing.
+        n_questions: answers a finished run must have.
 
     Raises:
         OSError: it cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, n_questions: int) -> None:
+        self._folder, self._n_questions = folder, n_questions
         folder.mkdir(parents=True, exist_ok=True)
 
     def choice(self, key: RunKey) -> Choice | None:
@@ -166,6 +176,8 @@ class Runs:
             raise BadRun(f"kept run {path} cannot be read ({exc}); delete it to run it again") from exc
         if file.format != FORMAT or file.key != key:
             raise BadRun(f"kept run {path} is of format {file.format} or of another run; delete it to run it again")
+        if file.run and not file.run.is_whole(self._n_questions):
+            raise BadRun(f"kept run {path} has not all {self._n_questions} answers; delete it to run it again")
         return file
 
     def _write(self, file: _File) -> None:

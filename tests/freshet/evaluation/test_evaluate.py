@@ -1,8 +1,10 @@
 import json
 import re
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -143,7 +145,7 @@ def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOpt
 def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) -> None:
     key = RunKey(model="sasrec", config="c", seed=1, data_name="shop", data="d", split="time", withheld=0.25)
 
-    assert Runs(tmp_path).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json"
+    assert Runs(tmp_path, n_questions=1).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json"
 
 
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_json(options: EvaluateOptions, tmp_path: Path) -> None:
@@ -209,6 +211,30 @@ def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions) -> Non
 
     with pytest.raises(
         BadRun, match=rf"kept run {re.escape(str(damaged))} cannot be read .*; delete it to run it again"
+    ):
+        run(options)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"shown": lambda shown: shown[:-1]},
+        {"shown": lambda shown: [items[:-1] for items in shown]},
+        {"ranks": lambda ranks: ranks | {"filtered": [ranks["filtered"][0][:-1], ranks["filtered"][1]]}},
+        {"ranks": lambda ranks: {"filtered": ranks["filtered"]}},
+    ],
+)
+def test_a_run_that_lacks_answers_is_named_with_what_to_do(
+    options: EvaluateOptions, damage: dict[str, Callable[[Any], Any]]
+) -> None:
+    run(options)
+    damaged = next(options.runs.glob("*popularity*.json"))
+    kept = json.loads(damaged.read_text())
+    kept["run"] |= {name: lack(kept["run"][name]) for name, lack in damage.items()}
+    damaged.write_text(json.dumps(kept))
+
+    with pytest.raises(
+        BadRun, match=rf"kept run {re.escape(str(damaged))} has not all 10 answers; delete it to run it again"
     ):
         run(options)
 
