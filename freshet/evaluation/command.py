@@ -16,6 +16,7 @@ import numpy as np
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, thinned
+from freshet.evaluation.outputs import PICTURE, check_outputs, check_runs
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
 from freshet.evaluation.table import table
@@ -81,9 +82,8 @@ class EvaluateOptions:
             raise EvaluationError(f"--withhold-items {self.withheld:g} must be at least 0 and at most 0.5")
         if self.newest is not None and self.newest < MIN_NEWEST:
             raise EvaluationError(f"--newest {self.newest} must be at least {MIN_NEWEST}: one to learn, two to ask")
-        for option, path in (("--json", self.json), ("--plot", self.plot)):
-            if path is not None and not path.parent.is_dir():
-                raise EvaluationError(f"{option} {path} lies in a folder that does not exist; make {path.parent} first")
+        check_outputs(self.json, self.plot)
+        check_runs(self.runs)
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,6 @@ def _report(options: EvaluateOptions, comparison: dict[str, Any]) -> None:
     print(table(comparison))
     if options.json:
         write_durably(options.json, (json.dumps(comparison, indent=1) + "\n").encode())
-    picture = options.plot or (options.json.with_suffix(".png") if options.json else None)
+    picture = options.plot or (options.json.with_suffix(PICTURE) if options.json else None)
     if picture:
         write_durably(picture, plot(comparison))

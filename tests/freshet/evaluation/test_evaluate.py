@@ -259,6 +259,54 @@ def test_options_that_cannot_be_used_are_refused(
         replace(options, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"json": "fig.png"}, "--json fig.png has a picture's name; end it in .json: the picture goes to --plot"),
+        ({"json": "fig.PNG", "plot": "p.png"}, "--json fig.PNG has a picture's name; end it in .json"),
+        ({"json": "a.json", "plot": "a.json"}, "--plot a.json must end in .png, the only format there is"),
+        ({"plot": "p.pdf"}, "--plot p.pdf must end in .png, the only format there is"),
+        ({"json": "folder"}, "--json folder is a folder; name a file"),
+        ({"json": ""}, "--json . is a folder; name a file"),
+        ({"plot": "folder"}, "--plot folder is a folder; name a file"),
+        (
+            {"json": "taken.json"},
+            "--json taken.json puts the picture beside it, and taken.png is a folder; name a file",
+        ),
+        ({"json": "/dev/fd/x.json"}, "--json /dev/fd/x.json cannot be written ("),
+        ({"json": "x" * 250}, "--json " + "x" * 250 + " cannot be written (File name too long); name another place"),
+        ({"runs": "file"}, "--runs file: file is a file; name a folder"),
+        ({"runs": "file/runs"}, "--runs file/runs: file is a file; name a folder"),
+        ({"runs": "/dev/fd/runs"}, "--runs /dev/fd/runs cannot be written ("),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_anything_is_trained(
+    options: EvaluateOptions,
+    changes: dict[str, str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder", "taken.png"):
+        Path(folder).mkdir()
+    Path("file").touch()
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(EvaluationError, match=re.escape(message)):
+        replace(options, **{name: Path(value) for name, value in changes.items()})  # type: ignore[arg-type]
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_places_that_can_be_written_are_left_as_they_are(options: EvaluateOptions, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+
+    replace(options, plot=tmp_path / "p.PNG", runs=tmp_path / "a" / "b")
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_unknown_group_is_refused_with_those_there_are(options: EvaluateOptions) -> None:
     with pytest.raises(EvaluationError, match=r"no item has the attribute 'genre'; they have provider"):
         run(replace(options, group="genre"))
