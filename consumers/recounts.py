@@ -1,4 +1,4 @@
-"""What is trending with its numbers, as scores are made from it: asked by every feed, counted once a second."""
+"""What is trending with its numbers: asked by every feed, counted once a second."""
 
 from __future__ import annotations
 

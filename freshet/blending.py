@@ -13,7 +13,6 @@ from consumers.memory.role import MemoryRole, MemorySettings
 from consumers.memory.shared import PUBLISHED_SIZE, SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
-from consumers.recounts import Counts
 from consumers.roles import Role
 from freshet.paths import Paths
 from freshet.settings import Settings
@@ -50,13 +49,9 @@ class Blending:
     def _learns(self) -> bool:
         return "watching" in self._settings.roles
 
-    def live(self, counts: Counts) -> LiveBlend | None:
-        """What feeds ask; None where they are to be the model's alone.
-
-        Args:
-            counts: of what is trending.
-        """
-        return LiveBlend(self._weights, self._memory, counts) if self._settings.blend else None
+    def live(self) -> LiveBlend | None:
+        """What feeds ask; None where they are to be the model's alone."""
+        return LiveBlend(self._weights, self._memory) if self._settings.blend else None
 
     def report(self) -> dict[str, Any] | None:
         """How good feeds are beside their parts, on the events that weights are learned from; None if nobody asked."""

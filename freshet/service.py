@@ -160,7 +160,7 @@ class Service:
                 metrics=self.metrics,
                 not_ready=self.not_ready,
                 kinds=self.kinds,
-                blend=self.blending.live(self.sequences if self.settings.is_embedded else self.counts),
+                blend=self.blending.live(),
                 counts=None if self.settings.is_embedded else self.counts,
                 arms=self.windows.arms if self.settings.is_embedded else self.counts.arms,
                 replicas=None if self.settings.is_embedded else self.replicas.directory,

@@ -160,6 +160,7 @@ class BlendState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     model_version: str | None
     is_on: bool  # False: blended scores do no better than the model's own at the moment, and feeds use those
     ts_ms: TsMs
+    trending: tuple[tuple[Id, Count], ...] = ()  # items that came most among the last events, and how often
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):

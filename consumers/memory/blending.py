@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from consumers.memory.links import Link
 from consumers.memory.quality import FEED, MEMORY, MODEL, FeedQuality
+from consumers.memory.recent import RecentItems
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.predictors import Models, past_its_data
+from consumers.recounts import MAX_ITEMS, Recounts
 from consumers.sampling import is_sampled
 from models.blending import BlendRows, FeedBlend
 from models.memory.blend import PARTS, Blend, BlendWeights, Floats
@@ -101,7 +103,8 @@ class BlendLearner:
         self._settings, self._quality, self._clock = settings or BlendingSettings(), quality, clock
         self._scored, self._column_of = _Scored(), dict[str, int]()
         self._rows = BlendRows(self._column_of.get)
-        self._blend, self._judge = Blend(), Judge()
+        self._blend, self._judge, self._recent = Blend(), Judge(), RecentItems()
+        self._recounts = Recounts(lambda: self._recent.most(MAX_ITEMS), clock=clock)
         self._age, self._model_version = 0.0, ""
         self._is_moved = False
         self._said_at = self._clock() - self._settings.publish_s
@@ -111,19 +114,20 @@ class BlendLearner:
         """Whether an event is to be learned from."""
         return event.feed_id is None and is_sampled(event.user_id, self._settings.share)
 
-    def link(self, links: Sequence[Link], counts: Mapping[str, int], next_offsets: dict[int, int]) -> None:
+    def link(self, links: Sequence[Link], next_offsets: dict[int, int]) -> None:
         """Predict, learn and link events, one after the other.
 
         Args:
             links: of one batch, in order.
-            counts: what was trending before them; not changed any more.
             next_offsets: of the events before them, by partition.
         """
+        counts = self._recounts.counts()  # before these events
         scores = self._model_scores(links, next_offsets)
         for at, link in enumerate(links):
             if at in scores:
                 self._learn(scores[at], link, counts)
             self._memory.link(link.history, link.item_id, link.ts_ms)
+            self._recent.add(link.item_id)
         if scores:
             self._export()
 
@@ -143,6 +147,7 @@ class BlendLearner:
             model_version=self._model_version or None,
             is_on=self._judge.is_on,
             ts_ms=int(time.time() * 1_000),
+            trending=tuple(self._recounts.counts().items()),
         )
         self._shared.put(state)
         return state
@@ -161,6 +166,7 @@ class BlendLearner:
             "age": np.array(self._age),
             "model_version": version,
             **self._judge.state(),
+            **self._recent.state(),
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -174,6 +180,7 @@ class BlendLearner:
         number = int(state["number"]) + _UNUSED_NUMBERS
         self._blend = Blend(weights=BlendWeights(number, tuple(steady), tuple(ageing)))
         self._judge = Judge.restored(state)
+        self._recent.restore(state)
         self._age, self._model_version = float(state["age"]), state["model_version"].tobytes().decode()
         self._is_moved = True
         self._export()

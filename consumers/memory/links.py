@@ -13,12 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from consumers.sequences.event_batch import prepare
-from consumers.sequences.popularity import counted, fallen_hours
 from consumers.sequences.rings import Entry
 from consumers.sequences.store import APPLIED, SequenceStore, apply_batch
 from stream.events import Interaction, event_hash
 from stream.kinds import EventKinds
-from stream.windows.trending import TrendingCounts, hours_of
 
 _MS_PER_SECOND = 1_000
 
@@ -52,7 +50,7 @@ class _User(NamedTuple):
 
 
 class LinkReader:
-    """The users' sequences by partition, and what is trending in them.
+    """The users' sequences by partition.
 
     Args:
         kinds: the set in force.
@@ -63,14 +61,11 @@ class LinkReader:
 
     def __init__(self, kinds: EventKinds, *, length: int, max_seen: int, n_last: int) -> None:
         self.stores: dict[int, SequenceStore] = {}
-        self.trending = TrendingCounts()
         self._kinds, self._length, self._max_seen, self._n_last = kinds, length, max_seen, n_last
 
     def restore(self, stores: Mapping[int, SequenceStore]) -> None:
         """Take over what was saved, before anything else."""
         self.stores = dict(stores)
-        for store in stores.values():
-            self.trending.merge(counted(store))
 
     def hold(self, partition: int) -> None:
         """Begin an empty state for a partition, unless it has one."""
@@ -91,10 +86,8 @@ class LinkReader:
         asked = set() if is_asked is None else {event.user_id for event in events if is_asked(event)}
         user_ids = {event.user_id for event in events}
         users = {one: _User(_entries(store, one), _older(store, one) if one in asked else set()) for one in user_ids}
-        results, fallen = apply_batch(store, prepare(events, self._kinds))
+        results, _ = apply_batch(store, prepare(events, self._kinds))
         applied = [events[at] for at in np.flatnonzero(results == APPLIED).tolist()]
-        self.trending.add_hours(hours_of((event.item_id, event.ts_ms) for event in applied))
-        self.trending.remove_hours(fallen_hours(store, fallen, self.trending.oldest_ms))
         return [self._link(store, event, users[event.user_id], is_asked) for event in applied]
 
     def _link(

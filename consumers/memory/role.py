@@ -23,7 +23,6 @@ from consumers.memory.links import Link, LinkReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
-from consumers.recounts import MAX_ITEMS, Recounts
 from consumers.writing import SnapshotFailures, publish_durably
 from monitoring.metrics import Metrics
 from stream.admission import admit
@@ -86,7 +85,6 @@ class MemoryRole:
         self._reader = LinkReader(
             kinds, length=snapshots.length, max_seen=snapshots.max_seen, n_last=memory.config.n_last
         )
-        self._recounts = Recounts(lambda: self._reader.trending.most(MAX_ITEMS))
         self._next: dict[int, int] = {}
         self._held: set[int] = set()
         self._is_loaded = False
@@ -139,7 +137,6 @@ class MemoryRole:
 
     def _learn(self, records: Mapping[int, list[Record]]) -> None:
         """Link a batch, by partition: all partitions' events are predicted in one call."""
-        counts = {} if self._learner is None else self._recounts.counts()  # before these events
         is_asked = None if self._learner is None else self._learner.is_asked
         links: list[Link] = []
         for partition, of_partition in records.items():
@@ -148,7 +145,7 @@ class MemoryRole:
             for link in links:
                 self._memory.link(link.history, link.item_id, link.ts_ms)
         else:
-            self._learner.link(links, counts, self._next)
+            self._learner.link(links, self._next)
         n_records = sum(map(len, records.values()))
         self._metrics.memory_events_total.labels(result="linked").inc(len(links))
         self._metrics.memory_events_total.labels(result="skipped").inc(n_records - len(links))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ class BlendNow(NamedTuple):
     Attributes:
         weights: of the parts, numbered.
         age: of the model that answers.
+        trending: counts by item, of those with most; not changed any more.
     """
 
     weights: BlendWeights
     age: float
+    trending: Mapping[str, int]
 
 
 class SharedBlend:
@@ -33,7 +36,7 @@ class SharedBlend:
     def __init__(self) -> None:
         self.n_passed_over = 0
         self._lock = Lock()
-        self._state: tuple[BlendState, BlendWeights] | None = None
+        self._state: tuple[BlendState, BlendWeights, Mapping[str, int]] | None = None
 
     @property
     def number(self) -> int:
@@ -51,7 +54,7 @@ class SharedBlend:
             if weights is None or (self._state is not None and state.number <= self._state[0].number):
                 self.n_passed_over += 1
             else:
-                self._state = state, weights
+                self._state = state, weights, dict(state.trending)
 
     def now(self, model_version: str) -> BlendNow | None:
         """What to blend this model's scores with; None while nothing was learned or it does not pay.
@@ -61,5 +64,6 @@ class SharedBlend:
         known = self._state
         if known is None or not known[0].is_on:
             return None
-        state, weights = known
-        return BlendNow(weights, state.age if state.model_version == model_version else 0.0)
+        state, weights, trending = known
+        age = state.age if state.model_version == model_version else 0.0
+        return BlendNow(weights, age, trending)

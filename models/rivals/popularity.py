@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+WINDOW = 20_000  # events
 _FIRST_ITEMS = 1_024
 
 
@@ -17,7 +18,7 @@ class WindowedPopularity:
     Items are numbered 0, 1, 2 ... in the order they first appear.
     """
 
-    def __init__(self, window: int = 20_000) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
         """No event yet.
 
         Raises:

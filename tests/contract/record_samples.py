@@ -107,6 +107,7 @@ SAMPLES: dict[str, list[Event]] = {
             model_version="v1",
             is_on=True,
             ts_ms=5,
+            trending=(("film-7", 3), ("☕", 1)),
         ),
     ],
     "dead_letter": [

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.runner import Runner
-from consumers.sequences.user_sequences import UserSequences
 from freshet.blending import Blending
 from freshet.service import Service
 from freshet.settings import RoleName, Settings
@@ -67,7 +66,7 @@ def test_switched_off_nothing_is_learned_and_feeds_ask_nobody(log: EmbeddedLog, 
     blending = Blending(settings, log, Metrics(CollectorRegistry()), slot=ModelSlot())
 
     assert blending.roles() == []
-    assert blending.live(UserSequences(1)) is None
+    assert blending.live() is None
     assert blending.report() is None
 
 
@@ -96,7 +95,7 @@ def test_feeds_are_blended_once_enough_events_were_learned_from(service: Service
 
 def test_a_process_that_only_makes_feeds_blends_by_what_another_learned(log: EmbeddedLog, tmp_path: Path) -> None:
     learner, follower = (_started(log, tmp_path, role) for role in ("watching", "feeds"))
-    live = follower.blending.live(UserSequences(1))
+    live = follower.blending.live()
     assert live is not None
 
     _stream_until(log, lambda: live.beside("v1") is not None)

@@ -193,7 +193,7 @@ class World:
             registry=self.registry,
             metrics=self.metrics,
             not_ready=lambda: self.not_ready,
-            blend=LiveBlend(self.weights, self.memory, self.sequences),
+            blend=LiveBlend(self.weights, self.memory),
             settings=settings,
         )
 

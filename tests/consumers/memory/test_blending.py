@@ -88,9 +88,9 @@ class Bench:
         self.reader.hold(0)
         self.offset = 0
 
-    def link(self, *events: Interaction, counts: dict[str, int] | None = None) -> None:
+    def link(self, *events: Interaction) -> None:
         links = self.reader.links(0, events, is_asked=self.learner.is_asked)
-        self.learner.link(links, counts or {}, {0: self.offset})
+        self.learner.link(links, {0: self.offset})
         self.offset += len(events)
 
     def due(self) -> BlendState:
@@ -146,10 +146,26 @@ def test_nothing_knows_of_an_event_when_it_is_predicted() -> None:
     assert seen < START[3]
 
 
-def test_trending_items_are_learned_by_their_counts() -> None:
+def test_what_came_often_of_late_is_trending_for_the_weights_and_for_feeds() -> None:
     bench = Bench()
-    bench.link(click(1, item="item-1"), *[click(nth, item="item-9") for nth in range(2, 12)], counts={"item-9": 40})
-    assert bench.due().steady[2] > START[2]
+    bench.link(*[click(nth, user=f"early-{nth}", item="item-9") for nth in range(40)])
+    bench.now_s += 2.0
+
+    bench.link(click(50, item="item-1"), *[click(nth, item="item-9") for nth in range(51, 53)])
+
+    state = bench.due()
+    assert state.steady[2] > START[2]
+    assert state.trending == (("item-9", 40),)
+    assert bench.shared.now("v1") is None  # too few were judged
+
+
+def test_what_was_trending_is_known_after_a_restart() -> None:
+    bench, again = Bench(), Bench()
+    bench.link(*[click(nth, user=f"early-{nth}", item=f"item-{nth % 3}") for nth in range(8)])
+
+    again.learner.restore(bench.learner.state())
+
+    assert again.due().trending == (("item-0", 3), ("item-1", 3), ("item-2", 2))
 
 
 def test_events_of_other_users_and_those_that_followed_a_feed_are_only_linked() -> None:
@@ -188,7 +204,7 @@ def test_without_a_model_events_are_linked() -> None:
     learner = BlendLearner(Slot(None), shared, SharedBlend(), metrics=new_metrics(), settings=ALL)
     reader = LinkReader(DEFAULT_KINDS, length=50, max_seen=50, n_last=10)
     reader.hold(0)
-    learner.link(reader.links(0, [click(1), click(2)], is_asked=learner.is_asked), {}, {0: 0})
+    learner.link(reader.links(0, [click(1), click(2)], is_asked=learner.is_asked), {0: 0})
     assert (learner.due(), shared.n_items) == (None, 2)
 
 
@@ -438,15 +454,6 @@ def test_where_nobody_follows_weights_are_in_force_here_and_not_published(tmp_pa
         role, shared = new_role(log, tmp_path / "memory", publish_s=None)
         role.handle(records(pairs(250)))
         assert (said(log), shared.number) == ([], 1)
-
-
-def test_the_role_counts_what_was_trending_before_a_batch(tmp_path: Path) -> None:
-    with open_log(tmp_path) as log:
-        role, shared = new_role(log, tmp_path / "memory")
-        role.handle(records(pairs(250)))
-        blend = shared.now("v1")
-        assert blend is not None
-        assert blend.weights.steady[2] == 0.0
 
 
 def test_weights_are_kept_beside_the_memory(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import random
 from consumers.memory.links import Link, LinkReader
 from stream.events import Interaction
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
-from stream.windows.trending import HOUR_MS
 from tests.consumers.store_support import click
 
 
@@ -106,18 +105,6 @@ def test_a_kind_that_is_no_target_is_not_predicted() -> None:
     kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("pause", True, False, 0.0)])
 
     assert known(new_reader(kinds=kinds), click(1, kind="pause"), click(2)) == [None, ["item-1"]]
-
-
-def test_trending_are_the_events_in_the_sequences_also_after_they_were_restored() -> None:
-    reader = new_reader(length=2)
-    items = ["old", "a", "a", "b"]
-    links(reader, *[click(nth, item=item, ts_ms=nth * 12 * HOUR_MS) for nth, item in enumerate(items)])
-    links(reader, click(9, user="bob", item="b", ts_ms=36 * HOUR_MS))
-    again = new_reader(length=2)
-
-    again.restore(reader.stores)
-
-    assert reader.trending.most(9) == again.trending.most(9) == [("b", 2), ("a", 1)]
 
 
 def test_links_do_not_hang_on_the_batches_that_events_come_in() -> None:

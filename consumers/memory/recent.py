@@ -1,0 +1,52 @@
+"""How often each item came among the last events: what the blend calls trending, counted live as it is offline."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.rivals.popularity import WINDOW
+
+
+class RecentItems:
+    """Counts over the last events of all users. One thread.
+
+    Args:
+        window: how many events; `models.rivals.popularity.WindowedPopularity` has as many.
+    """
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._events: deque[str] = deque()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, item_id: str) -> None:
+        """Count one event; the oldest falls out of a full window."""
+        self._events.append(item_id)
+        self._counts[item_id] += 1
+        if len(self._events) > self._window:
+            oldest = self._events.popleft()
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
+
+    def most(self, n: int) -> list[tuple[str, int]]:
+        """The `n` items that came most often, and how often."""
+        return self._counts.most_common(n)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All of it as arrays, for a snapshot."""
+        number = {item_id: nth for nth, item_id in enumerate(self._counts)}
+        ids = np.frombuffer(msgspec.json.encode(list(number)), np.uint8)
+        return {"recent_ids": ids, "recent": np.array([number[item_id] for item_id in self._events], np.int32)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave."""
+        ids = msgspec.json.decode(state["recent_ids"].tobytes(), type=list[str])
+        self._events = deque(ids[number] for number in state["recent"].tolist())
+        self._counts = Counter(self._events)
