@@ -25,7 +25,6 @@ from consumers.memory.recent import RecentItems
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.predictors import Models, past_its_data
-from consumers.recounts import MAX_ITEMS, Recounts
 from consumers.sampling import is_sampled
 from models.blending import BlendRows, FeedBlend
 from models.memory.blend import PARTS, Blend, BlendWeights, Floats
@@ -103,8 +102,7 @@ class BlendLearner:
         self._settings, self._quality, self._clock = settings or BlendingSettings(), quality, clock
         self._scored, self._column_of = _Scored(), dict[str, int]()
         self._rows = BlendRows(self._column_of.get)
-        self._blend, self._judge, self._recent = Blend(), Judge(), RecentItems()
-        self._recounts = Recounts(lambda: self._recent.most(MAX_ITEMS), clock=clock)
+        self._blend, self._judge, self._recent = Blend(), Judge(), RecentItems(clock=clock)
         self._age, self._model_version = 0.0, ""
         self._is_moved = False
         self._said_at = self._clock() - self._settings.publish_s
@@ -121,7 +119,7 @@ class BlendLearner:
             links: of one batch, in order.
             next_offsets: of the events before them, by partition.
         """
-        counts = self._recounts.counts()  # before these events
+        counts = self._recent.counts()  # before these events
         scores = self._model_scores(links, next_offsets)
         for at, link in enumerate(links):
             if at in scores:
@@ -147,7 +145,7 @@ class BlendLearner:
             model_version=self._model_version or None,
             is_on=self._judge.is_on,
             ts_ms=int(time.time() * 1_000),
-            trending=tuple(self._recounts.counts().items()),
+            trending=tuple(self._recent.counts().items()),
         )
         self._shared.put(state)
         return state

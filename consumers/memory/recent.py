@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,18 +13,24 @@ from numpy.typing import NDArray
 
 from models.rivals.popularity import WINDOW
 
+MAX_ITEMS = 1_000
+_COUNTED_S = 1.0
+
 
 class RecentItems:
     """Counts over the last events of all users. One thread.
 
     Args:
         window: how many events; `models.rivals.popularity.WindowedPopularity` has as many.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, window: int = WINDOW) -> None:
-        self._window = window
+    def __init__(self, window: int = WINDOW, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._window, self._clock = window, clock
         self._events: deque[str] = deque()
         self._counts: Counter[str] = Counter()
+        self._said: Mapping[str, int] = {}
+        self._said_at: float | None = None
 
     def add(self, item_id: str) -> None:
         """Count one event; the oldest falls out of a full window."""
@@ -35,9 +42,12 @@ class RecentItems:
             if not self._counts[oldest]:
                 del self._counts[oldest]
 
-    def most(self, n: int) -> list[tuple[str, int]]:
-        """The `n` items that came most often, and how often."""
-        return self._counts.most_common(n)
+    def counts(self) -> Mapping[str, int]:
+        """How often each of the `MAX_ITEMS` items with most came; the same object until it is a second old."""
+        now = self._clock()
+        if self._said_at is None or now - self._said_at >= _COUNTED_S:
+            self._said, self._said_at = dict(self._counts.most_common(MAX_ITEMS)), now
+        return self._said
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All of it as arrays, for a snapshot."""
@@ -49,4 +59,4 @@ class RecentItems:
         """Go on from what `state` gave."""
         ids = msgspec.json.decode(state["recent_ids"].tobytes(), type=list[str])
         self._events = deque(ids[number] for number in state["recent"].tolist())
-        self._counts = Counter(self._events)
+        self._counts, self._said_at = Counter(self._events), None

@@ -6,13 +6,12 @@ any number read; a reader sees a user's row as it stood at one offset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from consumers.recounts import MAX_ITEMS, Recounts
 from consumers.sequences.event_batch import prepare
 from consumers.sequences.popularity import fallen_hours
 from consumers.sequences.positions import AppliedPositions
@@ -60,7 +59,6 @@ class UserSequences:
         self._states: dict[int, PartitionState] = {}
         self._current_from: dict[int, int] = {}  # offset by partition held, from which on it is not behind
         self._counts = TrendingCounts()  # of all partitions held; each has its own
-        self._recounts = Recounts(lambda: self._counts.most(MAX_ITEMS))
 
     @property
     def n_users(self) -> int:
@@ -111,10 +109,6 @@ class UserSequences:
         Ranks all items of that day, milliseconds for thousands of them: not for every feed.
         """
         return self._counts.top(k)
-
-    def counts(self) -> Mapping[str, int]:
-        """Events of these items, of the most frequent ones and as they were within the last second: for every feed."""
-        return self._recounts.counts()
 
     def partition_of(self, user_id: str) -> int:
         """The partition the user's events lie in."""

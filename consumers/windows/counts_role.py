@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from threading import Lock
 
-from consumers.recounts import MAX_ITEMS, Recounts
 from stream.events import ArmCount, BadEvent, PartitionCounts, decode_partition_counts
 from stream.log import Record
 from stream.topics import COUNTS
@@ -24,7 +22,6 @@ class CountsRole:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: dict[int, PartitionCounts] = {}
-        self._recounts = Recounts(lambda: self._most(MAX_ITEMS))
 
     def handle(self, records: list[Record]) -> None:
         """Take over what the newest record of each partition says."""
@@ -45,10 +42,6 @@ class CountsRole:
         A partition whose newest event is a day older than that of another says nothing about today.
         """
         return [item_id for item_id, _ in self._most(k)]
-
-    def counts(self) -> Mapping[str, int]:
-        """Events of these items, of the most frequent ones and as they were within the last second."""
-        return self._recounts.counts()
 
     def arms(self) -> list[ArmCount]:
         """What each arm showed and what followed, by hour, of all partitions."""

@@ -46,9 +46,3 @@ def test_nothing_is_known_before_anybody_counted() -> None:
     role = CountsRole()
     role.handle([record(None), record(b"\xff"), record(b"{}")])
     assert (role.trending(9), role.arms()) == ([], [])
-
-
-def test_counts_are_those_that_trending_is_ranked_by() -> None:
-    role = CountsRole()
-    role.handle([said(0, 5, ("a", 3), ("b", 2)), said(1, 5, ("c", 4), ("b", 2))])
-    assert role.counts() == {"b": 4, "c": 4, "a": 3}
