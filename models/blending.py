@@ -78,6 +78,11 @@ class Blended(NamedTuple):
         said = self.parts.values[PARTS.index("memory")]
         return np.where(self.parts.is_candidate, said, np.float32(-np.inf))
 
+    @property
+    def seen(self) -> Ints:
+        """Columns of what the user has seen, ascending."""
+        return np.flatnonzero(self.parts.values[PARTS.index("seen")])
+
     def brought_by(self, rows: Sequence[int]) -> list[Part]:
         """Which part brought each of these rows' items."""
         return brought_by(self.blend.weights, self.parts, self.utilities, rows, age=self.blend.age)

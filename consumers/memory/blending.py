@@ -238,7 +238,7 @@ class BlendLearner:
             return  # not to be had: a newcomer that the model has not placed yet, or removed
         blend = FeedBlend(self._blend.weights, self._age, self._memory, counts)
         blended = self._rows.blended(blend, model, link.known, self._scored, seen=link.seen)
-        seen = np.array(self._rows.rows(link.seen, len(model)), np.int64)
+        seen = blended.seen
         if self._quality is not None:
             ranked = {FEED: blended.utilities if self._judge.is_on else model, MODEL: model, MEMORY: blended.memory}
             self._quality.add(link.user_id, ranked, target, seen=seen)

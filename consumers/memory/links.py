@@ -83,31 +83,27 @@ class LinkReader:
             is_asked: which of them are to be predicted, if their kind is a target.
         """
         store = self.stores[partition]
-        asked = set() if is_asked is None else {event.user_id for event in events if is_asked(event)}
-        user_ids = {event.user_id for event in events}
-        users = {one: _User(_entries(store, one), _older(store, one) if one in asked else set()) for one in user_ids}
+        asked = [is_asked is not None and self._kinds.get(one.kind).is_target and is_asked(one) for one in events]
+        asked_users = {event.user_id for event, is_wanted in zip(events, asked, strict=True) if is_wanted}
+        users = {
+            user_id: _User(_entries(store, user_id), _older(store, user_id) if user_id in asked_users else set())
+            for user_id in {event.user_id for event in events}
+        }
         results, _ = apply_batch(store, prepare(events, self._kinds))
-        applied = [events[at] for at in np.flatnonzero(results == APPLIED).tolist()]
-        return [self._link(store, event, users[event.user_id], is_asked) for event in applied]
+        applied = np.flatnonzero(results == APPLIED).tolist()
+        return [self._link(store, events[at], users[events[at].user_id], is_asked=asked[at]) for at in applied]
 
-    def _link(
-        self,
-        store: SequenceStore,
-        event: Interaction,
-        user: _User,
-        is_asked: Callable[[Interaction], bool] | None,
-    ) -> Link:
+    def _link(self, store: SequenceStore, event: Interaction, user: _User, *, is_asked: bool) -> Link:
         """What an event comes after; it is entered."""
         kind, entries = self._kinds.number(event.kind), user.entries
         entry = Entry(event.ts_ms, event_hash(event.event_id), store.items[event.item_id], kind)
         place = bisect(entries, entry)
         history = _item_ids(store, entries[max(0, place - self._n_last) : place])
         known, seen = None, tuple[str, ...]()
-        if is_asked is not None and self._kinds[kind].is_target and is_asked(event):
-            before = _before_second(entries, event.ts_ms // _MS_PER_SECOND)
-            if before is not None:
-                known = _item_ids(store, before)
-                seen = tuple(user.older.union(known))
+        before = _before_second(entries, event.ts_ms // _MS_PER_SECOND) if is_asked else None
+        if before is not None:
+            known = _item_ids(store, before)
+            seen = tuple(user.older.union(known))
         entries.insert(place, entry)
         user.older.update(_item_ids(store, entries[: -store.rings.length]))
         del entries[: -store.rings.length]

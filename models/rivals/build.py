@@ -98,7 +98,7 @@ def build(
 
 
 def settings_of(name: str) -> tuple[object, ...]:
-    """Everything that a model is made and trained with: where two of these are equal, they learn the same.
+    """Everything that a model of this name is made and trained with.
 
     Args:
         name: one of `NAMES`.

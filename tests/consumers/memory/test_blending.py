@@ -1,117 +1,21 @@
 """Weights are learned from what came, before it is known to anything."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from consumers.memory.blending import BlendingSettings, BlendLearner
-from consumers.memory.follower import BlendFollower
 from consumers.memory.links import LinkReader
-from consumers.memory.quality import FeedQuality
-from consumers.memory.role import MemoryRole, MemorySettings
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
-from consumers.memory.snapshots import MemorySnapshots
 from consumers.sampling import is_sampled
-from models.registry.bundle import DataSpan, Manifest
 from models.registry.kept_blend import KeptBlend
-from stream.embedded.log import EmbeddedLog
-from stream.events import BlendState, Interaction, decode_blend_state, encode
+from stream.events import BlendState
 from stream.kinds import DEFAULT_KINDS
-from stream.log import Record
-from stream.topics import CONTROL, EVENTS
-from tests.consumers.store_support import click, new_metrics, open_log, value
-
-ALL = BlendingSettings(share=1.0)
-START = (1.0, 0.5, 0.0, -2.0)
-KEPT = KeptBlend((0.4, 3.0, 0.2, -5.0), (0.0, 0.1, 0.0, 0.0), gain_ndcg_at_10=0.01, standard_error=0.002, n_events=300)
-ITEMS = [f"item-{number}" for number in range(60)]
-
-
-class Model:
-    """Thinks the same of all items, and nothing of a user without a known one."""
-
-    def __init__(
-        self,
-        *,
-        trained_to: int = 0,
-        item_ids: Sequence[str] = ITEMS,
-        version: str = "v1",
-        kept: KeptBlend | None = None,
-    ) -> None:
-        data = DataSpan(offsets={0: trained_to})
-        self.manifest = Manifest(0, {}, {}, data, seed=0, code_version="", version=version, blend=kept)
-        self.item_ids = list(item_ids)
-        self.n_asked: list[int] = []
-
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
-        self.n_asked.append(len(sequences))
-        scores = np.zeros((len(sequences), len(self.item_ids)), np.float32)
-        for row, sequence in enumerate(sequences):
-            if set(sequence).isdisjoint(self.item_ids):
-                scores[row] = -np.inf
-        return scores, self.item_ids
-
-
-class Slot:
-    previous = None
-
-    def __init__(self, model: Model | None) -> None:
-        self.model = model
-
-    def current(self) -> Model | None:
-        return self.model
-
-
-class Bench:
-    """A learner, what it reads from and what it tells."""
-
-    def __init__(self, model: Model | None = None, *, settings: BlendingSettings = ALL) -> None:
-        self.now_s = 100.0
-        self.metrics, self.memory, self.shared = new_metrics(), SharedMemory(), SharedBlend()
-        self.slot, self.quality = Slot(model or Model()), FeedQuality()
-        self.learner = BlendLearner(
-            self.slot,
-            self.memory,
-            self.shared,
-            metrics=self.metrics,
-            settings=settings,
-            quality=self.quality,
-            clock=lambda: self.now_s,
-        )
-        self.reader = LinkReader(DEFAULT_KINDS, length=50, max_seen=50, n_last=10)
-        self.reader.hold(0)
-        self.offset = 0
-
-    def link(self, *events: Interaction) -> None:
-        links = self.reader.links(0, events, is_asked=self.learner.is_asked)
-        self.learner.link(links, {0: self.offset})
-        self.offset += len(events)
-
-    def due(self) -> BlendState:
-        state = self.learner.due()
-        assert state is not None
-        self.learner.mark_published()
-        return state
-
-    @property
-    def n_learned(self) -> float | None:
-        return value(self.metrics, "blend_events_total")
-
-
-def pairs(n_users: int, seed: int = 0) -> list[Interaction]:
-    """Each user has an item of even number and then the one after it."""
-    firsts = np.random.default_rng(seed).integers(0, 30, n_users) * 2
-    return [
-        click(2 * user + nth, user=f"user-{user}", item=ITEMS[first + nth])
-        for user, first in enumerate(firsts.tolist())
-        for nth in range(2)
-    ]
+from tests.consumers.memory.blend_bench import ALL, ITEMS, KEPT, START, Bench, Model, Slot, pairs
+from tests.consumers.store_support import click, new_metrics, value
 
 
 def test_where_the_memory_tells_what_comes_its_weight_grows_and_the_blend_is_on() -> None:
@@ -398,80 +302,3 @@ def test_weights_of_other_parts_are_begun_anew() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BlendingSettings(**settings)  # type: ignore[arg-type]
-
-
-def new_role(
-    log: EmbeddedLog, folder: Path, *, publish_s: float | None = 0.0, model: Model | None = None
-) -> tuple[MemoryRole, SharedBlend]:
-    memory, shared, metrics = SharedMemory(), SharedBlend(), new_metrics()
-    learner = BlendLearner(Slot(model or Model()), memory, shared, metrics=metrics, settings=ALL)
-    settings = MemorySettings(snapshot_s=1e6, publish_s=publish_s)
-    snapshots = MemorySnapshots(folder, log.log_id, length=50, max_seen=50)
-    role = MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings, learner=learner)
-    role.gained([0, 1])
-    return role, shared
-
-
-def records(events: Sequence[Interaction], first: int = 0) -> list[Record]:
-    return [
-        Record(EVENTS, 0, first + nth, event.user_id.encode(), encode(event), 1) for nth, event in enumerate(events)
-    ]
-
-
-def said(log: EmbeddedLog) -> list[Record]:
-    reader = log.reader(CONTROL, partitions=[0])
-    found = reader.poll(max_records=100, timeout_s=0)
-    reader.close()
-    return found
-
-
-def test_the_role_publishes_weights_for_those_who_follow(tmp_path: Path) -> None:
-    followed = SharedBlend()
-    with open_log(tmp_path) as log:
-        role, shared = new_role(log, tmp_path / "memory")
-        role.handle(records(pairs(250)))
-        on_control = said(log)
-        BlendFollower(followed).handle([Record(CONTROL, 0, 0, b"replica:x", b"{}", 1), *on_control])
-
-    assert [decode_blend_state(record.value).number for record in on_control] == [1]
-    assert followed.now("v1") == shared.now("v1")
-    assert followed.now("v1") is not None
-
-
-def test_the_model_is_asked_once_for_all_partitions_of_a_batch(tmp_path: Path) -> None:
-    model = Model()
-    with open_log(tmp_path) as log:
-        role, _ = new_role(log, tmp_path / "memory", model=model)
-        first, second = records(pairs(3)), records([click(900 + nth, user="bob") for nth in range(4)])
-        role.handle([*first, *[record._replace(partition=1) for record in second]])
-        assert role.positions() == {0: 6, 1: 4}
-
-    assert model.n_asked == [6]
-
-
-def test_where_nobody_follows_weights_are_in_force_here_and_not_published(tmp_path: Path) -> None:
-    with open_log(tmp_path) as log:
-        role, shared = new_role(log, tmp_path / "memory", publish_s=None)
-        role.handle(records(pairs(250)))
-        assert (said(log), shared.number) == ([], 1)
-
-
-def test_weights_are_kept_beside_the_memory(tmp_path: Path) -> None:
-    with open_log(tmp_path) as log:
-        role, shared = new_role(log, tmp_path / "memory")
-        role.handle(records(pairs(250)))
-        role.close()
-        again, restored = new_role(log, tmp_path / "memory")
-        again.idle()
-
-    before, after = shared.now("v1"), restored.now("v1")
-    assert before is not None
-    assert after is not None
-    assert after.weights.steady == before.weights.steady
-    assert after.weights.number > before.weights.number
-
-
-def test_what_is_no_state_is_passed_over() -> None:
-    blend = SharedBlend()
-    BlendFollower(blend).handle([Record(CONTROL, 0, at, b"blend", raw, 1) for at, raw in enumerate((None, b"{}"))])
-    assert blend.number == 0

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers.memory.quality import FEED, MEMORY, MODEL, FeedQuality
-from tests.consumers.memory.test_blending import Bench, pairs
+from tests.consumers.memory.blend_bench import Bench, pairs
 
 N_ITEMS = 20
 
