@@ -6,7 +6,7 @@ Hardware  2 CPU cores, both used; a package index, once, for an environment of e
 Minutes   speed 25; quality 240, and it goes on where it was stopped
 Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools' targets a second
 
-Every measured thing is a process of its own, all on the same PyTorch with 2 threads. Speed is in next-item targets
+Every measured thing is a process of its own, all on the same PyTorch and threads. Speed is in next-item targets
 trained a second, in rounds in which all take turns. For quality RecTools' SASRec is tuned on the second to last events
 (`settings.TRIALS`; ours stands as in `models.rivals.build`, one trial, its epochs chosen likewise), the best is fitted
 anew with these, and the last events are asked; the scores of both are ranked by `models.evaluation`.
@@ -18,15 +18,17 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benchmarks.libraries import environments, figures
 from benchmarks.libraries.histories import Histories
 from benchmarks.libraries.settings import TRIALS, RecToolsSettings
-from benchmarks.libraries.tasks import OURS, RECBOLE, RECTOOLS, Processes, Task, code_version, kept_folder, run
+from benchmarks.libraries.tasks import OURS, RECBOLE, RECTOOLS, THREADS, Processes, Task, code_version, kept_folder, run
 from benchmarks.machine import machine
 from freshet.evaluation.data import read_data
 from models import encoder
@@ -37,7 +39,6 @@ from stream.replay.dataset import open_dataset
 
 ROUNDS = 3
 SPEED_EPOCHS = 3
-SEEDS = (0, 1, 2)
 KEPT = Path(".cache/libraries")
 SPEED_TASKS = {
     OURS: Task(part="speed", n_epochs=SPEED_EPOCHS),
@@ -59,6 +60,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, help="only the first so many users, to try it out")
     parser.add_argument("--trials", type=int, default=len(TRIALS), help="the first so many (default: %(default)s)")
     parser.add_argument("--max-epochs", type=int, default=100, help="of a trial (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of quality's tasks (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="of quality's questions (default: %(default)s)")
     arguments = parser.parse_args()
     result: dict[str, Any] = {
         "command": "python -m benchmarks.libraries",
@@ -75,7 +78,7 @@ def main() -> None:
         measure_speed(processes, arguments, keep)
     if arguments.part != "speed" and arguments.only != "recbole":
         trials = [replace(trial, max_epochs=arguments.max_epochs) for trial in TRIALS[: arguments.trials]]
-        measure_quality(histories, processes, trials, keep)
+        measure_quality(histories, processes, trials, arguments, keep)
     print(arguments.json.read_text())
 
 
@@ -135,36 +138,39 @@ def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def measure_quality(
-    histories: Histories, processes: Processes, settings: Sequence[RecToolsSettings], keep: Keep
+    histories: Histories,
+    processes: Processes,
+    settings: Sequence[RecToolsSettings],
+    arguments: argparse.Namespace,
+    keep: Keep,
 ) -> None:
     """Choose, race, ask; every finished task is kept and not done again."""
-    of_ours = processes.result(Task(part="choose"))
+    threads = arguments.threads
+    of_ours = processes.result(Task(part="choose", threads=threads))
     ours = of_ours["epochs"]
     trials: dict[str, Any] = {OURS: figures.chosen(ours) | {"load_1_min": of_ours["load_1_min"]}}
     epochs: dict[RecToolsSettings, Any] = {}
     for one in settings:
-        result = processes.result(Task(part="choose", settings=one))
+        result = processes.result(Task(part="choose", settings=one, threads=threads))
         epochs[one] = result["epochs"]
         trials[one.name] = figures.chosen(epochs[one]) | one.to_dict() | {"load_1_min": result["load_1_min"]}
         keep({"trials": trials})
     best = max(epochs, key=lambda one: figures.chosen(epochs[one])["validation_ndcg_at_10"])
     keep({"chosen": best.name, "race": figures.race(epochs[best], ours)})
-    ask(histories, processes, {None: figures.chosen(ours), best: figures.chosen(epochs[best])}, keep)
+    finals = [
+        Task(part="final", settings=one, n_epochs=int(figures.chosen(those)["n_epochs"]), threads=threads)
+        for one, those in ((None, ours), (best, epochs[best]))
+    ]
+    ask(histories, processes, finals, arguments.seeds, keep)
 
 
-def ask(
-    histories: Histories,
-    processes: Processes,
-    chosen: Mapping[RecToolsSettings | None, Mapping[str, float]],
-    keep: Keep,
-) -> None:
+def ask(histories: Histories, processes: Processes, finals: Sequence[Task], n_seeds: int, keep: Keep) -> None:
     """Both fitted anew and asked the last events, seed by seed."""
     questions = histories.questions()
     results: dict[str, list[dict[str, Any]]] = {OURS: [], RECTOOLS: []}
-    for seed in SEEDS:
-        for settings, choice in chosen.items():
-            task = Task(part="final", settings=settings, seed=seed, n_epochs=int(choice["n_epochs"]))
-            results[task.model].append(processes.result(task))
+    for seed in range(n_seeds):
+        for task in finals:
+            results[task.model].append(processes.result(msgspec.structs.replace(task, seed=seed)))
             keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items() if those}})
     keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})
 

@@ -18,6 +18,7 @@ from benchmarks.libraries.settings import RecToolsSettings
 OURS = "sasrec"
 RECTOOLS = "rectools-sasrec"
 RECBOLE = "recbole-sasrec"
+THREADS = 2
 TIMEOUT_S = 6 * 3600.0
 
 
@@ -29,12 +30,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         settings: of RecTools' SASRec; None is ours, as it stands in `models.rivals.build`.
         seed: of all it draws.
         n_epochs: as chosen; None leaves it to validation.
+        threads: that it computes with.
     """
 
     part: Literal["speed", "choose", "final"]
     settings: RecToolsSettings | None = None
     seed: int = 0
     n_epochs: int | None = None
+    threads: int = THREADS
 
     @property
     def model(self) -> str:
@@ -50,7 +53,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """
         trial = "" if self.settings is None else f"-{self.settings.name}-max{self.settings.max_epochs}"
         epochs = "" if self.n_epochs is None else f"-epochs{self.n_epochs}"
-        return f"{self.part}-{self.model}{trial}-seed{self.seed}{epochs}"
+        threads = "" if self.threads == THREADS else f"-threads{self.threads}"
+        return f"{self.part}-{self.model}{trial}-seed{self.seed}{epochs}{threads}"
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,18 @@ class Processes:
             RuntimeError: the process failed.
         """
         options = [str(self.histories), str(path), "--task", msgspec.json.encode(task).decode()]
-        return run([str(self.pythons[task.model]), "-m", "benchmarks.libraries.worker", *options], path)
+        script = [str(self.pythons[task.model]), "-m", "benchmarks.libraries.worker"]
+        return run([*script, *options], path, threads=task.threads)
 
 
-def run(command: list[str], result: Path) -> dict[str, Any]:
+def run(command: list[str], result: Path, *, threads: int = THREADS) -> dict[str, Any]:
     """Run one measuring process, whose progress is shown, and read the result it wrote.
 
     Raises:
         RuntimeError: it failed.
     """
     print(" ".join(command[2:3] + command[5:]), flush=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}; its last lines are above")

@@ -29,8 +29,6 @@ from models.encoder.batches import SequenceData
 from models.evaluation.ranking import rank_all
 from models.rivals.recommender import FitReport, Recommender
 
-THREADS = 2
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure one thing.")
@@ -38,7 +36,7 @@ def main() -> None:
     parser.add_argument("result", type=Path)
     parser.add_argument("--task", type=lambda text: msgspec.json.decode(text, type=Task), required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(arguments.task.threads)
     result = work(arguments.task, Histories.load(arguments.histories))
     write_durably(arguments.result, json.dumps(result).encode())
 
