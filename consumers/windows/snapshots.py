@@ -61,8 +61,13 @@ class WindowSnapshots:
         self._moments[partition] = moment
 
     def load(self, partition: int) -> Saved | None:
-        """The partition as it was saved; None when there is nothing to use, and then it is read from the start."""
+        """The partition as it was saved; None when there is nothing to use, and then it is read from the start.
+
+        Who loads a partition writes it from now on, so what was never finished is cleared away.
+        """
         path = self.path(partition)
+        for unfinished in self._root.glob(f".{path.name}.*.tmp"):
+            unfinished.unlink(missing_ok=True)
         try:
             saved = _decode(path.read_bytes(), self._log_id)
         except FileNotFoundError:

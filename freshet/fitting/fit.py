@@ -188,7 +188,7 @@ class _Fitting:
             "code": f"freshet {installed_version('freshet')}",
         }
         write_card(registry.path(version), ModelCard(ENCODER_KIND, facts, self._config(), curve, ndcg))
-        for path in (self._checkpoint, self._curve_file):
+        for path in self._checkpoint.parent.glob(f"*{self._checkpoint.stem}.*"):  # half-written ones too
             path.unlink(missing_ok=True)
         return version
 

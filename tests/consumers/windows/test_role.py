@@ -163,6 +163,15 @@ def test_damaged_snapshot_is_set_aside_and_rebuilt_from_the_log(tmp_path: Path) 
     assert path.with_name("windows-0.snapshot.damaged").exists()
 
 
+def test_snapshot_that_a_kill_left_unfinished_is_cleared_away(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        new_windows(log, tmp_path)
+        unfinished = tmp_path / "windows" / ".windows-0.snapshot.0123456789abcdef.tmp"
+        unfinished.write_bytes(b"half")
+        run_through(log, new_windows(log, tmp_path))
+        assert not unfinished.exists()
+
+
 class RefusingLog(EmbeddedLog):
     """Outcomes cannot be written for a while."""
 

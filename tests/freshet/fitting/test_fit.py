@@ -86,6 +86,8 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_with_the_same_w
         patched.setattr(sys, "stderr", KilledAt("epoch 2: "))
         with pytest.raises(KeyboardInterrupt):
             pretrain(shop, tmp_path / "killed", n_epochs=3)
+    (checkpoint,) = (tmp_path / "killed" / "fitting").glob("*.safetensors")
+    checkpoint.with_name(f".{checkpoint.name}.0123.tmp").write_bytes(b"half")
     resumed = pretrain(shop, tmp_path / "killed", n_epochs=3)
 
     assert "resumed after epoch 2\nepoch 3: " in capsys.readouterr().err
