@@ -47,7 +47,9 @@ class NoModel:
     def __init__(self, item_ids: Sequence[str]) -> None:
         self._item_ids = list(item_ids)
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         """(B, N) zeros and the N item ids."""
         return np.zeros((len(sequences), len(self._item_ids)), dtype=np.float32), self._item_ids
 

@@ -100,13 +100,20 @@ def measure(service: LiveService, n_swaps: int) -> dict[str, Any]:
         }
 
 
-def steady_users(client: Client) -> dict[str, list[str]]:
-    """Users of whom the history shows all they have seen; item ids, oldest first."""
-    histories: dict[str, list[str]] = {}
+class History(NamedTuple):
+    """A user's events, oldest first."""
+
+    items: list[str]
+    times_ms: list[int]
+
+
+def steady_users(client: Client) -> dict[str, History]:
+    """Users of whom the history shows all they have seen."""
+    histories: dict[str, History] = {}
     for user_id in client.get("/v1/users?limit=500")["users"]:
-        items = [item["item_id"] for item in client.get(f"/v1/users/{user_id}/history?limit={MAX_HISTORY}")["items"]]
-        if len(items) < MAX_HISTORY:
-            histories[user_id] = items[::-1]
+        events = client.get(f"/v1/users/{user_id}/history?limit={MAX_HISTORY}")["items"][::-1]
+        if len(events) < MAX_HISTORY:
+            histories[user_id] = History([one["item_id"] for one in events], [one["ts_ms"] for one in events])
         if len(histories) == N_USERS:
             break
     return histories
@@ -215,7 +222,7 @@ class Versions:
         return load_ranker(bundle, content)
 
 
-def judged(readers: Readers, versions: Versions, histories: Mapping[str, list[str]]) -> dict[str, Any]:
+def judged(readers: Readers, versions: Versions, histories: Mapping[str, History]) -> dict[str, Any]:
     """Make every feed again with the version it names, and with every other."""
     by_version = Counter(answer.version for answer in readers.answers)
     scores = {version: Scores(versions.ranker(version), histories) for version in by_version}
@@ -239,13 +246,13 @@ def judged(readers: Readers, versions: Versions, histories: Mapping[str, list[st
 class Scores:
     """What one version gives each user."""
 
-    def __init__(self, ranker: Ranker, histories: Mapping[str, list[str]]) -> None:
+    def __init__(self, ranker: Ranker, histories: Mapping[str, History]) -> None:
         self._by_user = {
             user_id: {
                 item.item_id: item.score
-                for item in ranker.recommend([FeedRequest(items, exclude=items, k=ranker.n_items)])[0]
+                for item in ranker.recommend([FeedRequest(*one, exclude=one.items, k=ranker.n_items)])[0]
             }
-            for user_id, items in histories.items()
+            for user_id, one in histories.items()
         }
 
     def give(self, answer: Answer) -> bool:

@@ -19,8 +19,10 @@ class Predictor(Protocol):
         """Where the model came from; its data offsets decide what it may score."""
         ...
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
-        """(B, N) scores and the N item ids; -inf where an item is not live."""
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
+        """(B, N) scores after items that came at these times, and the N item ids; -inf where an item is not live."""
         ...
 
 

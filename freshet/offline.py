@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freshet.settings import Settings, load_settings
-from stream.kinds import EventKinds
 
 if TYPE_CHECKING:
     from models.towers.building import TowerConfig
@@ -72,23 +71,25 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from freshet.fitting.fit import FitOptions, fit  # noqa: PLC0415 - torch takes seconds
+    from freshet.training import encoder_shape  # noqa: PLC0415 - likewise
 
-    common, kinds = _asked_of_any(options)
-    return fit(FitOptions(phase=options.phase, parent=options.parent, **common), kinds=kinds)
+    common, settings = _asked_of_any(options)
+    asked = FitOptions(phase=options.phase, parent=options.parent, shape=encoder_shape(settings), **common)
+    return fit(asked, kinds=settings.event_kinds())
 
 
 def _fit_rival(options: argparse.Namespace) -> int:
     from freshet.fitting.rival import RivalOptions, fit_rival  # noqa: PLC0415 - torch takes seconds
 
-    common, kinds = _asked_of_any(options)
-    return fit_rival(RivalOptions(model=options.model, **common), kinds=kinds)
+    common, settings = _asked_of_any(options)
+    return fit_rival(RivalOptions(model=options.model, **common), kinds=settings.event_kinds())
 
 
-def _asked_of_any(options: argparse.Namespace) -> tuple[dict[str, Any], EventKinds]:
-    """What every fitting is asked for, and the kinds in force."""
+def _asked_of_any(options: argparse.Namespace) -> tuple[dict[str, Any], Settings]:
+    """What every fitting is asked for, and the settings in force."""
     settings = load_settings({"data_dir": options.data_dir})[0]
     common = {"data": options.data, "data_dir": settings.data_dir, "n_epochs": options.epochs, "seed": options.seed}
-    return common | {"towers": _towers(settings)}, settings.event_kinds()
+    return common | {"towers": _towers(settings)}, settings
 
 
 def _towers(settings: Settings) -> "TowerConfig":

@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     first_events: int = Field(5_000, ge=1, description="Events that start the first training.")
     cycle_events: int = Field(20_000, ge=1, description="Fresh events that start a training cycle.")
     cycle_s: float = Field(600.0, gt=0, description="Seconds after which fewer fresh events start one too.")
+    time_buckets: bool = Field(
+        True,
+        description="Let a first model read how far apart a user's events are; later ones keep to it.",
+    )
     first_pretrain_epochs: int = Field(2, ge=0, description="Contrastive epochs of the first training.")
     first_finetune_epochs: int = Field(
         8, ge=1, description="Next-item epochs of the first training, where events are too few to hold some out."

@@ -5,7 +5,7 @@ from dataclasses import replace
 from consumers.learning.cycle_settings import CONTINUAL, CycleSettings
 from freshet.paths import Paths
 from freshet.settings import Settings
-from models.encoder.config import Shape, StoppingConfig, TrainingConfig
+from models.encoder.config import TIME_BUCKETS, StoppingConfig, TimedShape, TrainingConfig
 from models.gate import GateConfig
 from models.towers.building import TowerConfig
 
@@ -33,7 +33,7 @@ def cycle_settings(settings: Settings, *, log_id: str) -> CycleSettings:
         first=first,
         stopping=StoppingConfig(max_epochs=settings.first_max_finetune_epochs),
         cycle=cycle,
-        shape=Shape(window=settings.sequence_length),
+        shape=encoder_shape(settings),
         towers=TowerConfig(text=settings.text_tower, image=settings.image_tower, seed=settings.seed),
         gate=GateConfig(margin=settings.gate_margin),
         blend=settings.blend,
@@ -41,3 +41,9 @@ def cycle_settings(settings: Settings, *, log_id: str) -> CycleSettings:
         threads=settings.training_threads,
         seed=settings.seed,
     )
+
+
+def encoder_shape(settings: Settings) -> TimedShape:
+    """Of a first model."""
+    n_time_buckets = TIME_BUCKETS if settings.time_buckets else None
+    return TimedShape(window=settings.sequence_length, n_time_buckets=n_time_buckets)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.content.table import ContentTable
+from models.encoder.batches import last_states, padded
 from models.encoder.config import EncoderConfig
 from models.encoder.m2se import M2SE, ItemVectors
 from models.item_index import ItemTable
@@ -39,11 +40,13 @@ class EncoderScorer:
         ids[rows >= 0] = self._model.ids[rows[rows >= 0]]
         return ItemVectors(vectors.text + ids, vectors.image + ids)
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """(B, N) after the newest rows of each sequence, as many as the window takes."""
         config = self._model.config
-        known = [sequence[-config.window :] for sequence in sequences]
-        return self._last_states(known, table.vectors) @ table.directions[: table.n].T / config.temperature
+        rows, ts_ms = (padded([one[-config.window :] for one in column]) for column in (sequences, times_ms))
+        lengths = torch.tensor([min(len(sequence), config.window) for sequence in sequences], dtype=torch.int64)
+        states = last_states(self._model.encode_sequences(table.vectors.at(rows), ts_ms), lengths.clamp(min=1))
+        return states @ table.directions[: table.n].T / config.temperature
 
     def similar(self, row: int, table: ItemTable) -> Tensor:
         """(N,) mean cosine of both modalities in [-1, 1]."""
@@ -52,15 +55,6 @@ class EncoderScorer:
     def save(self, folder: Path) -> None:
         """Write weights and item ids into a bundle's stage."""
         write_model(folder, self._model, self.owners)
-
-    def _last_states(self, rows: Sequence[Sequence[int]], vectors: ItemVectors) -> Tensor:
-        """State after each sequence's last item, (B, 2D); shorter sequences are padded on the right with row 0."""
-        lengths = torch.tensor([max(len(known), 1) for known in rows], dtype=torch.int64)
-        padded = torch.zeros(len(rows), int(lengths.max()) if rows else 1, dtype=torch.int64)
-        for at, known in enumerate(rows):
-            padded[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
-        states = self._model.encode_sequences(vectors.at(padded))
-        return states[torch.arange(len(rows)), lengths - 1]
 
 
 def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
@@ -79,14 +73,5 @@ def load_model(bundle: Bundle) -> tuple[M2SE, tuple[str, ...]]:
 
 
 def write_model(folder: Path, model: M2SE, item_ids: Sequence[str]) -> None:
-    """Write weights and item ids into a bundle's stage.
-
-    Raises:
-        ValueError: the model reads times, and the histories a live model is asked with have none.
-    """
-    if model.config.n_time_buckets:
-        raise ValueError(
-            f"n_time_buckets={model.config.n_time_buckets}: time buckets are for offline evaluation as yet, since live "
-            f"histories come without times; publish a model without them"
-        )
+    """Write weights and item ids into a bundle's stage."""
     write_weights(folder, model.state_dict(), item_ids)

@@ -23,11 +23,13 @@ class Example:
     Args:
         user: Whose event.
         history: Item ids before the event's second, oldest first, all of them.
+        times_ms: Event time of each.
         target: The item that came.
     """
 
     user: int
     history: tuple[str, ...]
+    times_ms: tuple[int, ...]
     target: str
 
 
@@ -48,6 +50,7 @@ def examples(
         Example(
             user=int(users[at]),
             history=tuple(item_ids[row] for row in data.rows[first:end]),
+            times_ms=tuple(data.ts_ms[first:end].tolist()),
             target=item_ids[data.rows[at]],
         )
         for first, end, at in question_spans(data, asked=asked, limit=limit, seed=seed).tolist()
@@ -78,7 +81,7 @@ def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: i
     """
     tally = Tally()
     for batch in _batched(questions, batch_size):
-        scores, item_ids = ranker.scores([question.history for question in batch])
+        scores, item_ids = ranker.scores([one.history for one in batch], [one.times_ms for one in batch])
         scores = np.where(scores.max(axis=1, keepdims=True) == -np.inf, np.float32(0), scores)
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         targets = np.array([row_of.get(question.target, NOT_A_CANDIDATE) for question in batch], dtype=np.int64)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.content.table import ContentTable
-from models.encoder.batches import SequenceData
+from models.encoder.batches import SequenceData, padded
 from models.encoder.config import StoppingConfig, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder.stopping import Stopping
@@ -22,7 +22,6 @@ from models.encoder.training import Trainer
 from models.evaluation.ranks import BoolArray, IntArray
 from models.examples import question_spans
 from models.rivals.learners import m2se_scorer
-from models.rivals.nets import padded
 from models.rivals.validation import ValidationSet
 
 

@@ -34,6 +34,7 @@ class FeedRequest:
 
     Args:
         items: The user's items, oldest first; unknown ones are passed over, only the newest `window` count.
+        times_ms: When each of them came, event time; empty where nobody knows: they count as of one moment then.
         exclude: Items that may not be recommended.
         k: Items wanted.
         newcomers: Items that have just arrived. The best of them that owns no ID vector yet has the last place of an
@@ -41,9 +42,15 @@ class FeedRequest:
     """
 
     items: Sequence[str]
+    times_ms: Sequence[int] = ()
     exclude: Collection[str] = ()
     k: int = 10
     newcomers: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse times of other items."""
+        if self.times_ms and len(self.times_ms) != len(self.items):
+            raise ValueError(f"{len(self.times_ms)} times for {len(self.items)} items; give one each, or none")
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,8 @@ class Ranker:
             blend: What else there is to say of the items; the model's word alone when None.
         """
         excluded = [self._rows(request.exclude) for request in requests]
-        scores, table = self._scores([request.items for request in requests])
+        times_ms = [request.times_ms or [0] * len(request.items) for request in requests]
+        scores, table = self._scores([request.items for request in requests], times_ms)
         answers = []
         for request, row, gone in zip(requests, scores, excluded, strict=True):
             row[gone] = -torch.inf
@@ -153,14 +161,20 @@ class Ranker:
         return [*best[:-1], ScoredItem(table.item_ids[row], float(scores[row]), is_newcomer=True)]
 
     @torch.inference_mode()
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         """Score every item for each sequence, for evaluation.
+
+        Args:
+            sequences: B of item ids, oldest first.
+            times_ms: event time of each item.
 
         Returns:
             (B, N) float32 and the N item ids; -inf where an item is no longer live (an id may then stand twice, its
             live row last) or no item of the sequence is known.
         """
-        scores, table = self._scores(sequences)
+        scores, table = self._scores(sequences, times_ms)
         return scores.numpy(), table.item_ids[: table.n]
 
     @torch.inference_mode()
@@ -191,11 +205,18 @@ class Ranker:
     def _rows(self, item_ids: Collection[str]) -> list[int]:
         return [row for item_id in item_ids if (row := self._index.row(item_id)) is not None]
 
-    def _scores(self, sequences: Sequence[Sequence[str]]) -> tuple[Tensor, ItemTable]:
+    def _scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, ItemTable]:
         """Scores (B, N) under one moment of the index; -inf for dead rows and for sequences without a known item."""
-        rows = [self._rows(sequence) for sequence in sequences]
+        found = [list(map(self._index.row, sequence)) for sequence in sequences]
+        rows = [[row for row in one if row is not None] for one in found]
+        known_ms = [
+            [at_ms for row, at_ms in zip(one, those, strict=True) if row is not None]
+            for one, those in zip(found, times_ms, strict=True)
+        ]
         table = self._index.table()
-        scores = self.scorer.scores(rows, table)
+        scores = self.scorer.scores(rows, known_ms, table)
         scores.masked_fill_(~table.alive[: table.n], -torch.inf)
         empty = torch.tensor([not known for known in rows], dtype=torch.bool)
         return scores.masked_fill_(empty[:, None], -torch.inf), table

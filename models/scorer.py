@@ -33,11 +33,12 @@ class Scorer(Protocol):
         """Vectors of N items, (N, D) each, from content of these widths."""
         ...
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """Scores of all rows, dead ones too.
 
         Args:
             sequences: B of rows, oldest first. An empty one may get anything: nobody is shown it.
+            times_ms: event time of each row.
             table: what they are rows of.
 
         Returns:

@@ -82,6 +82,7 @@ class _State(NamedTuple):
 
     task: FeedTask
     items: Sequence[str]
+    times_ms: Sequence[int]  # of the items; empty for a session
     exclude: Collection[str]
     newest_event_ms: int | None
     newest_item_ms: int | None
@@ -148,10 +149,10 @@ class FeedMaker:
         newest_item_ms = self._catalog.newest_ts_ms
         if task.user_id is None:
             exclude = task.items if task.exclude_seen else ()
-            return _State(task, task.items, exclude, None, newest_item_ms, None)
+            return _State(task, task.items, (), exclude, None, newest_item_ms, None)
         view = self._sequences.view(task.user_id)
         seen = view.seen if task.exclude_seen else ()
-        return _State(task, view.items, seen, view.newest_ts_ms, newest_item_ms, view.position)
+        return _State(task, view.items, view.times_ms, seen, view.newest_ts_ms, newest_item_ms, view.position)
 
     def _ranked(self, ranker: Ranker, states: Sequence[_State]) -> _Ranked | None:
         """The answers for states with items: blended, by the model alone when that fails; None when it fails too."""
@@ -159,7 +160,7 @@ class FeedMaker:
         if not places:
             return _Ranked({}, ranker.version, None)
         newcomers = self._newcomers.ids()
-        requests = [FeedRequest(states[at].items, states[at].exclude, states[at].task.k, newcomers) for at in places]
+        requests = [_request(states[at], newcomers) for at in places]
         for blend in self._tries(ranker.version):
             try:
                 answers = ranker.recommend(requests, blend=blend)
@@ -189,6 +190,10 @@ class FeedMaker:
     def _popular(self, state: _State, reason: Degraded) -> Feed:
         items = self._stand_in.top(state.task.k, state.exclude)
         return _made(tuple(Scored(item_id, None) for item_id in items), None, reason, state)
+
+
+def _request(state: _State, newcomers: Collection[str]) -> FeedRequest:
+    return FeedRequest(state.items, state.times_ms, state.exclude, state.task.k, newcomers)
 
 
 def _made(items: tuple[Scored, ...], ranked: _Ranked | None, degraded: Degraded | None, state: _State) -> Feed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.encoder.config import Shape, StoppingConfig, TrainingConfig
+from models.encoder.config import StoppingConfig, TimedShape, TrainingConfig
 from models.gate import GateConfig
 from models.towers.building import TowerConfig
 
@@ -80,7 +80,7 @@ class CycleSettings:
     first: TrainingConfig = field(default_factory=TrainingConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
     cycle: TrainingConfig = CONTINUAL
-    shape: Shape = field(default_factory=Shape)
+    shape: TimedShape = field(default_factory=TimedShape)
     towers: TowerConfig = field(default_factory=TowerConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     blend: bool = False

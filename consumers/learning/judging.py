@@ -32,8 +32,8 @@ class Candidate(Protocol):
         """Items it was trained on."""
         ...
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[Floats, list[str]]:
-        """(B, N) scores and the N item ids; -inf where an item is not live."""
+    def scores(self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]) -> tuple[Floats, list[str]]:
+        """(B, N) scores after items that came at these times, and the N item ids; -inf where an item is not live."""
         ...
 
 
@@ -91,7 +91,7 @@ def calibrated(
     limits = CalibrationConfig(least_events=max(config.min_events, MIN_EVENTS))
     ids = np.array(data.item_ids, object)
 
-    def score(histories: Sequence[Rows]) -> Floats:
-        return candidate.scores([ids[history].tolist() for history in histories])[0]
+    def score(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> Floats:
+        return candidate.scores([ids[history].tolist() for history in histories], [at.tolist() for at in times_ms])[0]
 
     return calibrate(score, lessons, start=kept_weights(parent), config=limits, seed=seed)

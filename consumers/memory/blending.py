@@ -185,11 +185,11 @@ class BlendLearner:
 
     def _model_scores(self, links: Sequence[Link], next_offsets: dict[int, int]) -> dict[int, Floats]:
         """(N,) scores by place in `links`, of those that are to be predicted and whose user the model knows."""
-        asked = [(at, link.known) for at, link in enumerate(links) if link.known][: self._settings.max_batch]
+        asked = [(at, one.known, one.known_ms) for at, one in enumerate(links) if one.known][: self._settings.max_batch]
         model = past_its_data(self._models, next_offsets) if asked else None
         if model is None or not self._is_allowed(len(asked)):
             return {}
-        scores, item_ids = model.scores([known for _, known in asked])
+        scores, item_ids = model.scores([known for _, known, _ in asked], [known_ms for *_, known_ms in asked])
         if not len(item_ids):
             return {}
         self._become(item_ids)
@@ -197,7 +197,7 @@ class BlendLearner:
         trained_to = model.manifest.data.offsets
         n_events = sum(offset - trained_to.get(partition, 0) for partition, offset in next_offsets.items())
         self._age = self._blend.age(n_events)
-        return {at: row for (at, _), row in zip(asked, scores, strict=True) if row.max() > -np.inf}
+        return {at: row for (at, *_), row in zip(asked, scores, strict=True) if row.max() > -np.inf}
 
     def _is_allowed(self, n_events: int) -> bool:
         """Whether so many may be learned from now; they are then taken off what was saved up."""

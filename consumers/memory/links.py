@@ -31,6 +31,7 @@ class Link(NamedTuple):
         ts_ms: when.
         known: all items of the user's sequence before this second, oldest first: what it is to be predicted from.
             None where nobody asked, and after the first event of a second: the memory knows that one by then.
+        known_ms: event time of each.
         seen: those and what the user had before them, in no promised order.
     """
 
@@ -39,6 +40,7 @@ class Link(NamedTuple):
     item_id: str
     ts_ms: int
     known: list[str] | None = None
+    known_ms: tuple[int, ...] = ()
     seen: tuple[str, ...] = ()
 
 
@@ -99,15 +101,15 @@ class LinkReader:
         entry = Entry(event.ts_ms, event_hash(event.event_id), store.items[event.item_id], kind)
         place = bisect(entries, entry)
         history = _item_ids(store, entries[max(0, place - self._n_last) : place])
-        known, seen = None, tuple[str, ...]()
+        known, known_ms, seen = None, tuple[int, ...](), tuple[str, ...]()
         before = _before_second(entries, event.ts_ms // _MS_PER_SECOND) if is_asked else None
         if before is not None:
-            known = _item_ids(store, before)
+            known, known_ms = _item_ids(store, before), tuple(one.ts_ms for one in before)
             seen = tuple(user.older.union(known))
         entries.insert(place, entry)
         user.older.update(_item_ids(store, entries[: -store.rings.length]))
         del entries[: -store.rings.length]
-        return Link(event.user_id, history, event.item_id, event.ts_ms, known, seen)
+        return Link(event.user_id, history, event.item_id, event.ts_ms, known, known_ms, seen)
 
 
 def _before_second(entries: list[Entry], second: int) -> list[Entry] | None:

@@ -31,15 +31,20 @@ class UserView(NamedTuple):
 
     Attributes:
         items: item ids, oldest first.
+        times_ms: event time of each.
         seen: distinct items of `items` and before, in no promised order.
-        newest_ts_ms: event time of the last item; None without any.
         position: partition, and the next offset it stood at.
     """
 
     items: list[str]
+    times_ms: list[int]
     seen: list[str]
-    newest_ts_ms: int | None
     position: Position
+
+    @property
+    def newest_ts_ms(self) -> int | None:
+        """Event time of the last item; None without any."""
+        return self.times_ms[-1] if self.times_ms else None
 
 
 class UserSequences:
@@ -91,8 +96,7 @@ class UserSequences:
             history = state.store.history(user_id)
             seen = state.store.seen(user_id)
             position = Position(partition, state.next_offset)
-        newest_ts_ms = history[-1].ts_ms if history else None
-        return UserView([entry.item_id for entry in history], seen, newest_ts_ms, position)
+        return UserView([one.item_id for one in history], [one.ts_ms for one in history], seen, position)
 
     def recent_users(self, limit: int) -> list[str]:
         """Of the users that came last to each partition, those of the newest events first."""

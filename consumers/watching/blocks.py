@@ -30,6 +30,7 @@ class Block:
     Attributes:
         second: event time, seconds since 1970.
         sequence: the user's items before the block, oldest first.
+        times_ms: event time of each.
         seen: all items the user had seen before the block.
         rival_scores: one row a rival, as they scored before the block.
     """
@@ -37,6 +38,7 @@ class Block:
     user_id: str
     second: int
     sequence: tuple[str, ...]
+    times_ms: tuple[int, ...]
     seen: tuple[str, ...]
     rival_scores: tuple[Scores, ...] = ()
 
@@ -125,10 +127,12 @@ class BlockReader:
     def _begin(self, partition: int, user_id: str, second: int) -> Block:
         """The state as it stands; every earlier event of the user is applied."""
         store = self._stores[partition]
+        history = store.history(user_id)
         return Block(
             user_id=user_id,
             second=second,
-            sequence=tuple(store.sequence(user_id)),
+            sequence=tuple(entry.item_id for entry in history),
+            times_ms=tuple(entry.ts_ms for entry in history),
             seen=tuple(self._seen_by(store, user_id)),
             rival_scores=() if self._panel is None else self._panel.scores(user_id),
         )

@@ -21,7 +21,7 @@ from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded
 from models.evaluation.report import RankingReport, Tally, compare
 from models.rivals.panel import RivalPanel, as_columns
 
-Scorer = Callable[[Sequence[Sequence[str]]], tuple[NDArray[np.float32], Sequence[str]]]
+Scorer = Callable[[Sequence[Sequence[str]], Sequence[Sequence[int]]], tuple[NDArray[np.float32], Sequence[str]]]
 
 SOURCES = ("organic", "exposed")
 PROTOCOLS = ("filtered", "unfiltered")
@@ -87,8 +87,8 @@ class Prequential:
 
         Args:
             targets: in any order; those whose user has no history are only counted.
-            scorer: sequences to (B, N) scores and the N item ids; -inf where an item is not live, or everywhere
-                where the model knows none of the sequence (all live items then tie).
+            scorer: sequences and their times to (B, N) scores and the N item ids; -inf where an item is not live, or
+                everywhere where the model knows none of the sequence (all live items then tie).
             version: of the model, for the count by version.
 
         Returns:
@@ -137,7 +137,7 @@ class Prequential:
         return summary
 
     def _rank_batch(self, blocks: Sequence[Block], groups: Sequence[Sequence[Target]], scorer: Scorer) -> None:
-        scores, item_ids = scorer([block.sequence for block in blocks])
+        scores, item_ids = scorer([block.sequence for block in blocks], [block.times_ms for block in blocks])
         if not len(item_ids):
             self.n_not_live += sum(len(group) for group in groups)
             return

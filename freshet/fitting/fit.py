@@ -33,7 +33,7 @@ from models.content.table import ContentTable
 from models.durable import write_durably
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
-from models.encoder.config import Shape, StoppingConfig, TrainingConfig
+from models.encoder.config import StoppingConfig, TimedShape, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
 from models.encoder.phases import EpochReport
@@ -68,6 +68,7 @@ class FitOptions:
         seed: of everything drawn.
         parent: the pretrained version to fine-tune; None for the newest one.
         towers: what encodes the content in pretraining; a fine-tuned model keeps its parent's.
+        shape: of the encoder in pretraining; a fine-tuned model keeps its parent's.
     """
 
     phase: PhaseName
@@ -77,6 +78,7 @@ class FitOptions:
     seed: int = 0
     parent: str | None = None
     towers: TowerConfig = field(default_factory=TowerConfig)
+    shape: TimedShape = field(default_factory=TimedShape)
 
     def __post_init__(self) -> None:
         check_asked(self.n_epochs, self.seed)
@@ -140,7 +142,7 @@ class _Fitting:
         self.questions: list[Example] = examples(
             asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
         )
-        trained = (options.phase, repr(options.config), repr(options.stopping))
+        trained = (options.phase, repr(options.config), repr(options.stopping), repr(options.shape))
         made_from = (*trained, data.fingerprint, parent.manifest.version if parent else "", *self._other_towers())
         work = options.data_dir / "fitting"
         work.mkdir(parents=True, exist_ok=True)
@@ -209,7 +211,7 @@ class _Fitting:
 
     def _model(self) -> M2SE:
         if self.parent is None:
-            return first_model(Shape(), self.table, 0, self.options.seed)
+            return first_model(self.options.shape, self.table, 0, self.options.seed)
         model, _ = load_model(self.parent)
         model.grow_ids(self.n_ids)
         return model

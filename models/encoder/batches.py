@@ -4,7 +4,7 @@ Events of one user in the same second have no order; each epoch draws one anew. 
 random phase, and windows of like length share a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -155,6 +155,27 @@ def epoch_batches(
         batch = _gather(shuffled, starts[chunks[index]], lengths[chunks[index]])
         if bool(batch.is_target.any()):
             yield batch
+
+
+def padded(rows: Sequence[Sequence[int] | NDArray[np.int64]]) -> Tensor:
+    """(B, L) int64, padded with 0 on the right; L is at least 1."""
+    matrix = np.zeros((len(rows), max((len(row) for row in rows), default=0) or 1), dtype=np.int64)
+    for place, row in zip(matrix, rows, strict=True):
+        place[: len(row)] = row
+    return torch.from_numpy(matrix)
+
+
+def last_states(states: Tensor, lengths: Tensor) -> Tensor:
+    """State at each history's last real position.
+
+    Args:
+        states: (B, L, D), right-padded.
+        lengths: (B,) int64, real items, at least 1.
+
+    Returns:
+        (B, D).
+    """
+    return states[torch.arange(len(lengths)), lengths - 1]
 
 
 def _shuffle_ties(data: SequenceData, rng: np.random.Generator) -> SequenceData:

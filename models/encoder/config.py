@@ -43,6 +43,7 @@ class Shape:
 
 
 MIN_TIME_BUCKETS = 3  # nothing before, the same second, later
+TIME_BUCKETS = 32  # usual: up to 2**30 seconds apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,7 @@ class TimedShape(Shape):
     """Sizes of M2SE where it may read times, too.
 
     Args:
-        n_time_buckets: Buckets of the time since the event before (`time_gaps.py`); None to read no times. For
-            evaluation offline as yet: a live history comes without times, so such a model is not published.
+        n_time_buckets: Buckets of the time since the event before (`time_gaps.py`); None to read no times.
     """
 
     n_time_buckets: int | None = None

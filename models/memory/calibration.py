@@ -26,7 +26,8 @@ from models.memory.judge import Judge, JudgeConfig, gain_of
 from models.memory.learner import OnlineLearner, Rows
 from models.registry.kept_blend import KeptBlend
 
-Score = Callable[[Sequence[Rows]], Floats]  # histories, oldest first -> (B, N) of the model, -inf for no candidate
+# histories, oldest first, and the event time of each row -> (B, N) of the model, -inf for no candidate
+Score = Callable[[Sequence[Rows], Sequence[Rows]], Floats]
 
 BATCH_SIZE = 256
 MIN_EVENTS = 2  # fewer have no standard error
@@ -131,8 +132,9 @@ class _Question(NamedTuple):
 
 def _questions(score: Score, data: SequenceData, asked: NDArray[np.int64]) -> list[_Question]:
     histories = [data.rows[first:end] for first, end, _ in asked.tolist()]
+    times_ms = [data.ts_ms[first:end] for first, end, _ in asked.tolist()]
     targets = data.rows[asked[:, 2]].tolist()
-    return [_Question(*one) for one in zip(score(histories), histories, targets, strict=True)]
+    return [_Question(*one) for one in zip(score(histories, times_ms), histories, targets, strict=True)]
 
 
 def _learn(learner: OnlineLearner, judge: Judge, question: _Question, *, n_trained: int) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
-from models.encoder.config import Shape, TimedShape, TrainingConfig
+from models.encoder.config import TIME_BUCKETS, Shape, TimedShape, TrainingConfig
 from models.memory.blend import BlendConfig, BlendWeights
 from models.memory.transitions import MemoryConfig
 from models.rivals.blended import BlendedRecommender
@@ -55,7 +55,7 @@ M2SE = {
 PROFILE_ITEMS, PROFILE_DECAY = 10, 0.8
 """How many of a user's last items content-knn compares with, and how fast the older of them count less."""
 
-_SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": TimedShape(n_time_buckets=32)}  # 32: to 2**30 s
+_SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": TimedShape(n_time_buckets=TIME_BUCKETS)}
 
 BLEND = BlendConfig()
 BLENDED = "freshet"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.content.table import ContentTable
-from models.encoder.batches import SequenceData
+from models.encoder.batches import SequenceData, last_states
 from models.encoder.config import Shape, TrainingConfig
 from models.encoder.loop import TrainingLoop
 from models.encoder.m2se import M2SE
@@ -20,7 +20,7 @@ from models.encoder.phases import Phase
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig
-from models.rivals.nets import IdTower, NextItemNet, TextTower, last_states
+from models.rivals.nets import IdTower, NextItemNet, TextTower
 
 Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From numbers (B, L) int64, right-padded, event times (B, L) int64 in ms and lengths (B,) int64 to scores

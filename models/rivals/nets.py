@@ -13,9 +13,6 @@ arXiv 2309.07602).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +22,6 @@ from models.encoder import objectives
 from models.encoder.batches import Batch
 from models.encoder.config import Shape
 from models.encoder.m2se import SequenceEncoder
-from models.evaluation.ranks import IntArray
 from models.rivals.config import NextItemConfig
 from models.rivals.counting import mean_part
 
@@ -133,24 +129,3 @@ class NextItemNet(nn.Module):
     def scored(self, vectors: Tensor) -> Tensor:
         """Vectors (..., D) as they enter a score: of length 1 where scores are cosines."""
         return functional.normalize(vectors, dim=-1) if self.is_cosine else vectors
-
-
-def padded(rows: Sequence[Sequence[int] | IntArray]) -> Tensor:
-    """(B, L) int64, padded with 0 on the right; L is at least 1."""
-    matrix = np.zeros((len(rows), max((len(row) for row in rows), default=0) or 1), dtype=np.int64)
-    for place, row in zip(matrix, rows, strict=True):
-        place[: len(row)] = row
-    return torch.from_numpy(matrix)
-
-
-def last_states(states: Tensor, lengths: Tensor) -> Tensor:
-    """State at each history's last real position.
-
-    Args:
-        states: (B, L, D), right-padded.
-        lengths: (B,) int64, real items, at least 1.
-
-    Returns:
-        (B, D).
-    """
-    return states[torch.arange(len(lengths)), lengths - 1]

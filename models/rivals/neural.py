@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.encoder.batches import SequenceData
+from models.encoder.batches import SequenceData, padded
 from models.encoder.stopping import Stopping
 from models.evaluation.ranks import IntArray
 from models.rivals.learners import Learner, Scorer
-from models.rivals.nets import padded
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, FitReport
 from models.rivals.validation import ValidationSet

@@ -62,7 +62,7 @@ class ServedPopularity:
         """Content says nothing here."""
         return no_vectors(len(content))
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """(B, N) counts, the same for everybody."""
         return self._by_row(table).repeat(len(sequences), 1)
 
@@ -112,7 +112,7 @@ class ServedCooccurrence:
         """Content says nothing here."""
         return no_vectors(len(content))
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """(B, N); 0 for what never came near the user's last items, `NEVER_CAME` for what never came at all.
 
         -inf throughout where none of the last items came in training.
@@ -129,7 +129,7 @@ class ServedCooccurrence:
 
     def similar(self, row: int, table: ItemTable) -> Tensor:
         """(N,) score after that item alone, -inf where either never came."""
-        scores = self.scores([[row]], table)[0]
+        scores = self.scores([[row]], [[0]], table)[0]
         return scores.masked_fill_(scores < 0, -torch.inf)
 
 
@@ -177,7 +177,7 @@ class ServedNeighbours:
         """Each modality's mean part, zeros where it is missing."""
         return ItemVectors(mean_part(content.text, content.text_mask), mean_part(content.image, content.image_mask))
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """(B, N) weighted sum of the cosines with the user's last items; -inf where these have no content."""
         directions = table.directions[: table.n]
         histories = [np.array(sequence, dtype=np.int64) for sequence in sequences]

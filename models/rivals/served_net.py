@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models.content.table import ContentTable
+from models.encoder.batches import last_states, padded
 from models.encoder.config import Shape
 from models.encoder.m2se import ItemVectors
 from models.evaluation.ranks import BoolArray
@@ -23,7 +24,7 @@ from models.item_index import ItemTable
 from models.registry.weights import Tensors, write_weights
 from models.rivals.config import NextItemConfig
 from models.rivals.counting import mean_part
-from models.rivals.nets import IdTower, NextItemNet, TextTower, last_states, padded
+from models.rivals.nets import IdTower, NextItemNet, TextTower
 from models.rivals.rows import RowNumbers
 
 
@@ -77,7 +78,7 @@ class ServedNet:
             vectors = self._text.encode(mean_part(content.text, content.text_mask), is_present)
         return ItemVectors(vectors, torch.zeros(len(content), 0))
 
-    def scores(self, sequences: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
+    def scores(self, sequences: Sequence[Sequence[int]], times_ms: Sequence[Sequence[int]], table: ItemTable) -> Tensor:
         """(B, N); what it does not know stands behind all others, and is passed over in a sequence."""
         is_known = self._is_known(table)
         window = self._config.shape.window

@@ -14,7 +14,9 @@ class Model:
         data = DataSpan(offsets={0: trained_to})
         self.manifest = Manifest(0, {}, {}, data, seed=0, code_version="")
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         return np.zeros((len(sequences), 0), np.float32), []
 
 

@@ -47,5 +47,7 @@ class ScoredByHand:
     def __init__(self, **scores: float) -> None:
         self._scores = scores
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         return np.tile(np.array(list(self._scores.values()), np.float32), (len(sequences), 1)), list(self._scores)

@@ -99,7 +99,9 @@ def test_nothing_is_blended_where_the_model_knows_nothing_or_all_is_excluded() -
     in_force = blend(HandMemory(item_5=0.9), 1.0, 9.0, 0.0, 0.0)
     everything = [f"item-{n}" for n in range(N_ITEMS)]
 
-    answers = full_ranker().recommend([FeedRequest(["nobody"]), FeedRequest(["item-3"], everything)], blend=in_force)
+    answers = full_ranker().recommend(
+        [FeedRequest(["nobody"]), FeedRequest(["item-3"], exclude=everything)], blend=in_force
+    )
 
     assert answers == [[], []]
 

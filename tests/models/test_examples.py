@@ -27,6 +27,11 @@ def ask(data: SequenceData, asked: list[bool] | None = None, *, limit: int = 100
     return examples(data, ITEMS, asked=marked, limit=limit, seed=seed)
 
 
+def question(user: int, history: str, target: str) -> Example:
+    """After items of one letter each, a second apart."""
+    return Example(user, tuple(history), tuple(range(0, 1_000 * len(history), 1_000)), target)
+
+
 def ranker_of(**scores: float) -> Ranker:
     return cast(Ranker, ScoredByHand(**scores))
 
@@ -34,16 +39,16 @@ def ranker_of(**scores: float) -> Ranker:
 def test_every_event_with_a_history_is_a_question() -> None:
     data = data_of((0, "a", 1_000), (0, "b", 2_000), (0, "c", 3_000), (1, "d", 1_000))
 
-    assert ask(data) == [Example(0, ("a",), "b"), Example(0, ("a", "b"), "c")]
+    assert ask(data) == [Example(0, ("a",), (1_000,), "b"), Example(0, ("a", "b"), (1_000, 2_000), "c")]
 
 
 def test_events_of_the_same_second_are_asked_from_the_state_before_it() -> None:
     data = data_of((0, "a", 1_000), (0, "b", 2_000), (0, "c", 2_999), (0, "d", 3_000))
 
     assert ask(data) == [
-        Example(0, ("a",), "b"),
-        Example(0, ("a",), "c"),
-        Example(0, ("a", "b", "c"), "d"),
+        Example(0, ("a",), (1_000,), "b"),
+        Example(0, ("a",), (1_000,), "c"),
+        Example(0, ("a", "b", "c"), (1_000, 2_000, 2_999), "d"),
     ]
 
 
@@ -56,7 +61,7 @@ def test_the_first_second_of_a_user_is_never_a_question() -> None:
 def test_same_second_of_two_users_is_two_blocks() -> None:
     data = data_of((0, "a", 1_000), (0, "b", 2_000), (1, "c", 2_000), (1, "d", 3_000))
 
-    assert ask(data) == [Example(0, ("a",), "b"), Example(1, ("c",), "d")]
+    assert ask(data) == [Example(0, ("a",), (1_000,), "b"), Example(1, ("c",), (2_000,), "d")]
 
 
 def test_only_marked_events_that_are_targets_are_asked() -> None:
@@ -64,7 +69,7 @@ def test_only_marked_events_that_are_targets_are_asked() -> None:
         (0, "a", 1_000), (0, "b", 2_000), (0, "c", 3_000), (0, "d", 4_000), targets=[True, True, False, True]
     )
 
-    assert ask(data, [True, False, True, True]) == [Example(0, ("a", "b", "c"), "d")]
+    assert ask(data, [True, False, True, True]) == [Example(0, ("a", "b", "c"), (1_000, 2_000, 3_000), "d")]
 
 
 def test_no_more_than_the_limit_are_asked_in_order_and_drawn_by_seed() -> None:
@@ -87,7 +92,7 @@ def test_nobody_did_anything_so_nothing_is_asked() -> None:
 
 def test_ranks_are_those_counted_by_hand() -> None:
     ranker = ranker_of(a=5.0, b=4.0, c=3.0, d=2.0)
-    questions = [Example(0, ("a",), "b"), Example(0, ("c",), "d"), Example(1, ("b",), "a")]
+    questions = [question(0, "a", "b"), question(0, "c", "d"), question(1, "b", "a")]
 
     tally = rank_examples(ranker, questions)
 
@@ -100,14 +105,14 @@ def test_ranks_are_those_counted_by_hand() -> None:
 def test_tied_target_is_worth_the_mean_over_its_places() -> None:
     ranker = ranker_of(a=9.0, b=4.0, c=4.0, d=1.0)
 
-    tally = rank_examples(ranker, [Example(0, ("a",), "b")])
+    tally = rank_examples(ranker, [question(0, "a", "b")])
 
     assert tally.means()["mrr"] == pytest.approx((1 + 1 / 2) / 2)
     assert tally.means()["ndcg_at_10"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
 
 
 def test_target_the_user_has_seen_is_dropped_and_counted() -> None:
-    tally = rank_examples(ranker_of(a=2.0, b=1.0), [Example(0, ("a", "b"), "a"), Example(0, ("a",), "b")])
+    tally = rank_examples(ranker_of(a=2.0, b=1.0), [question(0, "ab", "a"), question(0, "a", "b")])
 
     assert (tally.n, tally.n_dropped) == (1, 1)
 
@@ -115,7 +120,7 @@ def test_target_the_user_has_seen_is_dropped_and_counted() -> None:
 def test_target_that_is_unknown_or_no_longer_live_is_a_miss_behind_all_others() -> None:
     ranker = ranker_of(a=3.0, b=2.0, c=1.0, gone=-np.inf)
 
-    tally = rank_examples(ranker, [Example(0, ("a",), "nobody"), Example(1, ("a",), "gone")])
+    tally = rank_examples(ranker, [question(0, "a", "nobody"), question(1, "a", "gone")])
 
     assert tally.n == 2
     assert tally.means()["mrr"] == pytest.approx(1 / 3)  # behind b and c
@@ -124,13 +129,13 @@ def test_target_that_is_unknown_or_no_longer_live_is_a_miss_behind_all_others() 
 def test_where_the_ranker_knows_nothing_of_a_history_all_items_tie() -> None:
     ranker = ranker_of(a=-np.inf, b=-np.inf)
 
-    tally = rank_examples(ranker, [Example(0, ("nobody",), "b")])
+    tally = rank_examples(ranker, [question(0, "x", "b")])
 
     assert tally.means()["mrr"] == pytest.approx((1 + 1 / 2) / 2)
 
 
 def test_questions_in_many_batches_give_what_one_batch_gives() -> None:
     ranker = ranker_of(a=5.0, b=4.0, c=3.0, d=2.0)
-    questions = [Example(n, ("a",), "bcd"[n % 3]) for n in range(20)]
+    questions = [question(n, "a", "bcd"[n % 3]) for n in range(20)]
 
     assert rank_examples(ranker, questions, batch_size=3).means() == rank_examples(ranker, questions).means()

@@ -22,7 +22,7 @@ SECOND = ranker_of(seen=9.0, target=5.0, other=7.0)  # puts it second: NDCG 0.63
 
 def questions(n: int = 4, *, target: str = "target") -> list[Example]:
     """One of each of n users."""
-    return [Example(user, ("seen",), target) for user in range(n)]
+    return [Example(user, ("seen",), (0,), target) for user in range(n)]
 
 
 def test_first_model_passes_with_its_figures() -> None:
@@ -82,7 +82,7 @@ def test_too_few_events_are_reported_and_decide_nothing() -> None:
 
 
 def test_events_whose_target_was_seen_before_do_not_count_towards_enough() -> None:
-    repeated = [Example(user, ("seen",), "seen") for user in range(4)]
+    repeated = [Example(user, ("seen",), (0,), "seen") for user in range(4)]
 
     verdict = judge(SECOND, FIRST, {"fresh": [*questions(3), *repeated]}, DECIDES)
 
@@ -92,7 +92,7 @@ def test_events_whose_target_was_seen_before_do_not_count_towards_enough() -> No
 
 
 def test_slice_of_nothing_but_seen_targets_has_no_figures_rather_than_nan() -> None:
-    repeated = [Example(user, ("seen",), "seen") for user in range(9)]
+    repeated = [Example(user, ("seen",), (0,), "seen") for user in range(9)]
 
     verdict = judge(SECOND, FIRST, {"old": repeated}, DECIDES)
 

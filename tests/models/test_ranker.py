@@ -112,7 +112,7 @@ def test_no_request_has_no_answer() -> None:
     ranker = full_ranker()
 
     assert ranker.recommend([]) == []
-    assert ranker.scores([])[0].shape == (0, N_ITEMS)
+    assert ranker.scores([], [])[0].shape == (0, N_ITEMS)
 
 
 def test_batch_gives_what_requests_give_one_by_one() -> None:
@@ -162,11 +162,11 @@ def test_changed_item_is_scored_under_its_new_content_only() -> None:
 
     ranker.add_items(as_item_5)
 
-    scores, item_ids = ranker.scores([["item-0", "item-1"]])
+    scores, item_ids = ranker.scores([["item-0", "item-1"]], [[1, 2]])
     rows = [row for row, item_id in enumerate(item_ids) if item_id == "item-9"]
     new_only = small_ranker(OWNERS)
     new_only.add_items(content.updated(as_item_5))
-    expected, expected_ids = new_only.scores([["item-0", "item-1"]])
+    expected, expected_ids = new_only.scores([["item-0", "item-1"]], [[1, 2]])
     assert rows == [9, N_ITEMS]
     assert scores[0, 9] == -np.inf
     assert scores[0, N_ITEMS] == pytest.approx(expected[0, expected_ids.index("item-9")], abs=1e-5)
@@ -190,19 +190,51 @@ def test_saved_and_loaded_model_gives_the_same_scores_bit_for_bit(tmp_path: Path
 
     loaded = load_ranker(registry.open(version), small_content())
 
-    sequences = [["item-3", "item-9"], ["item-0"], []]
+    sequences, times_ms = [["item-3", "item-9"], ["item-0"], []], [[1, 2], [1], []]
     assert (loaded.version, loaded.owners) == (version, OWNERS)
     assert loaded.item_ids == original.item_ids == list(small_content().item_ids)
-    np.testing.assert_array_equal(loaded.scores(sequences)[0], original.scores(sequences)[0])
+    np.testing.assert_array_equal(loaded.scores(sequences, times_ms)[0], original.scores(sequences, times_ms)[0])
 
 
-def test_a_model_that_reads_times_is_not_published(tmp_path: Path) -> None:
-    model = M2SE(replace(small_config(), n_time_buckets=24))
+def timed_ranker(tmp_path: Path) -> Ranker:
+    """Of a published version that reads times, its vectors of gaps as large as an item's."""
+    torch.manual_seed(0)
+    model = M2SE(replace(small_config(), n_time_buckets=24), n_ids=len(OWNERS))
+    with torch.no_grad():
+        model.get_parameter("gaps.vectors").normal_()
+    registry = registry_in(tmp_path)
+    version = publish(registry, model, OWNERS, draft=manifest(model=model))
+    return load_ranker(registry.open(version), small_content())
 
-    with pytest.raises(ValueError, match=r"n_time_buckets=24: time buckets are for offline evaluation as yet"):
-        write_model(tmp_path, model, ())
 
-    assert not list(tmp_path.iterdir())
+def test_a_model_that_reads_times_scores_by_the_times_between_the_items_it_knows(tmp_path: Path) -> None:
+    ranker = timed_ranker(tmp_path)
+    model, _ = load_model(ranker_bundle := registry_in(tmp_path).open(ranker.version))
+    vectors = model.encode_items(small_content())
+
+    scores, _ = ranker.scores([["item-3", "gone", "item-9"], ["item-0"]], [[1_000, 2_000, 61_000], [5_000]])
+
+    states = model.encode_sequences(vectors.at(torch.tensor([[3, 9]])), torch.tensor([[1_000, 61_000]]))[0, -1]
+    expected = (vectors.directions() @ states / model.config.temperature).detach().numpy()
+    np.testing.assert_allclose(scores[0], expected, atol=1e-4)
+    assert ranker_bundle.manifest.config["encoder"]["n_time_buckets"] == 24
+
+
+def test_a_feed_reads_the_times_it_is_given_and_counts_items_without_as_of_one_moment(tmp_path: Path) -> None:
+    ranker, items = timed_ranker(tmp_path), ["item-3", "item-9"]
+    requests = [FeedRequest(items, times) for times in ([1_000, 61_000], [61_000, 61_000], ())]
+
+    apart, at_once, without = ranker.recommend(requests)
+
+    by_item = dict(zip(ranker.item_ids, ranker.scores([items], [[1_000, 61_000]])[0][0].tolist(), strict=True))
+    assert [one.score for one in apart] == pytest.approx([by_item[one.item_id] for one in apart], abs=1e-5)
+    assert at_once == without
+    assert apart != without
+
+
+def test_times_of_other_items_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 times for 2 items; give one each, or none"):
+        FeedRequest(["item-3", "item-9"], [1_000])
 
 
 def test_a_bundle_from_before_there_were_time_buckets_is_served(tmp_path: Path) -> None:
@@ -213,7 +245,7 @@ def test_a_bundle_from_before_there_were_time_buckets_is_served(tmp_path: Path) 
 
     loaded = load_ranker(registry.open(version), small_content())
 
-    np.testing.assert_array_equal(loaded.scores([["item-3"]])[0], full_ranker().scores([["item-3"]])[0])
+    np.testing.assert_array_equal(loaded.scores([["item-3"]], [[1]])[0], full_ranker().scores([["item-3"]], [[1]])[0])
 
 
 def test_weights_of_another_shape_are_a_damaged_bundle_with_one_clear_line(tmp_path: Path) -> None:
@@ -327,9 +359,9 @@ def test_last_place_of_ten_goes_to_the_newcomer_that_scores_best() -> None:
 )
 def test_feed_stays_as_it_is_without_a_newcomer_to_place(k: int, exclude: list[str], newcomers: list[str]) -> None:
     ranker = catalogue_with_newcomers()
-    plain = ranker.recommend([FeedRequest(["item-3"], exclude, k)])
+    plain = ranker.recommend([FeedRequest(["item-3"], exclude=exclude, k=k)])
 
-    assert ranker.recommend([FeedRequest(["item-3"], exclude, k, newcomers)]) == plain
+    assert ranker.recommend([FeedRequest(["item-3"], exclude=exclude, k=k, newcomers=newcomers)]) == plain
 
 
 def test_item_that_owns_an_id_is_no_newcomer() -> None:

@@ -182,6 +182,19 @@ def test_a_failing_model_degrades_the_feed_and_is_told(client: AppClient, world:
     assert _ids(feed) == ["a"]
 
 
+def test_the_model_is_told_when_each_item_came_and_of_a_session_nobody_knows(client: AppClient, world: World) -> None:
+    asked: list[Sequence[int]] = []
+    ranker = HandRanker("v1", ["a", "b"], before=lambda requests: asked.extend(one.times_ms for one in requests))
+    world.serve_model(ranker)
+    _send(client, "ada", "a")
+    position = _send(client, "ada", "b")
+
+    client.get("/v1/feeds/ada", params={"after": position})
+    client.post("/v1/feeds", json={"items": ["a"]})
+
+    assert list(map(list, asked)) == [[NOW_MS, NOW_MS], []]
+
+
 def test_a_slow_model_is_not_waited_for_beyond_the_deadline(client: AppClient, world: World) -> None:
     may_end = threading.Event()
     world.serve_model(HandRanker("v1", ["a", "b"], before=lambda requests: may_end.wait(10) and None))

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from consumers.learning.cycle_settings import CycleSettings, Folders, read_settings, write_settings
-from models.encoder.config import StoppingConfig, TrainingConfig
-from models.encoder.succession import Shape
+from models.encoder.config import StoppingConfig, TimedShape, TrainingConfig
 from models.gate import GateConfig
 from models.towers.building import TowerConfig
 
@@ -19,7 +18,7 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         SETTINGS,
         first=TrainingConfig(finetune_epochs=3),
         stopping=StoppingConfig(max_epochs=4),
-        shape=Shape(dim=16),
+        shape=TimedShape(dim=16, n_time_buckets=8),
         towers=TowerConfig(text="tfidf"),
         gate=GateConfig(margin=0.2),
         blend=True,

@@ -43,10 +43,14 @@ class Candidate:
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
+        self.asked_ms: list[list[int]] = []
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         """(B, N) zeros."""
         self.asked += map(list, sequences)
+        self.asked_ms += map(list, times_ms)
         return np.zeros((len(sequences), len(ITEMS)), np.float32), list(ITEMS)
 
 
@@ -74,6 +78,7 @@ def test_a_candidate_is_asked_by_what_the_user_had_before() -> None:
 
     assert len(candidate.asked) == 100
     assert min(candidate.asked) == ["item-00", "item-01", "item-02"]
+    assert min(candidate.asked_ms) == [0, 100_000, 200_000]
 
 
 def test_the_blend_goes_on_from_the_weights_of_the_parent() -> None:

@@ -37,9 +37,13 @@ class Model:
         self.manifest = Manifest(0, {}, {}, data, seed=0, code_version="", version=version, blend=kept)
         self.item_ids = list(item_ids)
         self.n_asked: list[int] = []
+        self.asked_ms: list[list[int]] = []
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
         self.n_asked.append(len(sequences))
+        self.asked_ms = [list(times) for times in times_ms]
         scores = np.zeros((len(sequences), len(self.item_ids)), np.float32)
         for row, sequence in enumerate(sequences):
             if set(sequence).isdisjoint(self.item_ids):

@@ -83,6 +83,12 @@ def test_events_of_other_users_and_those_that_followed_a_feed_are_only_linked() 
     assert bench.memory.scores(["item-2"])[bench.memory.numbers(["item-3"])[0]] > 0.5
 
 
+def test_the_model_is_told_when_each_item_came() -> None:
+    model = Model()
+    Bench(model).link(click(1), click(2, ts_ms=2_500), click(7))
+    assert model.asked_ms == [[1_000], [1_000, 2_500]]
+
+
 def test_a_model_does_not_predict_what_it_was_trained_on() -> None:
     model = Model(trained_to=4)
     bench = Bench(model)

@@ -85,7 +85,7 @@ def test_what_left_the_sequence_counts_as_seen_also_inside_a_batch() -> None:
     in_parts = [link for event in events for link in reader.links(0, [event], is_asked=lambda _: True)]
     at_once = whole.links(0, events, is_asked=lambda _: True)
 
-    assert in_parts[5].known == ["item-4", "item-5"]
+    assert (in_parts[5].known, in_parts[5].known_ms) == (["item-4", "item-5"], (4_000, 5_000))
     assert sorted(in_parts[5].seen) == ["item-1", "item-2", "item-3", "item-4", "item-5"]
     assert [sorted(link.seen) for link in at_once] == [sorted(link.seen) for link in in_parts]
 

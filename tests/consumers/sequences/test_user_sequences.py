@@ -32,13 +32,13 @@ def test_view_gives_items_seen_and_position_of_one_moment() -> None:
     sequences.apply(0, events, DEFAULT_KINDS, next_offset=7)
     view = sequences.view("ada")
     assert (view.items, sorted(view.seen)) == (["item-1", "item-2"], ["item-0", "item-1", "item-2"])
-    assert (view.newest_ts_ms, view.position) == (2_000, (0, 7))
+    assert (view.times_ms, view.newest_ts_ms, view.position) == ([1_000, 2_000], 2_000, (0, 7))
 
 
 def test_view_of_an_unknown_user_is_empty() -> None:
     sequences = UserSequences(1)
     sequences.hold(0)
-    assert sequences.view("nobody") == ([], [], None, (0, 0))
+    assert sequences.view("nobody") == ([], [], [], (0, 0))
 
 
 def test_apply_moves_the_position_that_is_waited_for() -> None:

@@ -84,7 +84,7 @@ def test_what_fell_out_of_the_sequence_is_still_seen() -> None:
 
     found = blocks.targets([arrival("ada", item, second) for second, item in enumerate("abcd")])
 
-    assert found[-1].block.sequence == ("b", "c")
+    assert (found[-1].block.sequence, found[-1].block.times_ms) == (("b", "c"), (1_000, 2_000))
     assert sorted(found[-1].block.seen) == ["a", "b", "c"]
 
 

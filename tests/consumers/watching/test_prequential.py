@@ -14,13 +14,13 @@ ITEMS = [f"i{number:02d}" for number in range(20)]
 Answer = tuple[NDArray[np.float32], list[str]]
 
 
-def falling(sequences: Sequence[Sequence[str]]) -> Answer:
+def falling(sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]] = ()) -> Answer:
     """Ranks i00 before i01 before i02 ... for everybody."""
     return np.tile(-np.arange(20, dtype=np.float32), (len(sequences), 1)), ITEMS
 
 
 def target(item_id: str, *, user_id: str = "ada", seen: Sequence[str] = ("i19",), is_exposed: bool = False) -> Target:
-    return Target(Block(user_id, 1, tuple(seen), tuple(seen)), item_id, is_exposed)
+    return Target(Block(user_id, 1, tuple(seen), (0,) * len(seen), tuple(seen)), item_id, is_exposed)
 
 
 def test_figures_are_those_of_the_rank_the_item_had() -> None:
@@ -76,7 +76,7 @@ def test_organic_and_exposed_events_are_kept_apart() -> None:
 
 @pytest.mark.parametrize("item_id", ["unknown", "i05"])
 def test_a_target_that_is_not_live_is_a_miss_and_counted(item_id: str) -> None:
-    def scorer(sequences: Sequence[Sequence[str]]) -> Answer:
+    def scorer(sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]) -> Answer:
         scores, item_ids = falling(sequences)
         scores[:, 5] = -np.inf  # removed
         return scores, item_ids
@@ -91,7 +91,7 @@ def test_a_target_that_is_not_live_is_a_miss_and_counted(item_id: str) -> None:
 
 
 def test_a_model_that_knows_nothing_of_the_sequence_ranks_at_random() -> None:
-    def scorer(sequences: Sequence[Sequence[str]]) -> Answer:
+    def scorer(sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]) -> Answer:
         return np.full((len(sequences), 20), -np.inf, np.float32), ITEMS
 
     prequential = Prequential()
@@ -103,13 +103,13 @@ def test_a_model_that_knows_nothing_of_the_sequence_ranks_at_random() -> None:
 def test_a_model_without_items_ranks_nothing() -> None:
     prequential = Prequential()
 
-    prequential.rank([target("i00")], lambda s: (np.zeros((len(s), 0), np.float32), []), version="v1")
+    prequential.rank([target("i00")], lambda s, _: (np.zeros((len(s), 0), np.float32), []), version="v1")
 
     assert prequential.report()["n_not_live"] == 1
 
 
 def test_of_an_item_that_stands_twice_the_last_column_counts() -> None:
-    def scorer(sequences: Sequence[Sequence[str]]) -> Answer:
+    def scorer(sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]) -> Answer:
         return np.tile(np.array([-np.inf, 2.0, 1.0], np.float32), (len(sequences), 1)), ["a", "b", "a"]
 
     prequential = Prequential()
@@ -122,7 +122,7 @@ def test_items_that_arrive_between_batches_get_their_column() -> None:
     prequential = Prequential()
     prequential.rank([target("i00")], falling, version="v1")
 
-    prequential.rank([target("new")], lambda s: (np.array([[0.0, 1.0]], np.float32), ["i00", "new"]), version="v1")
+    prequential.rank([target("new")], lambda s, _: (np.array([[0.0, 1.0]], np.float32), ["i00", "new"]), version="v1")
 
     assert prequential.report()["organic"]["model"]["filtered"]["recall_at_10"] == 1.0
 
@@ -130,11 +130,11 @@ def test_items_that_arrive_between_batches_get_their_column() -> None:
 def test_each_block_is_scored_once_and_in_batches_of_the_given_size() -> None:
     sizes = []
 
-    def counting(sequences: Sequence[Sequence[str]]) -> Answer:
+    def counting(sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]) -> Answer:
         sizes.append(len(sequences))
         return falling(sequences)
 
-    block = Block("ada", 1, ("i19",), ("i19",))
+    block = Block("ada", 1, ("i19",), (0,), ("i19",))
     targets = [Target(block, "i00", False), Target(block, "i01", False), *(target("i02") for _ in range(4))]
 
     Prequential(max_batch=2).rank(targets, counting, version="v1")
@@ -146,7 +146,7 @@ def test_rivals_are_ranked_on_the_same_events_among_the_same_live_items() -> Non
     panel = RivalPanel(default_rivals())
     for user_id, item_id in [("bo", "i15"), ("bo", "i03"), ("cy", "i03"), ("ada", "i15")]:
         panel.learn(user_id, item_id)
-    block = Block("ada", 1, ("i15",), ("i15",), panel.scores("ada"))
+    block = Block("ada", 1, ("i15",), (0,), ("i15",), panel.scores("ada"))
     prequential = Prequential(panel=panel)
 
     prequential.rank([Target(block, "i03", False)], falling, version="v1")
@@ -166,7 +166,7 @@ def test_the_report_is_plain_json_even_before_the_first_event() -> None:
 
 
 def test_a_model_that_scores_nan_is_refused() -> None:
-    nan: Scorer = lambda s: (np.full((len(s), 20), np.nan, np.float32), ITEMS)  # noqa: E731
+    nan: Scorer = lambda s, _: (np.full((len(s), 20), np.nan, np.float32), ITEMS)  # noqa: E731
 
     with pytest.raises(ValueError, match="scores hold NaN"):
         Prequential().rank([target("i00")], nan, version="v1")

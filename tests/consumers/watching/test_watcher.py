@@ -37,7 +37,10 @@ class FakeModel:
             version=version,
         )
 
-    def scores(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.float32], list[str]]:
+    def scores(
+        self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
+    ) -> tuple[NDArray[np.float32], list[str]]:
+        self.asked_ms = [list(times) for times in times_ms]
         return np.tile(-np.arange(12, dtype=np.float32), (len(sequences), 1)), ITEMS
 
 
@@ -83,6 +86,14 @@ def test_predictions_are_exported_by_source_and_protocol() -> None:
     assert bench.metric("recall_at_10", source="exposed", protocol="unfiltered") == 0.0
     assert bench.metric("events_total") == 2.0
     assert bench.metric("share_ratio") == 1.0
+
+
+def test_the_model_is_told_when_each_item_came() -> None:
+    model = FakeModel("v1", trained_to=0)
+
+    Bench(FakeSlot(model)).role.handle([record(0, "i5"), record(1, "i0"), record(7, "i11")])
+
+    assert model.asked_ms == [[0], [0, 1_000]]
 
 
 def test_a_model_never_scores_an_event_it_was_trained_on() -> None:

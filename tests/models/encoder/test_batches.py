@@ -2,8 +2,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
-from models.encoder.batches import Batch, SequenceData, epoch_batches
+from models.encoder.batches import Batch, SequenceData, epoch_batches, last_states
 
 
 def histories(lengths: list[int]) -> SequenceData:
@@ -85,3 +86,9 @@ def test_padding_brings_no_item_into_a_batch() -> None:
     (batch,) = epoch_batches(data, window=9, batch_size=2, rng=np.random.default_rng(0))
 
     assert sorted(zip(batch.rows.tolist(), batch.targets.tolist(), strict=True)) == [([5, 5], [6, 6]), ([7, 8], [8, 9])]
+
+
+def test_last_state_is_taken_at_each_length() -> None:
+    states = torch.arange(12.0).reshape(2, 3, 2)
+
+    assert last_states(states, torch.tensor([1, 3])).tolist() == [[0.0, 1.0], [10.0, 11.0]]

@@ -18,7 +18,7 @@ CONFIG = CalibrationConfig()
 MEMORY, TRENDING, SEEN = (PARTS.index(part) for part in ("memory", "trending", "seen"))
 
 
-def indifferent(histories: Sequence[Rows]) -> np.ndarray:
+def indifferent(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> np.ndarray:
     """(B, N) zeros."""
     return np.zeros((len(histories), N_ITEMS), np.float32)
 
@@ -136,8 +136,8 @@ def test_what_the_user_had_is_learned_and_not_judged() -> None:
 
 
 def test_what_is_no_candidate_is_passed_over() -> None:
-    def without_item_7(histories: Sequence[Rows]) -> np.ndarray:
-        scores = indifferent(histories)
+    def without_item_7(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> np.ndarray:
+        scores = indifferent(histories, times_ms)
         scores[:, 7] = -np.inf
         return scores
 

@@ -8,7 +8,7 @@ from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.loop import TrainingDiverged
 from models.rivals.config import NextItemConfig
 from models.rivals.learners import Learner
-from models.rivals.nets import TextTower, WhiteningAdaptor, last_states
+from models.rivals.nets import TextTower, WhiteningAdaptor
 from tests.models.encoder_fixtures import N_ITEMS, small_content
 from tests.models.rival_fixtures import LEARNERS, SHAPE, cyclic_data, small_learner
 
@@ -125,12 +125,6 @@ def test_whitening_agrees_with_its_equation() -> None:
     expected = sum(gates[:, e, None] * ((x - adaptor.shift[e]) @ adaptor.turn[e]) for e in range(2))
 
     torch.testing.assert_close(adaptor(x), expected)
-
-
-def test_last_state_is_taken_at_each_length() -> None:
-    states = torch.arange(12.0).reshape(2, 3, 2)
-
-    assert last_states(states, torch.tensor([1, 3])).tolist() == [[0.0, 1.0], [10.0, 11.0]]
 
 
 def test_impossible_settings_are_refused() -> None:
