@@ -11,13 +11,11 @@ by torchrun, several processes train; the first alone judges, prints and writes:
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import torch
 
@@ -26,13 +24,12 @@ from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.fitting.epochs import EpochCount
+from freshet.fitting.kept_training import KeptTraining
 from freshet.paths import Paths
 from freshet.progress import Say, bar, nothing, say
 from models.content.features import content_hash
 from models.content.table import ContentTable
-from models.durable import write_durably
 from models.encoder.batches import SequenceData
-from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import StoppingConfig, TimedShape, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
@@ -144,22 +141,20 @@ class _Fitting:
         )
         trained = (options.phase, repr(options.config), repr(options.stopping), repr(options.shape))
         made_from = (*trained, data.fingerprint, parent.manifest.version if parent else "", *self._other_towers())
-        work = options.data_dir / "fitting"
-        work.mkdir(parents=True, exist_ok=True)
-        self._checkpoint = work / f"{options.phase}-{content_hash(*made_from)}.safetensors"
-        self._curve_file = self._checkpoint.with_suffix(".json")
+        self._kept = KeptTraining(options.data_dir / "fitting", f"{options.phase}-{content_hash(*made_from)}")
 
     def run(self, processes: Processes) -> list[CurvePoint]:
         """Train what is left; gives the first process the curve of all epochs."""
-        curve = self._resume()
+        curve = self._kept.resume(self.trainer)
+        if curve:
+            self._say(f"resumed after epoch {len(curve)}")
         self.trainer.join(processes)
 
         def after_epoch(done: EpochReport) -> None:
             ndcg = self._ndcg_at_10()
             point = CurvePoint(done.epoch + 1, done.loss, done.n_targets, done.seconds, ndcg, done.validation)
             curve.append(point)
-            write_durably(self._curve_file, json.dumps([asdict(one) for one in curve]).encode())
-            save_checkpoint(self._checkpoint, self.trainer)  # last: a kill above repeats the epoch
+            self._kept.put(self.trainer, curve)
             score = "" if done.validation is None else f", validation NDCG@10 {done.validation:.4f}"
             shown = "" if ndcg is None else f", NDCG@10 {ndcg:.4f}"
             self._say(f"epoch {point.epoch}: loss {done.loss:.4f}{score}{shown} ({done.seconds:.1f} s)")
@@ -190,8 +185,7 @@ class _Fitting:
             "code": f"freshet {installed_version('freshet')}",
         }
         write_card(registry.path(version), ModelCard(ENCODER_KIND, facts, self._config(), curve, ndcg))
-        for path in self._checkpoint.parent.glob(f"*{self._checkpoint.stem}.*"):  # half-written ones too
-            path.unlink(missing_ok=True)
+        self._kept.clear()
         return version
 
     def _new_towers(self) -> Towers:
@@ -225,27 +219,6 @@ class _Fitting:
             return Trainer(self.model, content, self.train, self.options.config)
         self.train = held_out.train
         return stopped_trainer(self.model, content, held_out, self.options.config, stopping=stopping)
-
-    def _resume(self) -> list[CurvePoint]:
-        if not (self._checkpoint.exists() and self._curve_file.exists()):
-            return []
-        load_checkpoint(self._checkpoint, self.trainer)
-        n_done = self.trainer.progress.epoch
-        curve = self._kept_curve()[:n_done]
-        if [point.epoch for point in curve] != list(range(1, n_done + 1)):
-            raise BadCheckpoint(
-                f"curve {self._curve_file} has {len(curve)} of {n_done} epochs; delete it to train from the first again"
-            )
-        self._say(f"resumed after epoch {n_done}")
-        return curve
-
-    def _kept_curve(self) -> list[CurvePoint]:
-        try:
-            return msgspec.json.decode(self._curve_file.read_bytes(), type=list[CurvePoint])
-        except msgspec.DecodeError as exc:
-            raise BadCheckpoint(
-                f"curve {self._curve_file} cannot be read ({exc}); delete it to train from the first epoch again"
-            ) from exc
 
     def _ndcg_at_10(self) -> float | None:
         ranker = Ranker(EncoderScorer(self.model, self.table.item_ids[: self.n_ids]), self._draft())
