@@ -232,6 +232,6 @@ def _check_finite(name: str, value: float) -> None:
 def _diverged(found: _NotFinite, phase: Phase, where: str, batch: Batch) -> TrainingDiverged:
     first = ", ".join(str(row) for row in batch.rows[0, :N_ROWS_NAMED].tolist())
     return TrainingDiverged(
-        f"{found} in {phase.name}; lower {phase.name}_lr or check the item features "
+        f"{found} in {phase.name}; lower its learning rate or check the item features "
         f"({where}: {len(batch.rows)} sequences, the first one begins with rows {first})"
     )

@@ -140,23 +140,20 @@ class Blend:
         """A model's age by the events since its data ended: 0 for a fresh one, growing with their logarithm."""
         return min(float(np.log1p(max(n_events, 0) / self.config.age_events)), OLDEST)
 
-    def learn(self, parts: PartScores, target: int, *, age: float = 0.0, log_share: Floats | None = None) -> float:
+    def learn(self, parts: PartScores, target: int, *, age: float = 0.0) -> float:
         """Learn that `target` came.
 
         Args:
             parts: as they stood before it.
             target: its column.
             age: of the model.
-            log_share: (N,) logarithm of the chance with which each candidate was drawn into a sample; None when all
-                candidates are here. Taken off the utilities, so that a sample gives the gradient of all (Bengio &
-                Senécal 2008).
 
         Returns:
             Minus the logarithm of the chance that the blend gave it; what is no candidate is not learned and gives 0.
         """
         if not parts.is_candidate[target]:
             return 0.0
-        chances = self._chances(parts, age, log_share)
+        chances = self._chances(parts, age)
         surplus = parts.values @ chances - parts.values[:, target]  # (P,) gradient of the loss by weight
         weights = _by_name(self.weights.steady, self.weights.ageing)
         slopes = _by_name(surplus.tolist(), (age * surplus).tolist())
@@ -165,15 +162,8 @@ class Blend:
         self.n_learned += 1
         return -float(np.log(max(float(chances[target]), 1e-30)))
 
-    def numbered(self) -> BlendWeights:
-        """The weights under the next number, to be published."""
-        self.weights = BlendWeights(self.weights.number + 1, self.weights.steady, self.weights.ageing)
-        return self.weights
-
-    def _chances(self, parts: PartScores, age: float, log_share: Floats | None) -> Floats:
+    def _chances(self, parts: PartScores, age: float) -> Floats:
         scores = utilities(self.weights, parts, age=age)
-        if log_share is not None:
-            scores = scores - log_share
         exponentials = np.exp(scores - scores.max())
         chances: Floats = exponentials / exponentials.sum()
         return chances

@@ -98,7 +98,7 @@ def test_loss_that_is_no_number_stops_the_run_and_says_what_to_do() -> None:
     with torch.no_grad():
         trainer.model.sequence.positions[0, 0] = float("nan")
 
-    with pytest.raises(TrainingDiverged, match="loss is nan in pretrain; lower pretrain_lr") as caught:
+    with pytest.raises(TrainingDiverged, match="loss is nan in pretrain; lower its learning rate") as caught:
         trainer.run()
 
     assert "(batch 1 of 7 of epoch 1: 8 sequences, the first one begins with rows " in str(caught.value)
@@ -124,7 +124,7 @@ def test_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     trainer = new_trainer(TrainingConfig(pretrain_epochs=0, finetune_epochs=1, batch_size=1_000))  # a single step
     trainer.model.sequence.positions.register_hook(lambda gradient: gradient * float("inf"))
 
-    with pytest.raises(TrainingDiverged, match=r"gradient is .* in finetune; lower finetune_lr"):
+    with pytest.raises(TrainingDiverged, match=r"gradient is .* in finetune; lower its learning rate"):
         trainer.run()
 
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())

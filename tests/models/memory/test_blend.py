@@ -85,27 +85,6 @@ def test_weights_never_leave_their_bounds_at_any_age() -> None:
             assert (weights <= np.array(config.most) + 1e-5).all()
 
 
-def test_a_sample_with_its_correction_gives_the_gradient_of_the_whole_catalogue_on_average() -> None:
-    rng = np.random.default_rng(5)
-    n_items, n_drawn, target = 400, 40, 0
-    model, memory = rng.normal(size=n_items).astype(np.float32), rng.random(n_items).astype(np.float32)
-    whole = PartScores.of(model, memory, np.zeros(n_items, np.float32), [])
-    exact = Blend(BlendConfig(learning_rate=1e-3))
-    exact.learn(whole, target)
-    moved = []
-    log_share = np.full(n_drawn + 1, np.log(n_drawn / (n_items - 1)), dtype=np.float32)
-    log_share[0] = 0.0  # the target is always in it
-    for _ in range(200):
-        columns = np.r_[target, 1 + rng.choice(n_items - 1, n_drawn, replace=False)]
-        values = PartScores(whole.values[:, columns], whole.is_candidate[columns])
-        scores = utilities(exact.weights, values) - log_share
-        chances = np.exp(scores - scores.max())
-        moved.append(values.values[1] @ (chances / chances.sum()))
-    scores = utilities(exact.weights, whole)
-    chances = np.exp(scores - scores.max())
-    assert np.mean(moved) == pytest.approx(float(whole.values[1] @ (chances / chances.sum())), rel=0.02)
-
-
 def test_a_model_ages_with_the_events_since_its_data_ended() -> None:
     blend = Blend(BlendConfig(age_events=1_000.0))
 
@@ -126,12 +105,6 @@ def test_an_item_that_no_part_lifts_is_the_models() -> None:
     weights = BlendWeights(1, (1.0, 2.0, 0.5, -2.0), (0.0,) * 4)
 
     assert brought_by(weights, parts, utilities(weights, parts), [0, 1]) == ["model", "model"]
-
-
-def test_published_weights_are_numbered_one_after_the_other() -> None:
-    blend = Blend(weights=BlendWeights(7, (1.0, 0.5, 0.0, -2.0), (0.0,) * 4))
-
-    assert [blend.numbered().number, blend.numbered().number] == [8, 9]
 
 
 @pytest.mark.parametrize(

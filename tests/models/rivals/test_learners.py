@@ -100,7 +100,7 @@ def test_a_loss_that_is_no_number_names_the_setting_to_lower() -> None:
     with torch.no_grad():
         next(learner.loop.model.parameters()).fill_(float("nan"))
 
-    with pytest.raises(TrainingDiverged, match="loss is nan in train; lower train_lr"):
+    with pytest.raises(TrainingDiverged, match="loss is nan in train; lower its learning rate"):
         learner.loop.run()
 
 
