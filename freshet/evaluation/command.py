@@ -120,7 +120,12 @@ def evaluate(options: EvaluateOptions, *, kinds: EventKinds, build_model: Build 
         DatasetError: the data set cannot be read.
         TrainingDiverged, TowerError: a model could not be made.
     """
-    _report(options, _compared(options, run_all(options, kinds=kinds, build_model=build_model)))
+    try:
+        evaluated = run_all(options, kinds=kinds, build_model=build_model)
+    except KeyboardInterrupt:
+        say(f"stopped; what is done lies in {options.runs}, and the same command goes on from there")
+        raise
+    _report(options, _compared(options, evaluated))
     return 0
 
 

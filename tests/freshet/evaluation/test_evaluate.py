@@ -148,13 +148,16 @@ def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) ->
     assert Runs(tmp_path, n_questions=1).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json"
 
 
-def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_json(options: EvaluateOptions, tmp_path: Path) -> None:
+def test_an_interrupted_run_says_how_to_go_on_goes_on_where_it_was_and_gives_the_same_json(
+    options: EvaluateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = replace(options, models=("gru4rec", "popularity"), n_seeds=2)
     undisturbed = replace(options, runs=tmp_path / "undisturbed", json=tmp_path / "undisturbed.json")
     run(undisturbed)
 
     with pytest.raises(KeyboardInterrupt):
         run(options, Builder(interrupted_at=3))  # the second seed's epochs are chosen, it is not fitted yet
+    assert f"stopped; what is done lies in {options.runs}, and the same command goes on" in capsys.readouterr().err
     rest = Builder()
     run(options, rest)
 
