@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     cycle_s: float = Field(600.0, gt=0, description="Seconds after which fewer fresh events start one too.")
     time_buckets: bool = Field(
         True,
-        description="Let a first model read how far apart a user's events are; later ones keep to it.",
+        description="Let a first or pretrained model read how far apart a user's events are; later ones keep to it.",
     )
     first_pretrain_epochs: int = Field(2, ge=0, description="Contrastive epochs of the first training.")
     first_finetune_epochs: int = Field(

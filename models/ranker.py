@@ -5,7 +5,7 @@ The weights never change; items come and go through the index. What a score is, 
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -43,14 +43,15 @@ class FeedRequest:
 
     items: Sequence[str]
     times_ms: Sequence[int] = ()
+    _: KW_ONLY
     exclude: Collection[str] = ()
     k: int = 10
     newcomers: Collection[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse times of other items."""
-        if self.times_ms and len(self.times_ms) != len(self.items):
-            raise ValueError(f"{len(self.times_ms)} times for {len(self.items)} items; give one each, or none")
+        if self.times_ms:
+            _check_times(self.items, self.times_ms)
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,9 @@ class Ranker:
             sequences: B of item ids, oldest first.
             times_ms: event time of each item.
 
+        Raises:
+            ValueError: a sequence has other than one time an item.
+
         Returns:
             (B, N) float32 and the N item ids; -inf where an item is no longer live (an id may then stand twice, its
             live row last) or no item of the sequence is known.
@@ -209,6 +213,8 @@ class Ranker:
         self, sequences: Sequence[Sequence[str]], times_ms: Sequence[Sequence[int]]
     ) -> tuple[Tensor, ItemTable]:
         """Scores (B, N) under one moment of the index; -inf for dead rows and for sequences without a known item."""
+        for sequence, times in zip(sequences, times_ms, strict=True):
+            _check_times(sequence, times)
         found = [list(map(self._index.row, sequence)) for sequence in sequences]
         rows = [[row for row in one if row is not None] for one in found]
         known_ms = [
@@ -220,6 +226,11 @@ class Ranker:
         scores.masked_fill_(~table.alive[: table.n], -torch.inf)
         empty = torch.tensor([not known for known in rows], dtype=torch.bool)
         return scores.masked_fill_(empty[:, None], -torch.inf), table
+
+
+def _check_times(items: Sequence[str], times_ms: Sequence[int]) -> None:
+    if len(times_ms) != len(items):
+        raise ValueError(f"{len(times_ms)} times for {len(items)} items; give one each, or none where nobody knows")
 
 
 def _nobody(rows: Sequence[int]) -> list[Part | None]:

@@ -193,7 +193,7 @@ class FeedMaker:
 
 
 def _request(state: _State, newcomers: Collection[str]) -> FeedRequest:
-    return FeedRequest(state.items, state.times_ms, state.exclude, state.task.k, newcomers)
+    return FeedRequest(state.items, state.times_ms, exclude=state.exclude, k=state.task.k, newcomers=newcomers)
 
 
 def _made(items: tuple[Scored, ...], ranked: _Ranked | None, degraded: Degraded | None, state: _State) -> Feed:

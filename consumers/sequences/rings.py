@@ -164,6 +164,12 @@ class Rings:
         items: list[int] = self._items[row, self._slots(row)].tolist()
         return items
 
+    def times_ms(self, row: int) -> list[int]:
+        """Event times of a row, oldest first."""
+        slots = self._slots(row)
+        times_ms: list[int] = (self._seconds[row, slots] * np.int64(1_000) + self._millis[row, slots]).tolist()
+        return times_ms
+
     def write(self, row: int, entries: Sequence[Entry]) -> None:
         """Replace a row by these events, oldest first, at most `length`."""
         size = len(entries)

@@ -84,6 +84,11 @@ class SequenceStore:
         row = self.users.get(user_id)
         return [] if row is None else [self.item_ids[item] for item in self.rings.items(row)]
 
+    def timed(self, user_id: str) -> tuple[list[str], list[int]]:
+        """Item ids and the event time of each, oldest first; empty for an unknown user."""
+        row = self.users.get(user_id)
+        return ([], []) if row is None else (self.sequence(user_id), self.rings.times_ms(row))
+
     def history(self, user_id: str) -> list[HistoryEntry]:
         """The user's events, oldest first; empty for an unknown user."""
         row = self.users.get(user_id)

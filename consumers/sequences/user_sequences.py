@@ -93,10 +93,10 @@ class UserSequences:
         partition = self.partition_of(user_id)
         state = self._state_of(user_id)
         with state.lock:
-            history = state.store.history(user_id)
+            items, times_ms = state.store.timed(user_id)
             seen = state.store.seen(user_id)
             position = Position(partition, state.next_offset)
-        return UserView([one.item_id for one in history], [one.ts_ms for one in history], seen, position)
+        return UserView(items, times_ms, seen, position)
 
     def recent_users(self, limit: int) -> list[str]:
         """Of the users that came last to each partition, those of the newest events first."""

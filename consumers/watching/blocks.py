@@ -7,6 +7,7 @@ core that serving answers from (`consumers.sequences.store`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Block:
         second: event time, seconds since 1970.
         sequence: the user's items before the block, oldest first.
         times_ms: event time of each.
-        seen: all items the user had seen before the block.
+        seen: all items the user had seen when the block began to arrive.
         rival_scores: one row a rival, as they scored before the block.
     """
 
@@ -127,12 +128,13 @@ class BlockReader:
     def _begin(self, partition: int, user_id: str, second: int) -> Block:
         """The state as it stands; every earlier event of the user is applied."""
         store = self._stores[partition]
-        history = store.history(user_id)
+        items, times_ms = store.timed(user_id)
+        n_before = bisect_left(times_ms, second * 1_000)  # all of them, but for a late event
         return Block(
             user_id=user_id,
             second=second,
-            sequence=tuple(entry.item_id for entry in history),
-            times_ms=tuple(entry.ts_ms for entry in history),
+            sequence=tuple(items[:n_before]),
+            times_ms=tuple(times_ms[:n_before]),
             seen=tuple(self._seen_by(store, user_id)),
             rival_scores=() if self._panel is None else self._panel.scores(user_id),
         )

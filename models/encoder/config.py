@@ -43,7 +43,7 @@ class Shape:
 
 
 MIN_TIME_BUCKETS = 3  # nothing before, the same second, later
-TIME_BUCKETS = 32  # usual: up to 2**30 seconds apart
+TIME_BUCKETS = 32  # usual: the last from 2**29 seconds on, 17 years
 
 
 @dataclass(frozen=True, kw_only=True)

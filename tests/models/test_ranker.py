@@ -233,7 +233,7 @@ def test_a_feed_reads_the_times_it_is_given_and_counts_items_without_as_of_one_m
 
 
 def test_times_of_other_items_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 times for 2 items; give one each, or none"):
+    with pytest.raises(ValueError, match="1 times for 2 items; give one each, or none where nobody knows"):
         FeedRequest(["item-3", "item-9"], [1_000])
 
 

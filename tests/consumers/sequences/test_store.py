@@ -70,6 +70,7 @@ def test_history_gives_items_times_and_kinds() -> None:
     store = small_store()
     apply(store, [click("a", "u", "one", 1_001, "view"), click("b", "u", "two", 2_999, "like")], DEFAULT_KINDS)
     assert store.history("u") == [HistoryEntry("one", 1_001, 0), HistoryEntry("two", 2_999, 2)]
+    assert (store.timed("u"), store.timed("nobody")) == ((["one", "two"], [1_001, 2_999]), ([], []))
 
 
 def test_duplicate_event_leaves_sequence_unchanged() -> None:

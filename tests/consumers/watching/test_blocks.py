@@ -88,6 +88,16 @@ def test_what_fell_out_of_the_sequence_is_still_seen() -> None:
     assert sorted(found[-1].block.seen) == ["a", "b", "c"]
 
 
+def test_a_late_event_is_asked_from_what_came_before_its_second_in_event_time() -> None:
+    found = reader().targets([arrival("ada", "a", 1), arrival("ada", "b", 100), arrival("ada", "c", 50)])
+
+    assert [(target.block.sequence, target.block.times_ms) for target in found] == [
+        ((), ()),
+        (("a",), (1_000,)),
+        (("a",), (1_000,)),
+    ]
+
+
 def test_absorbing_gives_the_same_state_and_counts_what_could_have_been_predicted() -> None:
     blocks = reader()
     n_targets = blocks.absorb(

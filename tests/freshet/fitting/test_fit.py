@@ -13,6 +13,7 @@ from freshet.cli import main
 from freshet.evaluation.data import EvaluationError
 from freshet.fitting.fit import FitOptions, fit
 from models.encoder.checkpoint import BadCheckpoint
+from models.encoder.config import TimedShape
 from models.encoder_scorer import load_model
 from models.registry.registry import Registry
 from models.towers.building import TowerConfig
@@ -186,6 +187,19 @@ def test_pretraining_takes_the_towers_that_are_set_and_fine_tuning_its_parents(
     )
 
 
+def test_pretraining_takes_the_shape_that_is_set_and_fine_tuning_its_parents(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["--data", shop, "--data-dir", str(tmp_path), "--epochs", "1"]
+
+    assert main(["pretrain", *asked]) == 0
+    monkeypatch.setenv("FRESHET_TIME_BUCKETS", "false")
+    assert main(["finetune", *asked]) == 0
+
+    encoders = [one.config["encoder"] for one in registry_of(tmp_path).manifests()]
+    assert [(encoder["window"], encoder["n_time_buckets"]) for encoder in encoders] == [(50, 32)] * 2
+
+
 def test_without_an_event_that_can_be_ranked_no_figure_is_published(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,7 +249,7 @@ def test_a_damaged_curve_of_a_killed_training_is_named_with_the_way_out(
     assert len(registry_of(tmp_path).versions()) == 1
 
 
-def test_a_killed_training_is_not_resumed_with_other_towers(
+def test_a_killed_training_is_not_resumed_with_other_towers_nor_in_another_shape(
     shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
@@ -244,6 +258,8 @@ def test_a_killed_training_is_not_resumed_with_other_towers(
             pretrain(shop, tmp_path)
     other = TowerConfig(text="tfidf")
     fit(FitOptions("pretrain", shop, tmp_path, n_epochs=2, towers=other), kinds=DEFAULT_KINDS)
+    timed = TimedShape(n_time_buckets=8)
+    fit(FitOptions("pretrain", shop, tmp_path, n_epochs=2, shape=timed), kinds=DEFAULT_KINDS)
     assert "resumed" not in capsys.readouterr().err
 
     pretrain(shop, tmp_path)
