@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.blending import BlendRows, FeedBlend
 from models.content.table import ContentError, ContentTable
+from models.encoder.time_gaps import UNKNOWN_MS
 from models.item_index import ItemIndex, ItemTable
 from models.memory.blend import Part
 from models.registry.bundle import Manifest
@@ -34,7 +35,7 @@ class FeedRequest:
 
     Args:
         items: The user's items, oldest first; unknown ones are passed over, only the newest `window` count.
-        times_ms: When each of them came, event time; empty where nobody knows: they count as of one moment then.
+        times_ms: When each of them came, event time; empty where nobody knows.
         exclude: Items that may not be recommended.
         k: Items wanted.
         newcomers: Items that have just arrived. The best of them that owns no ID vector yet has the last place of an
@@ -128,7 +129,7 @@ class Ranker:
             blend: What else there is to say of the items; the model's word alone when None.
         """
         excluded = [self._rows(request.exclude) for request in requests]
-        times_ms = [request.times_ms or [0] * len(request.items) for request in requests]
+        times_ms = [request.times_ms or [UNKNOWN_MS] * len(request.items) for request in requests]
         scores, table = self._scores([request.items for request in requests], times_ms)
         answers = []
         for request, row, gone in zip(requests, scores, excluded, strict=True):
@@ -169,7 +170,7 @@ class Ranker:
 
         Args:
             sequences: B of item ids, oldest first.
-            times_ms: event time of each item.
+            times_ms: event time of each item, or `UNKNOWN_MS`.
 
         Raises:
             ValueError: a sequence has other than one time an item.

@@ -38,7 +38,7 @@ class Scorer(Protocol):
 
         Args:
             sequences: B of rows, oldest first. An empty one may get anything: nobody is shown it.
-            times_ms: event time of each row.
+            times_ms: event time of each row, or `UNKNOWN_MS` (models.encoder.time_gaps).
             table: what they are rows of.
 
         Returns:

@@ -52,15 +52,18 @@ class TimedShape(Shape):
 
     Args:
         n_time_buckets: Buckets of the time since the event before (`time_gaps.py`); None to read no times.
+        time_dropout: Share of the sequences whose times training hides.
     """
 
     n_time_buckets: int | None = None
+    time_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse too few buckets."""
         super().__post_init__()
         if self.n_time_buckets is not None and self.n_time_buckets < MIN_TIME_BUCKETS:
             raise ValueError(f"n_time_buckets={self.n_time_buckets} must be None or at least {MIN_TIME_BUCKETS}")
+        check_shares(self, "time_dropout")
 
 
 @dataclass(frozen=True, kw_only=True)

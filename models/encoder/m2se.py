@@ -159,7 +159,8 @@ class M2SE(nn.Module):
         self.image = ModalityEncoder(config.image_dim, config)
         self.sequence = SequenceEncoder(config)
         self.ids = nn.Parameter(torch.zeros(n_ids, config.dim))
-        self.gaps = TimeGaps(config.n_time_buckets, config.dim) if config.n_time_buckets else None  # drawn last
+        n_buckets, hidden = config.n_time_buckets, config.time_dropout
+        self.gaps = TimeGaps(n_buckets, config.dim, dropout=hidden) if n_buckets else None  # drawn last
 
     def grow_ids(self, n_ids: int) -> None:
         """Give items up to `n_ids` an ID vector; a new one starts at zero, as if it had none."""
@@ -208,7 +209,7 @@ class M2SE(nn.Module):
 
         Args:
             items: text and image (B, L, D) of each position, right-padded, L at most `window`.
-            ts_ms: (B, L) int64 event time of each position; read only with time buckets, which need it.
+            ts_ms: (B, L) int64 event time of each position, or `UNKNOWN_MS`; only time buckets read it, and need it.
 
         Returns:
             (B, L, 2D): text-stream and image-stream state side by side, each of length 1.

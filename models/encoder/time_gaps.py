@@ -3,6 +3,9 @@
 TiSASRec (Li, Wang & McAuley, WSDM 2020) and HSTU (Zhai et al., ICML 2024, arXiv 2402.17152) let the time between every
 two positions bias attention, HSTU in buckets of its logarithm. Deviation, for simplicity: a position knows only the
 time since the one before it, and its bucket's vector is added to what enters the encoder, like the position's own.
+
+Where nobody knows the times, as of a session's items, nothing is added; training hides those of some sequences, so that
+these are answered as well.
 """
 
 import torch
@@ -10,18 +13,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MS_PER_SECOND = 1000
+UNKNOWN_MS = -1
+"""In the place of an event time: nobody knows it."""
 
 
 class TimeGaps(nn.Module):
-    """One learned vector a bucket."""
+    """One learned vector a bucket.
 
-    def __init__(self, n_buckets: int, dim: int) -> None:
+    Args:
+        n_buckets: At least 3.
+        dim: Width D.
+        dropout: Share of the sequences whose times training hides.
+    """
+
+    def __init__(self, n_buckets: int, dim: int, *, dropout: float) -> None:
         super().__init__()
         self.vectors = nn.Parameter(torch.randn(n_buckets, dim) * 0.02)
+        self.dropout = dropout
 
     def forward(self, ts_ms: Tensor) -> Tensor:
-        """Event times (B, L) int64 to vectors (B, L, D)."""
-        return functional.embedding(gap_buckets(ts_ms, len(self.vectors)), self.vectors)
+        """Event times (B, L) int64 to vectors (B, L, D), zeros where the time is `UNKNOWN_MS`."""
+        is_known = ts_ms != UNKNOWN_MS
+        if self.training:
+            is_known = is_known & (torch.rand(len(ts_ms), 1, device=ts_ms.device) >= self.dropout)
+        vectors = functional.embedding(gap_buckets(ts_ms, len(self.vectors)), self.vectors)
+        return vectors * is_known[..., None]
 
 
 def gap_buckets(ts_ms: Tensor, n_buckets: int) -> Tensor:

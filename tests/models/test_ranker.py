@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.content.table import ContentError, ContentTable
 from models.encoder.m2se import M2SE
+from models.encoder.time_gaps import UNKNOWN_MS
 from models.encoder_scorer import EncoderScorer, load_model, write_model
 from models.loading import load_ranker
 from models.ranker import FeedRequest, Ranker, ScoredItem, UnknownItem
@@ -220,16 +221,18 @@ def test_a_model_that_reads_times_scores_by_the_times_between_the_items_it_knows
     assert ranker_bundle.manifest.config["encoder"]["n_time_buckets"] == 24
 
 
-def test_a_feed_reads_the_times_it_is_given_and_counts_items_without_as_of_one_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("times_ms", "as_scored"), [([1_000, 61_000], [1_000, 61_000]), ((), [UNKNOWN_MS, UNKNOWN_MS])]
+)
+def test_a_feed_reads_the_times_it_is_given_and_does_without(
+    tmp_path: Path, times_ms: list[int], as_scored: list[int]
+) -> None:
     ranker, items = timed_ranker(tmp_path), ["item-3", "item-9"]
-    requests = [FeedRequest(items, times) for times in ([1_000, 61_000], [61_000, 61_000], ())]
 
-    apart, at_once, without = ranker.recommend(requests)
+    (feed,) = ranker.recommend([FeedRequest(items, times_ms)])
 
-    by_item = dict(zip(ranker.item_ids, ranker.scores([items], [[1_000, 61_000]])[0][0].tolist(), strict=True))
-    assert [one.score for one in apart] == pytest.approx([by_item[one.item_id] for one in apart], abs=1e-5)
-    assert at_once == without
-    assert apart != without
+    by_item = dict(zip(ranker.item_ids, ranker.scores([items], [as_scored])[0][0].tolist(), strict=True))
+    assert [one.score for one in feed] == pytest.approx([by_item[one.item_id] for one in feed], abs=1e-5)
 
 
 def test_times_of_other_items_are_refused() -> None:

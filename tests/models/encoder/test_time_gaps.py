@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.config import EncoderConfig, TimedShape, TrainingConfig
 from models.encoder.m2se import M2SE, ItemVectors
 from models.encoder.succession import PreviousModel, first_model
-from models.encoder.time_gaps import gap_buckets
+from models.encoder.time_gaps import UNKNOWN_MS, TimeGaps, gap_buckets
 from models.encoder.training import Trainer
 from tests.models.encoder_fixtures import N_ITEMS, small_config, small_content, small_model
 
@@ -96,6 +97,28 @@ def test_a_sequence_does_not_depend_on_its_place_in_the_batch() -> None:
     moved = model.encode_sequences(ItemVectors(items.text[order], items.image[order]), ts_ms[order])
 
     torch.testing.assert_close(moved, model.encode_sequences(items, ts_ms)[order])
+
+
+def test_of_unknown_times_nothing_is_added() -> None:
+    items, ts_ms = random_sequences()
+    plain, timed = (
+        first_model(shape, small_content(), 0, 1).eval() for shape in (replace(SHAPE, n_time_buckets=None), SHAPE)
+    )
+
+    states = timed.encode_sequences(items, torch.full_like(ts_ms, UNKNOWN_MS))
+
+    assert torch.equal(states, plain.encode_sequences(items))
+
+
+def test_training_hides_the_times_of_a_share_of_the_sequences() -> None:
+    gaps = TimeGaps(16, 8, dropout=0.25)
+    ts_ms = torch.arange(5).repeat(4_000, 1) * 60_000
+
+    is_hidden = (gaps(ts_ms) == 0).all(dim=-1)  # (B, L)
+
+    assert torch.equal(is_hidden.all(dim=1), is_hidden.any(dim=1))
+    assert is_hidden[:, 0].float().mean() == pytest.approx(0.25, abs=0.03)
+    assert not (gaps.eval()(ts_ms) == 0).all(dim=-1).any()
 
 
 def test_without_times_a_model_with_buckets_refuses_and_one_without_never_asks() -> None:
