@@ -8,8 +8,8 @@ Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools
 
 Every measured thing is a process of its own, all on the same PyTorch and threads. Speed is in next-item targets
 trained a second, in rounds in which all take turns. For quality RecTools' SASRec is tuned on the second to last events
-(`settings.TRIALS`; ours stands as in `models.rivals.build`, one trial, its epochs chosen likewise), the best is fitted
-anew with these, and the last events are asked; the scores of both are ranked by `models.evaluation`.
+(`settings.TRIALS`; ours has two, `RECIPES`), epochs chosen there too; the best of either is fitted anew with these, and
+the last events are asked; the scores of both are ranked by `models.evaluation`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from stream.replay.dataset import open_dataset
 
 ROUNDS = 3
 SPEED_EPOCHS = 3
+RECIPES = (OURS, "sasrec-long")
+"""Of ours, as they stand in `models.rivals.build`: 20 epochs at most, and 40."""
 KEPT = Path(".cache/libraries")
 SPEED_TASKS = {
     OURS: Task(part="speed", n_epochs=SPEED_EPOCHS),
@@ -104,7 +106,7 @@ def versions() -> dict[str, str]:
     root, here = Path(encoder.__file__).parents[1], Path(__file__).parent
     nets = [root / "rivals" / f"{name}.py" for name in ("config", "learners", "nets", "neural", "numbering")]
     return {
-        OURS: code_version([*(root / "encoder").glob("*.py"), *nets], repr(NEXT_ITEM[OURS])),
+        OURS: code_version([*(root / "encoder").glob("*.py"), *nets], repr([NEXT_ITEM[recipe] for recipe in RECIPES])),
         RECTOOLS: code_version([here / "pieces.py", here / "rectools_model.py"], environments.rectools().stamp),
     }
 
@@ -145,23 +147,29 @@ def measure_quality(
     keep: Keep,
 ) -> None:
     """Choose, race, ask; every finished task is kept and not done again."""
-    threads = arguments.threads
-    of_ours = processes.result(Task(part="choose", threads=threads))
-    ours = of_ours["epochs"]
-    trials: dict[str, Any] = {OURS: figures.chosen(ours) | {"load_1_min": of_ours["load_1_min"]}}
-    epochs: dict[RecToolsSettings, Any] = {}
-    for one in settings:
-        result = processes.result(Task(part="choose", settings=one, threads=threads))
-        epochs[one] = result["epochs"]
-        trials[one.name] = figures.chosen(epochs[one]) | one.to_dict() | {"load_1_min": result["load_1_min"]}
+    tasks = [Task(part="choose", recipe=recipe, threads=arguments.threads) for recipe in RECIPES]
+    tasks += [Task(part="choose", settings=one, threads=arguments.threads) for one in settings]
+    trials: dict[str, Any] = {}
+    epochs: dict[Task, Any] = {}
+    for task in tasks:
+        result = processes.result(task)
+        epochs[task] = result["epochs"]
+        of_theirs = {} if task.settings is None else task.settings.to_dict()
+        trials[task.name] = figures.chosen(epochs[task]) | of_theirs | {"load_1_min": result["load_1_min"]}
         keep({"trials": trials})
-    best = max(epochs, key=lambda one: figures.chosen(epochs[one])["validation_ndcg_at_10"])
-    keep({"chosen": best.name, "race": figures.race(epochs[best], ours)})
+    ours, theirs = (_best(epochs, model) for model in (OURS, RECTOOLS))
+    keep({"chosen": [ours.name, theirs.name], "race": figures.race(epochs[theirs], epochs[ours])})
     finals = [
-        Task(part="final", settings=one, n_epochs=int(figures.chosen(those)["n_epochs"]), threads=threads)
-        for one, those in ((None, ours), (best, epochs[best]))
+        msgspec.structs.replace(task, part="final", n_epochs=int(figures.chosen(epochs[task])["n_epochs"]))
+        for task in (ours, theirs)
     ]
     ask(histories, processes, finals, arguments.seeds, keep)
+
+
+def _best(epochs: Mapping[Task, Any], model: str) -> Task:
+    """Of the model's trials the one with the best validation score."""
+    own = [task for task in epochs if task.model == model]
+    return max(own, key=lambda task: figures.chosen(epochs[task])["validation_ndcg_at_10"])
 
 
 def ask(histories: Histories, processes: Processes, finals: Sequence[Task], n_seeds: int, keep: Keep) -> None:

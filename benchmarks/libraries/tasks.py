@@ -27,10 +27,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         part: see `worker`.
-        settings: of RecTools' SASRec; None is ours, as it stands in `models.rivals.build`.
+        settings: of RecTools' SASRec; None is ours.
         seed: of all it draws.
         n_epochs: as chosen; None leaves it to validation.
         threads: that it computes with.
+        recipe: of ours, by its name in `models.rivals.build`.
     """
 
     part: Literal["speed", "choose", "final"]
@@ -38,6 +39,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     n_epochs: int | None = None
     threads: int = THREADS
+    recipe: str = OURS
 
     @property
     def model(self) -> str:
@@ -51,10 +53,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         >>> Task(part="final", seed=2, n_epochs=7).name
         'final-sasrec-seed2-epochs7'
         """
-        trial = "" if self.settings is None else f"-{self.settings.name}-max{self.settings.max_epochs}"
+        what, trial = self.recipe, ""
+        if self.settings is not None:
+            what, trial = self.model, f"-{self.settings.name}-max{self.settings.max_epochs}"
         epochs = "" if self.n_epochs is None else f"-epochs{self.n_epochs}"
         threads = "" if self.threads == THREADS else f"-threads{self.threads}"
-        return f"{self.part}-{self.model}{trial}-seed{self.seed}{epochs}{threads}"
+        return f"{self.part}-{what}{trial}-seed{self.seed}{epochs}{threads}"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _model(task: Task, histories: Histories, learned: SequenceData) -> Recommend
     if task.settings is None:
         from models.rivals.build import build  # noqa: PLC0415 - the memories it knows as well need more packages
 
-        return build("sasrec", catalogue, seed=task.seed, n_epochs=task.n_epochs)
+        return build(task.recipe, catalogue, seed=task.seed, n_epochs=task.n_epochs)
     from benchmarks.libraries.rectools_model import RecToolsSASRec  # noqa: PLC0415 - only where RecTools is
 
     return RecToolsSASRec(catalogue, task.settings, seed=task.seed, n_epochs=task.n_epochs)

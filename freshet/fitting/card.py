@@ -49,6 +49,7 @@ ABOUT = {
     "content-knn": "Content neighbours: what reads and looks like a user's last items; nothing is learned.",
     "gru4rec": "GRU4Rec (Hidasi and Karatzoglou, arXiv 1706.03847): a recurrent network over item IDs.",
     "sasrec": "SASRec (Kang and McAuley, arXiv 1808.09781): a Transformer over item IDs.",
+    "sasrec-long": "SASRec (Kang and McAuley, arXiv 1808.09781), trained twice as long: a Transformer over item IDs.",
     "unisrec": "UniSRec, text only (Hou et al., arXiv 2206.05941): a Transformer over the items' texts.",
 }
 

@@ -30,6 +30,7 @@ MEMORY = MemoryConfig()
 NEXT_ITEM = {
     "gru4rec": NextItemConfig(encoder="gru", shape=Shape(n_layers=1)),
     "sasrec": NextItemConfig(),
+    "sasrec-long": NextItemConfig(train_epochs=40),
     "unisrec": NextItemConfig(train_lr=1e-3),
 }
 

@@ -24,7 +24,7 @@ N_KNOWN = 10  # of the 12 items, the last two never came in training
 WALK = cyclic_data(n_items=N_KNOWN)
 HISTORIES = [[1, 2, 3], [9], [0, 4, 4, 7, 8, 2, 1], [5, 11, 6]]
 EVERY_RIVAL = pytest.mark.parametrize("name", LOADERS)
-BY_ID = ["popularity", "cooccurrence", "gru4rec", "sasrec"]
+BY_ID = ["popularity", "cooccurrence", "gru4rec", "sasrec", "sasrec-long"]
 BY_CONTENT = ["content-knn", "unisrec"]
 
 
@@ -245,7 +245,7 @@ def test_unknown_kind_is_refused_with_the_known_ones_named(tmp_path: Path) -> No
     with pytest.raises(
         UnknownKind,
         match=r"is of kind 'oracle', this release serves m2se, popularity, cooccurrence, content-knn, gru4rec, sasrec, "
-        r"unisrec; promote another one",
+        r"sasrec-long, unisrec; promote another one",
     ):
         load_ranker(later, small_content())
 
