@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         8, ge=1, description="Next-item epochs of the first training, where events are too few to hold some out."
     )
     first_max_finetune_epochs: int = Field(
-        20, ge=1, description="Else at most so many; held-out events that are predicted no better stop it."
+        20, ge=1, description="Next-item epochs at most where events are held out; predicted no better, they stop it."
     )
     cycle_pretrain_epochs: int = Field(1, ge=0, description="Contrastive epochs of a cycle.")
     cycle_finetune_epochs: int = Field(1, ge=1, description="Next-item epochs of a cycle.")

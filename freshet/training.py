@@ -44,6 +44,6 @@ def cycle_settings(settings: Settings, *, log_id: str) -> CycleSettings:
 
 
 def encoder_shape(settings: Settings) -> TimedShape:
-    """Sizes of a first model's encoder, of a cycle's and of `freshet pretrain`'s."""
+    """Sizes of the encoder of a first model and of `freshet pretrain`'s; later models keep their parent's."""
     n_time_buckets = TIME_BUCKETS if settings.time_buckets else None
     return TimedShape(window=settings.sequence_length, n_time_buckets=n_time_buckets)

@@ -190,7 +190,7 @@ class FeedOut(Out):
 
 
 class SessionIn(Body):
-    """A session without a user: its items, oldest first."""
+    """A session without a user: its items, oldest first. When they came is not asked for; models do without."""
 
     items: Annotated[list[Id], Field(min_length=1, max_length=MAX_SESSION_ITEMS)]
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 20

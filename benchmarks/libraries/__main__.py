@@ -3,7 +3,7 @@
 Command   python -m benchmarks.libraries --data PATH --json FILE [--only rectools|recbole] [--part speed|quality]
 Data      a GroupLens folder (`ratings.dat`, `movies.dat`); leave-one-out
 Hardware  2 CPU cores, both used; a package index, once, for an environment of each library's own
-Minutes   speed 25; quality 240, and it goes on where it was stopped
+Minutes   speed 25; quality hours (each trial up to one), and it goes on where it was stopped
 Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools' targets a second
 
 Every measured thing is a process of its own, all on the same PyTorch and threads. Speed is in next-item targets

@@ -4,7 +4,7 @@
 
 Learned from are events that followed no feed of ours: what was shown says as much of the ranker as of the user. The
 model scores a batch in one call, and only events after those it was trained on (`consumers.predictors`). Four weights
-need no more than so many events a second, whatever the stream brings; a batch is learned from whole or not at all.
+need no more than so many events a second, whatever the stream brings: of a batch `max_batch` at most, or none.
 Beside a new model version they go on from the weights kept with it (`models.memory.calibration`), where it has any.
 """
 

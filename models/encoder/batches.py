@@ -90,7 +90,7 @@ class Batch:
         targets: (B, L) int64, catalogue row that came next.
         is_target: (B, L) bool, where the loss is taken; False on padding.
         lengths: (B,) int64, real positions, at least 1.
-        ts_ms: (B, L) int64, event time at each position; None where no model reads it.
+        ts_ms: (B, L) int64, event time at each position; None only where no model reads it.
         own: Where these windows are in the batch they are a share of.
         shared: That batch, where several processes share one.
     """

@@ -4,8 +4,8 @@ Content parts of an item -> attention pooling -> mixture-of-experts adaptor -> o
 of them (text, image) -> one causal Transformer -> one state per position and stream. Items are scored by the sum of
 both streams' cosines. A missing modality is a learned vector.
 
-Deviations from the paper: blocks normalise before attention (trains stably at higher rates), and every position is
-scored, not only the last.
+Deviations from the paper: blocks normalise before attention (trains stably at higher rates), every position is scored,
+not only the last, and with `n_time_buckets` the time since the event before is added to what enters the Transformer.
 """
 
 from typing import NamedTuple

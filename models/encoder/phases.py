@@ -14,7 +14,7 @@ class Phase:
     """Epochs with one objective.
 
     Args:
-        name: The setting of its learning rate is called `{name}_lr`.
+        name: As it is reported and kept with a checkpoint.
         n_epochs: The learning rate falls to 0 over so many.
         peak_lr: Highest learning rate.
         loss: Mean over the targets of a batch, or of a process's share of one; what it draws, it draws from the

@@ -95,7 +95,7 @@ def test_every_weight_receives_a_gradient(name: str) -> None:
     assert [name for name, tensor in weights(learner).items() if torch.equal(tensor, before[name])] == []
 
 
-def test_a_loss_that_is_no_number_names_the_setting_to_lower() -> None:
+def test_a_loss_that_is_no_number_says_to_lower_the_learning_rate() -> None:
     learner = small_learner("sasrec", cyclic_data())
     with torch.no_grad():
         next(learner.loop.model.parameters()).fill_(float("nan"))
