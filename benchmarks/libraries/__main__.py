@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=len(TRIALS), help="the first so many (default: %(default)s)")
     parser.add_argument("--max-epochs", type=int, default=100, help="of a trial (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=THREADS, help="of quality's tasks (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="of quality's questions (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of quality's questions; 0 only chooses (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     result: dict[str, Any] = {
         "command": "python -m benchmarks.libraries",
@@ -180,7 +182,8 @@ def ask(histories: Histories, processes: Processes, finals: Sequence[Task], n_se
         for task in finals:
             results[task.model].append(processes.result(msgspec.structs.replace(task, seed=seed)))
             keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items() if those}})
-    keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})
+    if n_seeds:
+        keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})
 
 
 if __name__ == "__main__":
