@@ -64,6 +64,12 @@ def write_durably(path: Path, data: bytes) -> None:
     fsync_path(path.parent)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what `write_durably` left of `path` where it was killed; by who alone writes it."""
+    for unfinished in path.parent.glob(f".{path.name}.*.tmp"):
+        unfinished.unlink(missing_ok=True)
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     digest = hashlib.sha256()

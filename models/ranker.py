@@ -49,11 +49,6 @@ class FeedRequest:
     k: int = 10
     newcomers: Collection[str] = ()
 
-    def __post_init__(self) -> None:
-        """Refuse times of other items."""
-        if self.times_ms:
-            _check_times(self.items, self.times_ms)
-
 
 @dataclass(frozen=True)
 class ScoredItem:

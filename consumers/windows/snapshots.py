@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from consumers.windows.partition import PartitionWindows, Saved
-from models.durable import write_durably
+from models.durable import remove_unfinished, write_durably
 
 FORMAT = 1
 _MAGIC = b"FRESHWIN"
@@ -66,8 +66,7 @@ class WindowSnapshots:
         Who loads a partition writes it from now on, so what was never finished is cleared away.
         """
         path = self.path(partition)
-        for unfinished in self._root.glob(f".{path.name}.*.tmp"):
-            unfinished.unlink(missing_ok=True)
+        remove_unfinished(path)
         try:
             saved = _decode(path.read_bytes(), self._log_id)
         except FileNotFoundError:

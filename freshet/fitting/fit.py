@@ -140,13 +140,8 @@ class _Fitting:
             asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
         )
         trained = (options.phase, repr(options.config), repr(options.stopping))
-        made_from = (
-            *trained,
-            *([] if parent else [repr(options.shape)]),
-            data.fingerprint,
-            parent.manifest.version if parent else "",
-            *self._other_towers(),
-        )
+        begun_from = parent.manifest.version if parent else repr(options.shape)
+        made_from = (*trained, data.fingerprint, begun_from, *self._other_towers())
         self._kept = KeptTraining(options.data_dir / "fitting", f"{options.phase}-{content_hash(*made_from)}")
 
     def run(self, processes: Processes) -> list[CurvePoint]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from freshet.fitting.card import CurvePoint
-from models.durable import write_durably
+from models.durable import remove_unfinished, write_durably
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.training import Trainer
 
@@ -53,8 +53,9 @@ class KeptTraining:
 
     def clear(self) -> None:
         """Remove what only a killed training needs, what a kill left half-written too."""
-        for path in self._checkpoint.parent.glob(f"*{self._checkpoint.stem}.*"):
+        for path in (self._checkpoint, self._curve_file):
             path.unlink(missing_ok=True)
+            remove_unfinished(path)
 
     def _curve(self) -> list[CurvePoint]:
         try:

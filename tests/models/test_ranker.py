@@ -237,7 +237,7 @@ def test_a_feed_reads_the_times_it_is_given_and_does_without(
 
 def test_times_of_other_items_are_refused() -> None:
     with pytest.raises(ValueError, match="1 times for 2 items; give one each, or none where nobody knows"):
-        FeedRequest(["item-3", "item-9"], [1_000])
+        full_ranker().recommend([FeedRequest(["item-3", "item-9"], [1_000])])
 
 
 def test_a_bundle_from_before_there_were_time_buckets_is_served(tmp_path: Path) -> None:
