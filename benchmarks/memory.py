@@ -1,11 +1,15 @@
-"""The fast memory: microseconds to learn an event and to answer, at 1, 4 and 16 times the data.
+"""The fast memory: what an event and an answer cost as the data grows, and how long who asks waits for who learns.
 
 Command:   python -m benchmarks.memory --json FILE
 Data:      synthetic, seeded: 4,000 items with full rows, then 16,000 and 64,000; each user's history of 10 items
 Hardware:  2 CPU cores, 2 GB of memory
-Minutes:   under 1
+Minutes:   1
 Expected:  an event at most 150 us, at 16 times the data at most 1.5 times as much; an answer for a
-           catalogue of 4,000 items at most 1,000 us
+           catalogue of 4,000 items at most 1,000 us; asked beside learning that rests, p99 at most a
+           tenth of that beside learning that does not
+
+Microseconds at 1, 4 and 16 times the data; then milliseconds of an answer while another thread learns without end, at
+the pace of the service (`consumers.rests`) and without a rest.
 
 An answer is as long as the catalogue it is for. Rows are put in place rather than learned, since full ones cost most.
 """
@@ -15,18 +19,23 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from consumers.memory.shared import SharedMemory
+from consumers.rests import rested
+from freshet.service import SWITCH_S
 from models.memory.rows import Moment, Row
 from models.memory.transitions import MemoryConfig, Transitions
 
 N_ITEMS, TIMES = 4_000, (1, 4, 16)
-N_EVENTS, N_ANSWERS, N_LAST = 4_000, 1_000, 10
+N_EVENTS, N_ANSWERS, N_ASKED, N_LAST = 4_000, 1_000, 1_000, 10
 CONFIG = MemoryConfig(half_life_ms=3e9, half_life_events=1e6)  # both, so that everything fades
 
 
@@ -66,6 +75,36 @@ def measure(n_items: int) -> dict[str, Any]:
     }
 
 
+def asked_ms(pace: Callable[[Sequence[list[str]]], Iterable[list[str]]]) -> dict[str, float]:
+    """Milliseconds that one thread waits for an answer while another learns all the time at this pace."""
+    rng = np.random.default_rng(2)
+    memory = SharedMemory(CONFIG)
+    numbers = rng.integers(0, N_ITEMS, (N_EVENTS, N_LAST + 1)).tolist()
+    histories = [[f"item-{number}" for number in row] for row in numbers]
+    stopping = threading.Event()
+
+    def learn() -> None:
+        nth = 0
+        while not stopping.is_set():
+            for history in pace(histories):
+                memory.link(history[:-1], history[-1], nth)
+                nth += 1
+
+    for nth, history in enumerate(histories):
+        memory.link(history[:-1], history[-1], nth)
+    learner = threading.Thread(target=learn)
+    learner.start()
+    seconds = []
+    for nth in range(N_ASKED):
+        time.sleep(0.002)
+        started = time.perf_counter()
+        memory.scores(histories[nth])
+        seconds.append(time.perf_counter() - started)
+    stopping.set()
+    learner.join()
+    return {f"p{level}": round(float(np.percentile(seconds, level)) * 1e3, 2) for level in (50, 99)}
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Cost of the fast memory as the data grows.")
@@ -76,7 +115,16 @@ def main() -> None:
         runs.append({"times": times, **measure(times * N_ITEMS)})
         print(runs[-1], flush=True)
     growth = round(runs[-1]["event_us"] / runs[0]["event_us"], 2)
-    result = {"python": platform.python_version(), "row_size": CONFIG.row_size, "runs": runs, "event_growth": growth}
+    sys.setswitchinterval(SWITCH_S)
+    asked = {"beside_learning_that_rests": asked_ms(rested), "beside_learning_that_does_not": asked_ms(iter)}
+    print(asked, flush=True)
+    result = {
+        "python": platform.python_version(),
+        "row_size": CONFIG.row_size,
+        "runs": runs,
+        "event_growth": growth,
+        "asked_ms": asked,
+    }
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"an event costs {growth} times as much at {TIMES[-1]} times the data")
 

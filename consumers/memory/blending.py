@@ -25,6 +25,7 @@ from consumers.memory.recent import RecentItems
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.predictors import Models, past_its_data
+from consumers.rests import rested
 from consumers.sampling import is_sampled
 from models.blending import BlendRows, FeedBlend
 from models.memory.blend import PARTS, Blend, BlendWeights, Floats
@@ -121,7 +122,7 @@ class BlendLearner:
         """
         counts = self._recent.counts()  # before these events
         scores = self._model_scores(links, next_offsets)
-        for at, link in enumerate(links):
+        for at, link in enumerate(rested(links)):
             if at in scores:
                 self._learn(scores[at], link, counts)
             self._memory.link(link.history, link.item_id, link.ts_ms)

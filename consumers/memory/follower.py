@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY, SharedBlend
+from consumers.rests import rested
 from monitoring.metrics import Metrics
 from stream.events import BadEvent, decode_blend_state, decode_transition_row
 from stream.log import Record
 from stream.topics import CONTROL, TRANSITIONS
 
-_WORK_S = 0.001  # of processor time at a stretch
-_REST_S = 0.001
-
 
 class TransitionsFollower:
     """`transitions` -> rows of the memory. Reads the compacted topic from its beginning at every start.
 
-    Nobody waits for rows, and feeds are made beside it: it rests now and then, so that they find Python's lock free.
+    Nobody waits for rows, and feeds are made beside it: it rests now and then (`consumers.rests`).
 
     Args:
         memory: what follows; nobody else changes it.
         metrics: of this process.
-        worked_s: processor seconds of this thread so far.
-        rest: sleeps for some seconds.
     """
 
     name = "transitions"
     topic = TRANSITIONS
     group = None  # each process that scores knows every row
 
-    def __init__(
-        self,
-        memory: SharedMemory,
-        *,
-        metrics: Metrics,
-        worked_s: Callable[[], float] = time.thread_time,
-        rest: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, memory: SharedMemory, *, metrics: Metrics) -> None:
         self._memory, self._metrics = memory, metrics
-        self._worked_s, self._rest = worked_s, rest
 
     def handle(self, records: list[Record]) -> None:
         """Take over the newest of each row; handling records again ends with the same rows."""
         newest = {(record.partition, record.key): record for record in records}
-        begun_s = self._worked_s()
-        for record in newest.values():
-            if self._worked_s() - begun_s >= _WORK_S:
-                self._rest(_REST_S)
-                begun_s = self._worked_s()
+        for record in rested(newest.values()):
             try:
                 self._memory.take(decode_transition_row(record.value))
             except BadEvent:

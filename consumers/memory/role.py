@@ -23,6 +23,7 @@ from consumers.memory.links import Link, LinkReader
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY
 from consumers.memory.snapshots import MemorySnapshots, SavedMemory
+from consumers.rests import rested
 from consumers.writing import SnapshotFailures, publish_durably
 from monitoring.metrics import Metrics
 from stream.admission import admit
@@ -142,7 +143,7 @@ class MemoryRole:
         for partition, of_partition in records.items():
             links += self._reader.links(partition, self._admit(of_partition), is_asked=is_asked)
         if self._learner is None:
-            for link in links:
+            for link in rested(links):
                 self._memory.link(link.history, link.item_id, link.ts_ms)
         else:
             self._learner.link(links, self._next)

@@ -1,13 +1,16 @@
-"""Runs kept on disk, one JSON file each, so that a comparison grows over several sittings and a killed one resumes.
+"""Runs kept on disk, one file each, so that a comparison grows over several sittings and a killed one resumes.
 
-    <folder>/<data>-<split>-<model>-seed<n>-<hash>.json    first the epochs chosen, then, in its place, all of it
+    <folder>/<data>-<split>-<model>-seed<n>-<hash>.json.gz    first the epochs chosen, then, in its place, all of it
 
-The hash is of the whole key: other data, another split or other hyper-parameters are another run.
+The hash is of the whole key: other data, another split or other hyper-parameters are another run. Small enough to be
+kept beside the figures made of them, so that whoever has the file need not train the model.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -164,15 +167,15 @@ class Runs:
     def path(self, key: RunKey) -> Path:
         """Where a run lies, or would lie."""
         digest = hashlib.sha256(msgspec.json.encode(key)).hexdigest()[:12]
-        return self._folder / f"{key.data_name}-{key.split}-{key.model}-seed{key.seed}-{digest}.json"
+        return self._folder / f"{key.data_name}-{key.split}-{key.model}-seed{key.seed}-{digest}.json.gz"
 
     def _read(self, key: RunKey) -> _File | None:
         path = self.path(key)
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            file = msgspec.json.decode(gzip.decompress(path.read_bytes()), type=_File)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
             raise BadRun(f"kept run {path} cannot be read ({exc}); delete it to run it again") from exc
         if file.format != FORMAT or file.key != key:
             raise BadRun(f"kept run {path} is of format {file.format} or of another run; delete it to run it again")
@@ -181,7 +184,7 @@ class Runs:
         return file
 
     def _write(self, file: _File) -> None:
-        write_durably(self.path(file.key), msgspec.json.encode(file))
+        write_durably(self.path(file.key), gzip.compress(msgspec.json.encode(file), mtime=0))  # the same file whenever
 
 
 def _ints(column: list[int]) -> IntArray:

@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -260,15 +259,3 @@ def test_tombstones_and_what_is_no_row_are_passed_over() -> None:
     follower.handle([Record(TRANSITIONS, 0, offset, b"a", raw, 1) for offset, raw in enumerate((None, b"\xff", b"{}"))])
 
     assert memory.n_items == 0
-
-
-def test_a_follower_rests_after_each_millisecond_of_work_so_that_feeds_find_python_free() -> None:
-    rows = [TransitionRow(item_id=f"item-{n}", ts_ms=1, n_events=1, count=1.0, partners=()) for n in range(10)]
-    worked_s, rests = count(0.0, 0.0004), list[float]()  # a look at the clock after each row
-    memory = SharedMemory(CONFIG)
-    follower = TransitionsFollower(memory, metrics=new_metrics(), worked_s=lambda: next(worked_s), rest=rests.append)
-
-    follower.handle([Record(TRANSITIONS, 0, n, row.item_id.encode(), encode(row), 1) for n, row in enumerate(rows)])
-
-    assert memory.n_items == 10
-    assert rests == [0.001] * 3

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -145,7 +146,7 @@ def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOpt
 def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) -> None:
     key = RunKey(model="sasrec", config="c", seed=1, data_name="shop", data="d", split="time", withheld=0.25)
 
-    assert Runs(tmp_path, n_questions=1).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json"
+    assert Runs(tmp_path, n_questions=1).path(key).name == "shop-time-sasrec-seed1-0633eae5801b.json.gz"
 
 
 def test_an_interrupted_run_says_how_to_go_on_goes_on_where_it_was_and_gives_the_same_json(
@@ -207,10 +208,20 @@ def test_the_blend_is_asked_with_the_weights_that_validation_taught(options: Eva
     assert chosen.steady != BlendConfig().start
 
 
-def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:-9],
+        lambda packed: b"",
+        lambda packed: b"{}",
+        lambda packed: packed[:40] + bytes(10) + packed[50:],
+        lambda packed: gzip.compress(gzip.decompress(packed)[:-9]),
+    ],
+)
+def test_a_damaged_run_is_named_with_what_to_do(options: EvaluateOptions, damage: Callable[[bytes], bytes]) -> None:
     run(options)
-    damaged = next(options.runs.glob("*popularity*.json"))
-    damaged.write_text(damaged.read_text()[:-9])
+    damaged = next(options.runs.glob("*popularity*.json.gz"))
+    damaged.write_bytes(damage(damaged.read_bytes()))
 
     with pytest.raises(
         BadRun, match=rf"kept run {re.escape(str(damaged))} cannot be read .*; delete it to run it again"
@@ -231,10 +242,10 @@ def test_a_run_that_lacks_answers_is_named_with_what_to_do(
     options: EvaluateOptions, damage: dict[str, Callable[[Any], Any]]
 ) -> None:
     run(options)
-    damaged = next(options.runs.glob("*popularity*.json"))
-    kept = json.loads(damaged.read_text())
+    damaged = next(options.runs.glob("*popularity*.json.gz"))
+    kept = json.loads(gzip.decompress(damaged.read_bytes()))
     kept["run"] |= {name: lack(kept["run"][name]) for name, lack in damage.items()}
-    damaged.write_text(json.dumps(kept))
+    damaged.write_bytes(gzip.compress(json.dumps(kept).encode()))
 
     with pytest.raises(
         BadRun, match=rf"kept run {re.escape(str(damaged))} has not all 10 answers; delete it to run it again"
@@ -349,7 +360,7 @@ def test_the_command_takes_a_list_of_models_and_writes_the_figures(
 
     assert status == 0
     assert list(json.loads(Path("a.json").read_text())["models"]) == ["popularity", "cooccurrence"]
-    assert len(list(Path("freshet-runs").glob("shop-leave-one-out-*-seed0-*.json"))) == 2
+    assert len(list(Path("freshet-runs").glob("shop-leave-one-out-*-seed0-*.json.gz"))) == 2
 
 
 def test_the_command_takes_the_towers_that_are_set(
