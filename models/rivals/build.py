@@ -35,10 +35,11 @@ NEXT_ITEM = {
 }
 
 _FULL = TrainingConfig(finetune_epochs=20)  # at most, as the rivals'; validation stops it
+_LONG = replace(_FULL, finetune_epochs=40)
 _ONE_MODALITY = replace(_FULL, max_mixup=0.0, cmcl_weight=0.0)  # there is nothing to mix it with or hold it against
 M2SE = {
     "m2se": _FULL,
-    "m2se-long": replace(_FULL, finetune_epochs=40),
+    "m2se-long": _LONG,
     "m2se-pretrained": replace(_FULL, pretrain_epochs=10, finetune_epochs=0),
     "m2se-pretrained-logq": replace(_FULL, pretrain_epochs=10, finetune_epochs=0, msnip_logq=True),
     "m2se-no-mixup": replace(_FULL, max_mixup=0.0),
@@ -48,6 +49,7 @@ M2SE = {
     "m2se-no-pretraining": replace(_FULL, pretrain_epochs=0),
     "m2se-no-moe": _FULL,
     "m2se-time-buckets": _FULL,
+    "m2se-time-buckets-long": _LONG,
     "m2se-text-only": _ONE_MODALITY,
     "m2se-image-only": _ONE_MODALITY,
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
@@ -56,7 +58,11 @@ M2SE = {
 PROFILE_ITEMS, PROFILE_DECAY = 10, 0.8
 """How many of a user's last items content-knn compares with, and how fast the older of them count less."""
 
-_SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": TimedShape(n_time_buckets=TIME_BUCKETS)}
+_TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
+_SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
+
+_PATIENCE = dict.fromkeys(("sasrec-long", "m2se-long", "m2se-time-buckets-long"), 40)
+"""Of those with 40 epochs: none stops while its learning rate is still high, whose scores hardly rise until it falls."""
 
 BLEND = BlendConfig()
 BLENDED = "freshet"
@@ -95,7 +101,8 @@ def build(
         slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
         return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
-    return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, seed=seed)
+    patience = _PATIENCE.get(name, PATIENCE)
+    return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, patience=patience, seed=seed)
 
 
 def settings_of(name: str) -> tuple[object, ...]:
@@ -107,9 +114,9 @@ def settings_of(name: str) -> tuple[object, ...]:
     if name == BLENDED:
         return (*settings_of("m2se"), MEMORY, BLEND)
     if name in M2SE:
-        return M2SE[name], _SHAPES.get(name, Shape()), PATIENCE
+        return M2SE[name], _SHAPES.get(name, Shape()), _PATIENCE.get(name, PATIENCE)
     if name in NEXT_ITEM:
-        return NEXT_ITEM[name], PATIENCE
+        return NEXT_ITEM[name], _PATIENCE.get(name, PATIENCE)
     counting = {"memory": MEMORY, "cooccurrence": COOCCURRENCE, "content-knn": (PROFILE_ITEMS, PROFILE_DECAY)}
     return (counting[name],) if name in counting else ()
 

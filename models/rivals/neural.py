@@ -34,6 +34,7 @@ class NeuralRecommender:
         catalogue: what it scores.
         new_learner: from histories in numbers to a model with drawn weights.
         n_epochs: stop after so many in all; None leaves it to the model's settings, or to the validation events.
+        patience: epochs without a better validation score after which it stops.
         seed: of the draw of validation events.
     """
 
@@ -44,6 +45,7 @@ class NeuralRecommender:
         new_learner: Callable[[SequenceData, Numbering], Learner],
         *,
         n_epochs: int | None = None,
+        patience: int = PATIENCE,
         seed: int = 0,
     ) -> None:
         if n_epochs is not None and n_epochs < 1:
@@ -51,7 +53,7 @@ class NeuralRecommender:
         self.name = name
         self._catalogue = catalogue
         self._new_learner = new_learner
-        self._n_epochs = n_epochs
+        self._n_epochs, self._patience = n_epochs, patience
         self._seed = seed
         self._numbering = Numbering(catalogue.has_id)
         self._learner: Learner | None = None
@@ -69,7 +71,7 @@ class NeuralRecommender:
         learner = self._new_learner(self._numbering.renumbered(train), self._numbering)
         if validation is not None:
             questions = ValidationSet(validation, candidates=self._catalogue.has_id, seed=self._seed)
-            learner.loop.stopping = Stopping(lambda: self._validate(learner, questions), patience=PATIENCE)
+            learner.loop.stopping = Stopping(lambda: self._validate(learner, questions), patience=self._patience)
         for epoch, done in enumerate(learner.loop.epochs(), start=1):
             on_epoch(FitReport(epoch, done.loss, done.n_targets, done.seconds, done.validation))
             if epoch == self._n_epochs:
