@@ -62,7 +62,7 @@ _TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
 
 _PATIENCE = dict.fromkeys(("sasrec-long", "m2se-long", "m2se-time-buckets-long"), 40)
-"""Of those with 40 epochs: none stops while its learning rate is still high, whose scores hardly rise until it falls."""
+"""Epochs without a better score after which one stops: those of 40 never do while their learning rate is still high."""
 
 BLEND = BlendConfig()
 BLENDED = "freshet"

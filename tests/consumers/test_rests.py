@@ -14,7 +14,7 @@ from consumers.memory.role import MemoryRole
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
-from consumers.rests import rested
+from consumers.rests import REST_S, rested
 from stream.events import TransitionRow, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Record
@@ -34,7 +34,7 @@ def test_a_rest_comes_before_the_next_after_each_millisecond_of_work(work_s: flo
     given = list(rested(range(N), worked_s=lambda: work_s * next(looks), rest=rests.append))
 
     assert given == list(range(N))
-    assert rests == [0.001] * n_rests
+    assert rests == [REST_S] * n_rests
 
 
 def learn(memory: SharedMemory, folder: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.encoder.batches import SequenceData
 from models.rivals.build import M2SE, NAMES, build, settings_of
 from models.rivals.recommender import Catalogue, FitReport
 from tests.models.encoder_fixtures import N_ITEMS, small_content
@@ -68,6 +69,20 @@ def test_ablations_differ_from_the_whole_in_what_they_are_named_for() -> None:
     assert M2SE["m2se-logq"].msnip_logq
     assert not M2SE["m2se"].msnip_logq
     assert M2SE["m2se-long"].finetune_epochs == 2 * M2SE["m2se"].finetune_epochs
+
+
+@pytest.mark.parametrize("name", ["sasrec-long", "m2se-long", "m2se-time-buckets-long"])
+def test_a_long_training_goes_on_to_the_end_of_its_falling_rate_whatever_validation_says(name: str) -> None:
+    validation = SequenceData(WALK.rows, WALK.ts_ms, WALK.starts, WALK.is_target & (np.arange(len(WALK.rows)) % 5 == 4))
+    reports: dict[str, list[FitReport]] = {name: [], name.removesuffix("-long"): []}
+
+    for each, said in reports.items():
+        build(each, CATALOGUE, seed=1).fit(WALK, validation=validation, on_epoch=said.append)
+
+    short, long = reports[name.removesuffix("-long")], reports[name]
+    n_pretrained = 0 if name == "sasrec-long" else M2SE[name].pretrain_epochs
+    assert len(short) < n_pretrained + 20  # so easy that it stops
+    assert len(long) == n_pretrained + 40
 
 
 def test_models_that_learn_differently_have_other_settings() -> None:
