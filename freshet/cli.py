@@ -44,6 +44,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from freshet.evaluation.runs import BadRun
     from freshet.http_server import PortTaken
     from freshet.replay import ReplayFailed
+    from models.content.table import ContentError
     from models.encoder.checkpoint import BadCheckpoint
     from models.encoder.loop import TrainingDiverged
     from models.encoder.parallel import ParallelError
@@ -58,6 +59,7 @@ def _expected() -> tuple[type[Exception], ...]:
         BadManifest,
         BadRowError,
         BadRun,
+        ContentError,
         DatasetError,
         DemoFailed,
         EvaluationError,

@@ -74,6 +74,25 @@ def question_spans(data: SequenceData, *, asked: NDArray[np.bool_], limit: int, 
     return np.stack([first[usable], block_start[usable], usable], axis=1)
 
 
+def taken_out(data: SequenceData, spans: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Which items are no candidates of a filtered question: all that its user had before the target.
+
+    Those of the target's own second, which the history ends before, are among them unless they are asked as well: what
+    is cut out of a longer history for one question leaves them in what was learned from.
+
+    Args:
+        data: as `question_spans` was given it; `is_target` marks what is asked.
+        spans: (Q, 3) as it returned them.
+
+    Returns:
+        Q arrays of rows.
+    """
+    return [
+        np.concatenate([data.rows[first:end], data.rows[end:at][~data.is_target[end:at]]])
+        for first, end, at in spans.tolist()
+    ]
+
+
 def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: int = 256) -> Tally:
     """Full filtered ranking of every question's target among the ranker's live items.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     result: dict[str, Any] = {
-        "command": "python -m benchmarks.libraries",
+        "command": shlex.join(["python", "-m", "benchmarks.libraries", *sys.argv[1:]]),
         "machine": machine(),
         "users": arguments.users,
     }

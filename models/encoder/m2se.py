@@ -135,7 +135,12 @@ class SequenceEncoder(nn.Module):
         """Item vectors (B, L, D), right-padded, to states (B, L, D).
 
         Padding on the right needs no mask: a causal position never sees it.
+
+        Raises:
+            ValueError: the sequences are longer than the window.
         """
+        if items.shape[1] > len(self.positions):
+            raise ValueError(f"sequences of {items.shape[1]} positions, window={len(self.positions)}; give the newest")
         states = self.norm_input(items + self.positions[: items.shape[1]])
         states = dropped(states, self.dropout, is_training=self.training)
         for block in self.blocks:
@@ -215,7 +220,7 @@ class M2SE(nn.Module):
             (B, L, 2D): text-stream and image-stream state side by side, each of length 1.
 
         Raises:
-            ValueError: the model has time buckets, and there are no times.
+            ValueError: the sequences are longer than the window, or the model has time buckets and there are no times.
         """
         if self.gaps is not None:
             if ts_ms is None:

@@ -76,7 +76,9 @@ def next_item(states: Tensor, items: Tensor, targets: Tensor, *, temperature: fl
 
 
 def distillation(states: Tensor, items: Tensor, teacher_scores: Tensor, *, temperature: float) -> Tensor:
-    """KL divergence from the previous model's distribution over the items it knew.
+    """KL divergence from the previous model's distribution over the items it knew to that of the model that learns.
+
+    Hinton et al. 2015 (arXiv 1503.02531), section 2, with soft targets alone and each model at its own temperature.
 
     Args:
         states: (M, 2D) of the model that learns.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import NOT_A_CANDIDATE, BoolArray, Excluded, IntArray, RankCounts, rank_counts, without
-from models.examples import question_spans
+from models.examples import question_spans, taken_out
 from models.rivals.recommender import Recommender
 
 N_SHOWN = 10
@@ -73,7 +73,7 @@ class Ranked:
     """Every question's outcome under one model.
 
     Attributes:
-        filtered: (Q,) without the items of the user's history; dropped where the target is one.
+        filtered: (Q,) without the items that the user had before (`taken_out`); dropped where the target is one.
         unfiltered: (Q,).
         withheld_filtered: (Q,) among the withheld items only; dropped as well where the target is none of them.
         withheld_unfiltered: likewise.
@@ -101,10 +101,10 @@ def rank_all(recommender: Recommender, questions: Questions) -> Ranked:
             raise ValueError(f"{recommender.name} scored {scores.shape[1]} items of {n_items}")
         targets, times_ms = questions.data.rows[spans[:, 2]], questions.data.ts_ms[spans[:, 2]]
         live = np.where(questions.live_from_ms <= times_ms[:, None], scores, np.float32(-np.inf))
-        histories = [questions.data.rows[first:end] for first, end, _ in spans.tolist()]
-        counts = _both(live, targets, histories)
-        among = _both_among(np.flatnonzero(questions.is_withheld), live, targets, histories)
-        parts.append((*counts, *among, _best(live, histories, order)))
+        seen = taken_out(questions.data, spans)
+        counts = _both(live, targets, seen)
+        among = _both_among(np.flatnonzero(questions.is_withheld), live, targets, seen)
+        parts.append((*counts, *among, _best(live, seen, order)))
     return _joined(parts)
 
 
@@ -122,16 +122,16 @@ def _scored(recommender: Recommender, questions: Questions) -> Iterator[tuple[In
         yield spans, scores[place[low:high] - start]
 
 
-def _both(scores: Scores, targets: IntArray, histories: list[IntArray]) -> tuple[RankCounts, RankCounts]:
+def _both(scores: Scores, targets: IntArray, seen: list[IntArray]) -> tuple[RankCounts, RankCounts]:
     """Filtered and unfiltered; a target that is not live stands behind all others."""
     is_live = scores[np.arange(len(targets)), targets] > -np.inf
     places = np.where(is_live, targets, NOT_A_CANDIDATE)
     counts = rank_counts(scores, places)
-    return without(counts, scores, places, excluded=Excluded.of(histories)), counts
+    return without(counts, scores, places, excluded=Excluded.of(seen)), counts
 
 
 def _both_among(
-    pool: IntArray, scores: Scores, targets: IntArray, histories: list[IntArray]
+    pool: IntArray, scores: Scores, targets: IntArray, seen: list[IntArray]
 ) -> tuple[RankCounts, RankCounts]:
     """The same among the items of `pool` only; questions whose target is none of them are dropped."""
     dropped = np.zeros(len(targets), np.int64)
@@ -140,18 +140,18 @@ def _both_among(
     if len(asked):
         place = np.full(scores.shape[1], NOT_A_CANDIDATE)
         place[pool] = np.arange(len(pool))
-        seen = [place[histories[row]] for row in asked]
-        inside = _both(scores[asked][:, pool], place[targets[asked]], [rows[rows >= 0] for rows in seen])
+        among = [place[seen[row]] for row in asked]
+        inside = _both(scores[asked][:, pool], place[targets[asked]], [rows[rows >= 0] for rows in among])
         for counts, found in zip((filtered, unfiltered), inside, strict=True):
             counts.greater[asked], counts.equal[asked] = found.greater, found.equal
     return filtered, unfiltered
 
 
-def _best(scores: Scores, histories: list[IntArray], order: IntArray) -> IntArray:
-    """(B, N_SHOWN) best candidates outside the history."""
-    seen = Excluded.of(histories)
+def _best(scores: Scores, seen: list[IntArray], order: IntArray) -> IntArray:
+    """(B, N_SHOWN) best candidates that the user has not had."""
+    excluded = Excluded.of(seen)
     candidates = scores.copy()
-    candidates[seen.rows, seen.items] = -np.inf
+    candidates[excluded.rows, excluded.items] = -np.inf
     candidates = candidates[:, order]
     n_best = min(N_SHOWN, candidates.shape[1])
     best = np.argpartition(-candidates, n_best - 1, axis=1)[:, :n_best]

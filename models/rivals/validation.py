@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import BoolArray, Excluded, IntArray, rank_counts, without
-from models.examples import question_spans
+from models.examples import question_spans, taken_out
 
 MAX_QUESTIONS = 10_000
 BATCH_SIZE = 256
@@ -43,6 +43,7 @@ class ValidationSet:
             )
         self._targets = data.rows[spans[:, 2]]
         self._histories = [data.rows[begin:end] for begin, end, _ in spans.tolist()]
+        self._seen = taken_out(data, spans)
         self._times_ms = [data.ts_ms[begin:end] for begin, end, _ in spans.tolist()]
         self._candidates = candidates
 
@@ -55,6 +56,6 @@ class ValidationSet:
     def _batch(self, scores_of: ScoreFunction, part: slice) -> NDArray[np.float64]:
         histories, targets = self._histories[part], self._targets[part]
         scores = np.where(self._candidates, scores_of(histories, self._times_ms[part]), np.float32(-np.inf))
-        seen = Excluded.of(histories)
+        seen = Excluded.of(self._seen[part])
         counts = without(rank_counts(scores, targets), scores, targets, excluded=seen)
         return counts.ranked().ndcg_at(10)

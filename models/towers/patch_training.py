@@ -17,6 +17,7 @@ from torch.nn import functional
 from models.content.encode import OnProgress
 from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower
 from models.towers.pictures import decode_pictures
+from models.towers.tower import TowerError
 
 MIN_PAIRS = 64
 """Pictured items with text below which nothing can be learned; the network then keeps its random weights."""
@@ -164,10 +165,15 @@ def _train(
         optimiser, training.learning_rate, total_steps=n_steps, pct_start=_rise(n_steps), cycle_momentum=False
     )
     learner.train()
-    for _ in range(training.n_epochs):
+    for epoch in range(1, training.n_epochs + 1):
         for rows in torch.split(torch.randperm(len(pixels), generator=draw), training.batch_size):
             seen = _augmented(pixels[rows], learner.net.config.size, colour=training.colour, draw=draw)
             loss = _loss(learner, seen, text[rows])
+            if not torch.isfinite(loss):
+                raise TowerError(
+                    f"loss of the image tower is {loss.item()} at epoch {epoch} of {training.n_epochs}, after {n_done} "
+                    f"pictures; lower learning_rate={training.learning_rate}"
+                )
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimiser.step()

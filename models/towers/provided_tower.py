@@ -64,8 +64,10 @@ class ProvidedTower:
                 f"vector of {len(vector)} bytes, wants {self.dim * _DTYPE.itemsize}: {self.dim} little-endian float16"
             )
         values = torch.from_numpy(np.frombuffer(vector, _DTYPE).astype(np.float32))
-        if not torch.isfinite(values).all():
-            raise BadVector(f"vector of {self.dim} numbers holds one that is not finite; send finite float16")
+        bad = torch.nonzero(~torch.isfinite(values))
+        if len(bad):
+            at = int(bad[0])
+            raise BadVector(f"number {at + 1} of a vector of {self.dim} is {values[at]}; send finite float16")
         return values
 
     def check(self, item_id: str, vector: bytes | None) -> None:

@@ -140,6 +140,16 @@ def test_training_twice_gives_the_same_tower_and_leaves_the_global_seed_alone() 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_loss_that_is_no_number_stops_the_training_and_names_its_place() -> None:
+    images = [noisy_picture(seed) for seed in range(MIN_PAIRS)]
+    training = PatchTraining(n_epochs=2, batch_size=32, learning_rate=1e30)
+
+    with pytest.raises(
+        TowerError, match=r"image tower is nan at epoch 1 of 2, after 32 pictures; lower learning_rate=1e\+30"
+    ):
+        train_patch_tower(images, torch.eye(MIN_PAIRS), config=SMALL, training=training)
+
+
 @pytest.mark.parametrize("n_epochs", [1, 2, 10, 11])
 def test_smallest_catalogue_that_can_be_learned_from_is_learned_from(n_epochs: int) -> None:
     images = [noisy_picture(seed) for seed in range(MIN_PAIRS)]
@@ -215,7 +225,7 @@ def test_provided_vectors_are_brought_to_length_one() -> None:
 def test_provided_vectors_that_do_not_fit_are_refused_by_what_is_wrong() -> None:
     with pytest.raises(BadVector, match="vector of 6 bytes, wants 4: 2 little-endian float16"):
         ProvidedTower(2).encode([vector(1.0, 2.0, 3.0)])
-    with pytest.raises(BadVector, match="vector of 2 numbers holds one that is not finite"):
+    with pytest.raises(BadVector, match="number 2 of a vector of 2 is nan; send finite float16"):
         ProvidedTower(2).read(vector(1.0, float("nan")))
     with pytest.raises(BadVector, match="vector of 0 numbers was given"):
         ProvidedTower.like(b"")

@@ -15,6 +15,7 @@ from freshet.evaluation.command import EvaluateOptions, evaluate
 from freshet.evaluation.data import EvaluationError
 from freshet.evaluation.runs import BadRun, RunKey, Runs
 from freshet.evaluation.trial import most_epochs
+from models.content.table import ContentError
 from models.evaluation.splits import SplitError
 from models.memory.blend import BlendConfig, BlendWeights
 from models.rivals.build import build
@@ -379,6 +380,20 @@ def test_the_command_takes_the_towers_that_are_set(
     assert said.endswith(
         "freshet: no model in folder '/no/such/folder': config.json and *.safetensors are wanted there\n"
     )
+
+
+def test_content_that_does_not_fit_ends_the_command_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ContentError("text tower gave nan for 'red shoe'")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("freshet.evaluation.command.encode_catalogue", refuse)
+    write_shop(tmp_path / "shop")
+
+    assert main(["evaluate", "--data", "shop", "--model", "content-knn"]) == 1
+    assert capsys.readouterr().err.endswith("freshet: text tower gave nan for 'red shoe'\n")
 
 
 def test_the_command_says_in_one_line_what_it_cannot_do(

@@ -99,8 +99,8 @@ def test_own_vectors_are_taken_where_the_tower_takes_them(tmp_path: Path) -> Non
     ("values", "reason"),
     [
         ([1.0, 2.0, 3.0], "vector of 6 bytes, wants 4: 2 little-endian float16"),
-        ([1.0, float("nan")], "vector of 2 numbers holds one that is not finite; send finite float16"),
-        ([1.0, float("inf")], "vector of 2 numbers holds one that is not finite; send finite float16"),
+        ([1.0, float("nan")], "number 2 of a vector of 2 is nan; send finite float16"),
+        ([1.0, float("inf")], "number 2 of a vector of 2 is inf; send finite float16"),
     ],
 )
 def test_own_vector_that_does_not_fit_is_named_with_its_item(tmp_path: Path, values: list[float], reason: str) -> None:

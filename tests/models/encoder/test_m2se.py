@@ -32,6 +32,25 @@ def test_padding_on_the_right_changes_no_state() -> None:
     torch.testing.assert_close(model.encode_sequences(items), model.encode_sequences(padded)[:, :5])
 
 
+def test_sequences_longer_than_the_window_are_refused() -> None:
+    with pytest.raises(ValueError, match="sequences of 7 positions, window=6; give the newest"):
+        small_model().encode_sequences(random_sequences(length=7))
+
+
+def test_an_item_whose_id_is_dropped_is_placed_by_its_content_alone() -> None:
+    model, content = small_model(n_ids=8), small_content()
+
+    kept = model.encode_items(content)
+    some = model.encode_items(content, id_dropout=0.5, generator=torch.Generator().manual_seed(0))
+
+    by_content = model.encode_content(content)
+    is_kept = (some.text == kept.text).all(-1)
+    assert 0 < int(is_kept[:8].sum()) < 8
+    for part in ("text", "image"):
+        expected = torch.where(is_kept[:, None], getattr(kept, part), getattr(by_content, part))
+        torch.testing.assert_close(getattr(some, part), expected)
+
+
 def test_both_halves_of_a_state_have_length_one() -> None:
     states = small_model().encode_sequences(random_sequences())
 

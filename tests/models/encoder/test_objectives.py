@@ -1,6 +1,7 @@
 """Each loss against a slow float64 reference written from the equation."""
 
 import math
+import operator
 
 import pytest
 import torch
@@ -96,6 +97,20 @@ def test_distillation_is_zero_for_the_same_model_and_positive_for_another() -> N
 
     assert float(distillation(states, items, own, temperature=0.07)) == pytest.approx(0.0, abs=1e-12)
     assert float(distillation(states, items, own.flip(1), temperature=0.07)) > 0.1
+
+
+def test_distillation_is_the_divergence_of_the_students_chances_from_the_teachers() -> None:
+    states, items = unit(4, 6, seed=10), unit(5, 6, seed=11)
+    teacher = 3.0 * unit(4, 5, seed=12)
+    expected = 0.0
+    for state, said in zip(states.tolist(), teacher.tolist(), strict=True):
+        own = [math.exp(sum(map(operator.mul, state, item)) / 0.07) for item in items.tolist()]
+        wanted = [math.exp(score) for score in said]
+        for chance, target in zip(own, wanted, strict=True):
+            share = target / sum(wanted)
+            expected += share * math.log(share / (chance / sum(own))) / len(states)
+
+    assert float(distillation(states, items, teacher, temperature=0.07)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_distillation_looks_only_at_items_the_teacher_knew() -> None:

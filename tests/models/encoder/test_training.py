@@ -8,6 +8,8 @@ from models.encoder.batches import Batch, SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
 from models.encoder.loop import TrainingDiverged
+from models.encoder.m2se import mix_complementary
+from models.encoder.objectives import cmcl, msnip
 from models.encoder.phases import EpochReport
 from models.encoder.training import Trainer
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
@@ -146,6 +148,50 @@ def test_pretraining_holds_a_target_only_against_the_other_targets_of_the_batch(
         scores = states[:, half] @ vectors.directions()[[4, 5, 6], half].T / 0.07
         expected = expected - scores.log_softmax(-1)[[0, 1, 2, 3], [0, 1, 2, 0]].mean()
     torch.testing.assert_close(loss, expected)
+
+
+def test_pretraining_mixes_the_streams_and_adds_the_contrast_of_one_position_a_sequence() -> None:
+    config = TrainingConfig(max_mixup=0.5, cmcl_weight=0.3, msnip_weight=0.7)
+    trainer = new_trainer(config)
+    model = trainer.model.eval()
+    rows, targets = torch.tensor([[0, 4, 5], [7, 4, 0]]), torch.tensor([[4, 5, 6], [4, 9, 0]])
+    lengths = torch.tensor([3, 2])
+    batch = Batch(rows, targets, torch.arange(3) < lengths[:, None], lengths=lengths)
+
+    loss = trainer.phases[0].loss(batch, torch.Generator().manual_seed(1))
+
+    draw = torch.Generator().manual_seed(1)
+    share, draws, at = (
+        0.5 * torch.rand(2, 1, generator=draw),
+        torch.rand(2, 3, generator=draw),
+        torch.rand(2, generator=draw),
+    )
+    vectors = model.encode_content(trainer.content)
+    has_both = trainer.content.text_mask.any(1) & trainer.content.image_mask.any(1)
+    streams = mix_complementary(vectors.at(rows), share=share, has_both=has_both[rows], draws=draws)
+    states = model.encode_sequences(streams)
+    candidates = torch.tensor([4, 5, 6, 9])
+    nearest = torch.searchsorted(candidates, targets[batch.is_target])
+    plain = msnip(states[batch.is_target], vectors.directions()[candidates], nearest, temperature=0.07)
+    places = (at * lengths).long()
+    contrast = cmcl(states[[0, 1], places], targets[[0, 1], places], temperature=0.07)
+    torch.testing.assert_close(loss, 0.7 * plain + 0.3 * contrast)
+    assert float(contrast.detach()) > 0.01
+    assert not torch.allclose(states, model.encode_sequences(vectors.at(rows)))
+
+
+def test_a_gradient_is_clipped_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = new_trainer(TrainingConfig(pretrain_epochs=0, finetune_epochs=1, batch_size=1_000, clip_norm=1e-3))
+    norms: list[float] = []
+
+    def watched(optimizer: torch.optim.AdamW) -> None:
+        gradients = [one.grad for one in trainer.model.parameters() if one.grad is not None]
+        norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    trainer.run()
+
+    assert norms == pytest.approx([1e-3], rel=1e-2)
 
 
 def test_corrected_pretraining_knows_how_likely_a_batch_holds_an_item() -> None:

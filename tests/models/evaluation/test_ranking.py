@@ -49,6 +49,20 @@ def test_every_event_is_asked_from_the_state_before_its_second() -> None:
     assert ranked.filtered.expected_ranks().tolist() == pytest.approx([1, math.nan, 2, 1, 2, 1], nan_ok=True)
 
 
+def test_what_else_came_in_the_targets_second_is_no_candidate_unless_it_is_asked_too() -> None:
+    users, items, seconds = [0, 0, 0, 0], [3, 0, 1, 2], [1, 2, 2, 2]
+    ranks, lists = {}, {}
+    for name, asked in {"cut out": [0, 0, 0, 1], "one by one": [0, 1, 1, 1]}.items():
+        data = SequenceData.from_events(
+            np.array(users), np.array(items), np.array(seconds) * 1_000, is_target=np.array(asked, np.bool_)
+        )
+        ranked = rank_all(FixedScores(SCORES), Questions(data, np.full(5, ALWAYS), np.zeros(5, np.bool_)))
+        ranks[name], lists[name] = ranked.filtered.expected_ranks().tolist(), ranked.shown[-1, :4].tolist()
+
+    assert ranks == {"cut out": [1], "one by one": [1, 2, 3]}
+    assert lists == {"cut out": [2, 4, NOTHING, NOTHING], "one by one": [0, 1, 2, 4]}
+
+
 def test_lists_hold_the_best_candidates_outside_the_history() -> None:
     ranked = rank_all(FixedScores(SCORES), questions())
 

@@ -62,3 +62,9 @@ def test_no_event_to_ask_is_refused() -> None:
 
     with pytest.raises(ValueError, match="none of 2 validation events can be asked"):
         ValidationSet(data, candidates=ALL, seed=0)
+
+
+def test_what_else_came_in_the_targets_second_is_taken_out_too() -> None:
+    data = histories([False, False, True, False, False], [0, 1_100, 1_900, 0, 1_000], [0, 1, 2, 4, 3])
+
+    assert ValidationSet(data, candidates=ALL, seed=0).ndcg_at_10(falling) == pytest.approx(1.0)
