@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import EvaluationData, read_data
+from models.content.features import content_hash
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import Excluded
@@ -153,8 +154,9 @@ def content_of(data: EvaluationData, folder: Path) -> ContentTable:
     return encode_catalogue(data, towers, folder=folder, say=lambda _: None)
 
 
-def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Namespace) -> Iterator[Any]:
-    """One result a seed."""
+def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Namespace, *, kept: Path) -> Iterator[Any]:
+    """One result a seed; what the model scored lies in `kept`."""
+    kept.mkdir(parents=True, exist_ok=True)
     by_time = np.sort(data.ts_ms)
     cut = [int(by_time[int(len(by_time) * share)]) for share in (0.72, 0.8)] + [int(by_time[-1]) + 1]
     past = blocks_by_time(data, since_ms=0, until_ms=cut[0])
@@ -165,7 +167,7 @@ def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Names
         for since_ms, until_ms in pairwise(cut[:2] if options.tune else cut):
             blocks = blocks_by_time(data, since_ms=since_ms, until_ms=until_ms)
             make = partial(trained, options.model, data, since_ms, content=content, seed=seed)
-            scores = kept_scores(options.folder / f"{options.model}-{since_ms}-{seed}.f32", make, data, blocks)
+            scores = kept_scores(kept / f"{since_ms}-{seed}.f32", make, data, blocks)
             stream = Stream(data)
             stream.run(learner, scores, blocks)
         weights = learner.blend.weights
@@ -192,18 +194,24 @@ def main() -> None:
     parser.add_argument("--model", default="m2se-long", help="the slow memory (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
-        "--folder", type=Path, default=Path("build/stream"), help="keeps vectors and scores; another when models change"
+        "--folder",
+        type=Path,
+        default=Path("build/stream"),
+        help="keeps vectors and scores; another when the models' code changes",
     )
     parser.add_argument("--tune", action="store_true", help="judge the last tenth of the first 80 %%")
     parser.add_argument("--without", choices=PARTS[1:], help="a part that is to have no say in the blend")
     arguments = parser.parse_args()
     flags = (" --tune" if arguments.tune else "") + (f" --without {arguments.without}" if arguments.without else "")
     command = f"python -m benchmarks.stream --model {arguments.model} --seeds {arguments.seeds}{flags}"
-    head = {"command": command, "machine": machine(), "settings": repr(settings_of(arguments.model))}
+    settings = repr(settings_of(arguments.model))
+    head = {"command": command, "machine": machine(), "settings": settings}
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     content = content_of(data, arguments.folder)
     runs = []
-    for run in seed_runs(data.events, content, arguments):
+    vectors = (part.numpy().tobytes() for part in (content.text, content.image))
+    key = content_hash(settings, data.fingerprint, *vectors)[:8]
+    for run in seed_runs(data.events, content, arguments, kept=arguments.folder / f"{arguments.model}-{key}"):
         runs.append(run)
         for name in NAMES:
             figures = run[name]["filtered"]

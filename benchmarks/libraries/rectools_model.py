@@ -31,12 +31,12 @@ from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import N_SHOWN
 from models.evaluation.ranks import IntArray
-from models.rivals.neural import PATIENCE
 from models.rivals.recommender import Catalogue, FitReport
 from models.rivals.validation import ValidationSet
 
 Scores = NDArray[np.float32]
 
+PATIENCE = 10  # epochs without a better one; twice ours, since its learning rate does not fall
 N_CHECKED = 20  # users whose recommendations are compared after each training
 
 
@@ -158,7 +158,7 @@ class _Best:
 
 
 class _Watch(Callback):  # type: ignore[misc,unused-ignore]
-    """Times each epoch, has it validated outside that time, keeps the best and stops as ours does."""
+    """Times each epoch, has it validated outside that time, keeps the best and stops after `PATIENCE` others."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 Part = Literal["model", "memory", "trending", "seen"]
 PARTS: tuple[Part, ...] = ("model", "memory", "trending", "seen")
-MEMORY_GAIN = 20.0  # of a co-occurrence cosine before its logarithm: one of 0.05 counts as twice nothing
+MEMORY_GAIN = 20.0  # of the memory's score before its logarithm: one of 0.05 counts as twice nothing
 OLDEST = 3.0  # of the model's age, so that an old model is no reason for weights never tried
 
 
@@ -103,7 +103,7 @@ class PartScores(NamedTuple):
 
         Args:
             model: (N,) scores of the encoder, its temperature applied; -inf where an item is no candidate.
-            memory: (N,) cosines of the fast memory, at least 0.
+            memory: (N,) scores of the fast memory (`Transitions.scores`), at least 0.
             trending: (N,) counts.
             seen: columns of what the user has seen.
 
