@@ -76,19 +76,21 @@ def measure(n_items: int) -> dict[str, Any]:
 
 
 def asked_ms(pace: Callable[[Sequence[list[str]]], Iterable[list[str]]]) -> dict[str, float]:
-    """Milliseconds that one thread waits for an answer while another learns all the time at this pace."""
+    """Milliseconds that one thread waits for an answer while another learns all the time at this pace, and how fast."""
     rng = np.random.default_rng(2)
     memory = SharedMemory(CONFIG)
     numbers = rng.integers(0, N_ITEMS, (N_EVENTS, N_LAST + 1)).tolist()
     histories = [[f"item-{number}" for number in row] for row in numbers]
     stopping = threading.Event()
+    events_per_s: list[float] = []
 
     def learn() -> None:
-        nth = 0
+        nth, started = 0, time.perf_counter()
         while not stopping.is_set():
             for history in pace(histories):
                 memory.link(history[:-1], history[-1], nth)
                 nth += 1
+        events_per_s.append(nth / (time.perf_counter() - started))
 
     for nth, history in enumerate(histories):
         memory.link(history[:-1], history[-1], nth)
@@ -102,7 +104,8 @@ def asked_ms(pace: Callable[[Sequence[list[str]]], Iterable[list[str]]]) -> dict
         seconds.append(time.perf_counter() - started)
     stopping.set()
     learner.join()
-    return {f"p{level}": round(float(np.percentile(seconds, level)) * 1e3, 2) for level in (50, 99)}
+    waits = {f"p{level}": round(float(np.percentile(seconds, level)) * 1e3, 2) for level in (50, 99)}
+    return waits | {"events_per_s": round(events_per_s[0])}
 
 
 def main() -> None:

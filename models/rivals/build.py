@@ -61,9 +61,6 @@ PROFILE_ITEMS, PROFILE_DECAY = 10, 0.8
 _TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
 
-_PATIENCE = dict.fromkeys(("sasrec-long", "m2se-long", "m2se-time-buckets-long"), 40)
-"""Epochs without a better score after which one stops: those of 40 never do while their learning rate is still high."""
-
 BLEND = BlendConfig()
 BLENDED = "freshet"
 """`m2se` with `memory` and the blend of both."""
@@ -101,8 +98,7 @@ def build(
         slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
         return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
-    patience = _PATIENCE.get(name, PATIENCE)
-    return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, patience=patience, seed=seed)
+    return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, patience=_patience(name), seed=seed)
 
 
 def settings_of(name: str) -> tuple[object, ...]:
@@ -114,11 +110,16 @@ def settings_of(name: str) -> tuple[object, ...]:
     if name == BLENDED:
         return (*settings_of("m2se"), MEMORY, BLEND)
     if name in M2SE:
-        return M2SE[name], _SHAPES.get(name, Shape()), _PATIENCE.get(name, PATIENCE)
+        return M2SE[name], _SHAPES.get(name, Shape()), _patience(name)
     if name in NEXT_ITEM:
-        return NEXT_ITEM[name], _PATIENCE.get(name, PATIENCE)
+        return NEXT_ITEM[name], _patience(name)
     counting = {"memory": MEMORY, "cooccurrence": COOCCURRENCE, "content-knn": (PROFILE_ITEMS, PROFILE_DECAY)}
     return (counting[name],) if name in counting else ()
+
+
+def _patience(name: str) -> int:
+    """Epochs without a better score after which one stops; the long ones never do while their rate is still high."""
+    return 40 if name.endswith("-long") else PATIENCE
 
 
 NewLearner = Callable[[SequenceData, Numbering], Learner]
