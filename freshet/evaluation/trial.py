@@ -1,7 +1,7 @@
 """One model, one seed: choose the number of epochs on validation, fit anew with it, ask everything.
 
-choose    fit on `train`, watched on `validation`; kept, so that a run killed later does not choose again
-refit     a new model with the same seed, on `refit`, for the chosen number of epochs
+choose    once a model, with the first seed: fit on `train`, watched on `validation`; kept, so that it is not done again
+refit     a new model of each seed, on `refit`, for the chosen number of epochs
 ask       every question of the test, once
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from freshet.evaluation.runs import Choice, Run, RunKey, Runs, plain_ranks
@@ -24,6 +25,7 @@ from models.rivals.blended import BlendedRecommender
 from models.rivals.build import BLENDED, M2SE, NEXT_ITEM, settings_of
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
+CHOSEN_WITH = 0  # the seed whose validation chooses for all: how long to train is a setting, and settings are shared
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
 
 
@@ -126,12 +128,9 @@ class Trial:
             self.say(f"{key.model}, seed {key.seed}: kept from an earlier sitting")
             return kept
 
-        def say(line: str) -> None:
-            self.say(f"{key.model}, seed {key.seed}, {line}")
-
         started = time.perf_counter()
-        choice = self.runs.choice(key) or self._choose(key, say)
-        model, epochs = self.training.fit(key.model, key.seed, choice=choice, say=say)
+        choice = self._choice(msgspec.structs.replace(key, seed=CHOSEN_WITH))
+        model, epochs = self.training.fit(key.model, key.seed, choice=choice, say=self._say_of(key))
         fitted = time.perf_counter()
         ranked = rank_all(model, self.questions)
         run = Run(
@@ -146,10 +145,15 @@ class Trial:
         self.say(f"{key.model}, seed {key.seed}: fitted in {run.fit_s:.0f} s, asked in {run.ask_s:.0f} s")
         return run
 
-    def _choose(self, key: RunKey, say: Say) -> Choice:
-        choice = self.training.choose(key.model, key.seed, say=say)
-        self.runs.keep_choice(key, choice)
+    def _choice(self, key: RunKey) -> Choice:
+        choice = self.runs.choice(key)
+        if choice is None:
+            choice = self.training.choose(key.model, key.seed, say=self._say_of(key))
+            self.runs.keep_choice(key, choice)
         return choice
+
+    def _say_of(self, key: RunKey) -> Say:
+        return lambda line: self.say(f"{key.model}, seed {key.seed}, {line}")
 
 
 def most_epochs(model: str) -> int:

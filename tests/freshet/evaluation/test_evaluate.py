@@ -111,10 +111,8 @@ def test_runs_are_kept_so_that_only_new_ones_are_made(options: EvaluateOptions) 
     assert first.made == [("cooccurrence", 0, False)] * 2 + [("popularity", 0, False)] * 2
     assert more.made == [
         ("cooccurrence", 1, False),
-        ("cooccurrence", 1, False),
         ("gru4rec", 0, False),
         ("gru4rec", 0, True),
-        ("gru4rec", 1, False),
         ("gru4rec", 1, True),
     ]
     assert again.made == []
@@ -158,13 +156,26 @@ def test_an_interrupted_run_says_how_to_go_on_goes_on_where_it_was_and_gives_the
     run(undisturbed)
 
     with pytest.raises(KeyboardInterrupt):
-        run(options, Builder(interrupted_at=3))  # the second seed's epochs are chosen, it is not fitted yet
+        run(options, Builder(interrupted_at=2))  # the first seed is fitted, the second not yet
     assert f"stopped; what is done lies in {options.runs}, and the same command goes on" in capsys.readouterr().err
     rest = Builder()
     run(options, rest)
 
-    assert rest.made == [("gru4rec", 1, True)] + [("popularity", 0, False)] * 2 + [("popularity", 1, False)] * 2
+    assert rest.made == [("gru4rec", 1, True)] + [("popularity", 0, False)] * 2 + [("popularity", 1, False)]
     assert (tmp_path / "figures.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
+
+
+def test_the_first_seed_chooses_for_all_even_where_it_was_interrupted(options: EvaluateOptions) -> None:
+    options = replace(options, models=("gru4rec",), n_seeds=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(options, Builder(interrupted_at=1))  # chosen and not fitted
+    builder = Builder()
+
+    n_epochs = run(options, builder)["models"]["gru4rec"]["n_epochs"]
+
+    assert builder.made == [("gru4rec", seed, True) for seed in range(3)]
+    assert n_epochs[0] > 0
+    assert n_epochs == n_epochs[:1] * 3
 
 
 @pytest.mark.parametrize(
