@@ -75,14 +75,16 @@ def training(
     if name == "sasrec":
         rival = NextItemConfig(train_epochs=n_epochs)
         loop = NextItemLearner(histories, rival, n_owners=len(data.items)).loop
-        loop.model.to(device)
+        loop.device = torch.device(device)
         return loop
     table = drawn_content(data)
     if name == "m2se-pretrain":
         config, n_ids = TrainingConfig(pretrain_epochs=n_epochs, finetune_epochs=0), 0
     else:
         config, n_ids = TrainingConfig(pretrain_epochs=0, finetune_epochs=n_epochs), len(table)
-    return Trainer(first_model(Shape(), table, n_ids, seed=0).to(device), table, histories, config)
+    trainer = Trainer(first_model(Shape(), table, n_ids, seed=0), table, histories, config)
+    trainer.device = torch.device(device)
+    return trainer
 
 
 def first_users(events: SequenceData, n_users: int) -> SequenceData:

@@ -1,12 +1,14 @@
 """The one training loop of every neural recommender: phases of epochs, deterministic by seed, resumable by epoch.
 
-It trains where the model's weights are: batches are made and random numbers drawn on the processor, then moved there.
+An epoch is trained on the process's GPU where there is one: the weights are moved there and back, batches are made
+and random numbers drawn on the processor and follow. Between epochs all is on the processor: scored, kept, published.
 
 Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
 as if it had not stopped, and one that stops early ends where a longer one had been. Several processes may train one
 model together (`parallel.py`).
 """
 
+import contextlib
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.device import CPU, own_device
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 from models.encoder.parallel import ALONE, Processes
@@ -46,6 +49,7 @@ class TrainingLoop:
 
     Attributes:
         stopping: Ends the last phase early; None to train all epochs. Set before the training starts or resumes.
+        device: Where epochs are trained.
     """
 
     def __init__(
@@ -57,14 +61,10 @@ class TrainingLoop:
         self.optimizer = self._new_optimizer(self.phases[0], config)
         self.processes = ALONE
         self.stopping: Stopping | None = None
+        self.device = own_device()
         self._data = data
         self._steps = config
         self._window = window
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are, and so where a step is made."""
-        return next(self.model.parameters()).device
 
     def join(self, processes: Processes) -> None:
         """Train as one of several processes from here on, all standing at the same place.
@@ -81,7 +81,7 @@ class TrainingLoop:
         best = self.stopping.best if self.stopping else None
         stands = (self._steps, self._window, self.progress, best and (best.epoch, best.score))
         seen = zlib.crc32(repr(stands).encode())
-        weights = [tensor.cpu().numpy() for tensor in self.model.state_dict().values()]
+        weights = [tensor.numpy() for tensor in self.model.state_dict().values()]
         for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target, *weights):
             seen = zlib.crc32(array.tobytes(), seen)
         return seen
@@ -170,7 +170,7 @@ class TrainingLoop:
         started = time.perf_counter()
         losses: list[float] = []
         n_targets = 0
-        with seeded(seed, self.processes.rank, self.device) as generator:
+        with self._moved(), seeded(seed, self.processes.rank, self.device) as generator:
             self.model.train()
             batches = list(self._batches(phase, np.random.default_rng(seed)))
             for step, batch in enumerate(batches):
@@ -185,6 +185,21 @@ class TrainingLoop:
         self.model.eval()
         loss = float(np.mean(losses)) if losses else 0.0
         return EpochReport(phase.name, epoch, loss, n_targets, time.perf_counter() - started)
+
+    @contextlib.contextmanager
+    def _moved(self) -> Iterator[None]:
+        """What steps work on is on the device in the block."""
+        self._move(self.device)
+        try:
+            yield
+        finally:
+            self._move(CPU)
+
+    def _move(self, device: torch.device) -> None:
+        """Bring what steps work on to a device; batches come by themselves."""
+        self.model.to(device)
+        for state in self.optimizer.state.values():
+            state.update({name: tensor.to(device) for name, tensor in state.items()})
 
     def _validated(self, report: EpochReport) -> EpochReport:
         """With the score after an epoch of the last phase; the first process asks, so that all stop alike."""

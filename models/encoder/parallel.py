@@ -1,6 +1,7 @@
 """Training on several processes: each takes its share of every batch, and all make the same step.
 
-`torchrun --nproc-per-node 2 -m freshet pretrain ...` starts them; tensors travel by gloo, as training is on CPUs.
+`torchrun --nproc-per-node 2 -m freshet pretrain ...` starts them, each with a GPU of its own where there are GPUs.
+Tensors travel by gloo, from processors and GPUs alike.
 All draw the same batches by the seed. Each makes the gradient of its own sequences, and the mean of the gradients,
 weighted by targets, is that of the whole batch: the same bits in every process, so the weights stay equal.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from models.content.table import ContentTable
 from models.encoder.batches import Batch
 from models.encoder.config import EncoderConfig, Shape
-from models.encoder.m2se import M2SE
+from models.encoder.m2se import M2SE, ItemVectors
 from models.encoder_scorer import load_model
 from models.registry.bundle import Bundle
 
@@ -26,6 +26,12 @@ class PreviousModel:
         with torch.inference_mode():
             self._vectors = model.encode_items(table)
             self._known = self._vectors.directions()[: len(model.ids)] / model.config.temperature
+
+    def move(self, device: torch.device) -> None:
+        """Go where batches are."""
+        self._model.to(device)
+        self._vectors = ItemVectors(self._vectors.text.to(device), self._vectors.image.to(device))
+        self._known = self._known.to(device)
 
     @torch.inference_mode()
     def scores(self, batch: Batch) -> Tensor:

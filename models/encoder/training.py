@@ -26,16 +26,20 @@ class Teacher(Protocol):
         """(M, N_t) scores at the batch's target positions, without gradient."""
         ...
 
+    def move(self, device: torch.device) -> None:
+        """Go where batches are."""
+        ...
+
 
 class Trainer(TrainingLoop):
     """Trains one M2SE on one data set.
 
     Args:
-        model: Changed in place; move it to where it is to be trained before.
+        model: Changed in place.
         content: The catalogue; row i is row i of `data`.
         data: Users' histories.
         config: Epochs, rates and seed.
-        teacher: Previous model to stay close to, if any; on the same device.
+        teacher: Previous model to stay close to, if any.
     """
 
     model: M2SE
@@ -50,7 +54,7 @@ class Trainer(TrainingLoop):
         teacher: Teacher | None = None,
     ) -> None:
         self.content = content
-        self._packed = PackedContent.of(content).to(model.ids.device)
+        self._packed = PackedContent.of(content)
         counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
         self._shares = counts.double() / counts.sum().clamp(min=1)
         self._sampler = ItemSampler(counts, config.n_sampled) if config.n_sampled else None
@@ -68,6 +72,13 @@ class Trainer(TrainingLoop):
         for tensor in (self.content.text, self.content.image, self.content.text_mask, self.content.image_mask):
             seen = zlib.crc32(tensor.numpy().tobytes(), seen)
         return seen
+
+    def _move(self, device: torch.device) -> None:
+        """Content and teacher, too."""
+        super()._move(device)
+        self._packed = self._packed.to(device)
+        if self.teacher is not None:
+            self.teacher.move(device)
 
     def _pretrain_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """MSNIP at every position, CMCL at one sampled position a sequence, on mixed-up streams."""

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
+from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.pictures import decode_pictures
 from models.towers.tower import TowerError, fingerprint
@@ -58,6 +59,8 @@ class Clip:
         self.name = name
         self.dim = int(self._model.config.projection_dim)
         self.revision = fingerprint("clip", self._identity(), self._model.state_dict())
+        self._device = own_device()
+        self._model.to(self._device)
 
     @classmethod
     def load(cls, name: str, *, look_s: float = LOOK_S) -> "Clip":
@@ -82,11 +85,11 @@ class Clip:
             batch = list(words[start : start + _WORDS])
             tokens = self._processor.tokenizer(
                 batch, padding=True, truncation=True, max_length=limit, return_tensors="pt"
-            )
+            ).to(self._device)
             states = self._model.text_model(
                 input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
             ).pooler_output
-            batches.append(functional.normalize(self._model.text_projection(states), dim=-1))
+            batches.append(functional.normalize(self._model.text_projection(states), dim=-1).cpu())
         return torch.cat(batches)
 
     @torch.inference_mode()
@@ -103,9 +106,9 @@ class Clip:
         for start in range(0, len(images), _PICTURES):
             rows, pixels = decode_pictures(images[start : start + _PICTURES], self._size)
             if len(rows):
-                states = self._model.vision_model(pixel_values=self._normalised(pixels)).pooler_output
+                states = self._model.vision_model(pixel_values=self._normalised(pixels).to(self._device)).pooler_output
                 all_rows.append(rows + start)
-                batches.append(functional.normalize(self._model.visual_projection(states), dim=-1))
+                batches.append(functional.normalize(self._model.visual_projection(states), dim=-1).cpu())
         return torch.cat(all_rows), torch.cat(batches)
 
     def _normalised(self, pixels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.content.parts import DistinctSentences
 from models.content.table import MAX_SENTENCES
+from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TextTower, TowerError, TowerState, WeightsUnavailable, fingerprint
@@ -59,6 +60,8 @@ class TransformerTextTower:
         self.dim = int(self._model.config.hidden_size)
         self.max_parts = MAX_SENTENCES
         self.revision = fingerprint(self.kind, self._identity(), self._model.state_dict())
+        self._device = own_device()
+        self._model.to(self._device)
 
     @property
     def state(self) -> TowerState:
@@ -103,10 +106,10 @@ class TransformerTextTower:
         """Mean state over each sentence's own tokens, (n, dim), of length 1."""
         lengths = torch.tensor([len(ids) for ids in tokens])
         ids = pad_sequence(tokens, batch_first=True, padding_value=self._tokenizer.pad_token_id or 0)  # (n, T)
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()  # (n, T)
-        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, T, dim)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)  # (n, T)
+        states = self._model(input_ids=ids.to(self._device), attention_mask=mask).last_hidden_state  # (n, T, dim)
         total: Tensor = (states * mask.unsqueeze(-1)).sum(1)
-        return functional.normalize(total, dim=-1)
+        return functional.normalize(total, dim=-1).cpu()
 
     def _identity(self) -> dict[str, Any]:
         """What the vectors depend on beside the weights; not the name, as a copy gives the same vectors."""

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
+from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.patch_tower import quadrant_means
 from models.towers.pictures import decode_pictures
@@ -55,9 +56,12 @@ class VisionTower:
         self._size = _size(self._model.config, preprocessor)
         self._mean = torch.tensor(preprocessor.get("image_mean") or _HALF)[:, None, None]
         self._deviation = torch.tensor(preprocessor.get("image_std") or _HALF)[:, None, None]
+        self._device = CPU
         probe = self._parts(torch.zeros(1, 3, self._size, self._size, dtype=torch.uint8))
         _, self.n_parts, self.dim = probe.shape
         self.revision = fingerprint(self.kind, self._identity(), self._model.state_dict())
+        self._device = own_device()
+        self._model.to(self._device)
 
     @classmethod
     def load(cls, name: str, *, look_s: float = LOOK_S) -> "VisionTower":
@@ -92,10 +96,10 @@ class VisionTower:
     @torch.inference_mode()
     def _parts(self, pixels: Tensor) -> Tensor:
         """Pixels (n, 3, size, size) uint8 to parts (n, n_parts, dim) of length 1."""
-        answer = self._model(pixel_values=(pixels / 255.0 - self._mean) / self._deviation)
+        answer = self._model(pixel_values=((pixels / 255.0 - self._mean) / self._deviation).to(self._device))
         grid = _grid(answer.last_hidden_state)
         parts = quadrant_means(grid) if grid is not None else _pooled(answer).flatten(1)[:, None]
-        return functional.normalize(parts, dim=-1)
+        return functional.normalize(parts, dim=-1).cpu()
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -196,6 +196,14 @@ def test_vision_model_gives_quadrants_of_its_grid(tmp_path: Path) -> None:
     assert not torch.allclose(parts[0], parts[2])
 
 
+def test_vision_model_encodes_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.towers.vision_tower.own_device", lambda: torch.device("meta"))  # nothing to fetch there
+    tower = VisionTower.load(str(write_tiny_vit(tmp_path)))
+
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        tower.encode([noisy_picture(1)])
+
+
 def test_vision_model_without_its_preprocessor_is_named(tmp_path: Path) -> None:
     folder = write_tiny_vit(tmp_path)
     (folder / "preprocessor_config.json").unlink()

@@ -15,13 +15,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from models.encoder.batches import SequenceData, epoch_batches
+from models.device import CPU, own_device
+from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import TrainingConfig
 from models.encoder.succession import PreviousModel
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
 
+META = torch.device("meta")  # a device without memory, which every machine has
 MAKERS = {torch.arange, torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.tensor}
 
 
@@ -79,7 +81,7 @@ def test_a_step_of_each_phase_moves_all_it_needs_to_where_the_weights_are(
     monkeypatch.setattr(torch, "from_numpy", lambda array: from_numpy(array).as_subclass(OnHost))
     trainer = trainer_with(change, cyclic_data())
     trainer.model.train()
-    with Marking():
+    with Marking(), trainer._moved():
         for phase in trainer.phases:
             batch = next(epoch_batches(cyclic_data(), window=6, batch_size=8, rng=np.random.default_rng(0)))
             assert type(batch.rows) is OnHost
@@ -91,16 +93,77 @@ def test_a_step_of_each_phase_moves_all_it_needs_to_where_the_weights_are(
             assert np.isfinite(loss)
 
 
-def test_training_where_the_processor_is_named_is_training_as_it_was() -> None:
-    named, plain = (Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(), CONFIG) for _ in range(2))
-    named.model.to(torch.device("cpu"))
+class Noted:
+    """A teacher that notes where it is told to go."""
 
-    named.run()
-    plain.run()
+    def __init__(self) -> None:
+        self.places: list[torch.device] = []
 
-    assert named.device == torch.device("cpu")
-    states = zip(named.model.state_dict().values(), plain.model.state_dict().values(), strict=True)
-    assert all(torch.equal(ours, theirs) for ours, theirs in states)
+    def scores(self, batch: Batch) -> Tensor:
+        return torch.zeros(int(batch.is_target.sum()), N_ITEMS, device=batch.rows.device)
+
+    def move(self, device: torch.device) -> None:
+        self.places.append(device)
 
 
-CONFIG = TrainingConfig(pretrain_epochs=1, finetune_epochs=1, batch_size=8, seed=5)
+def small_trainer(teacher: Noted) -> Trainer:
+    config = TrainingConfig(pretrain_epochs=0, finetune_epochs=2, batch_size=8)
+    return Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(), config, teacher=teacher)
+
+
+def test_weights_what_the_optimizer_knows_content_and_teacher_go_together() -> None:
+    trainer = small_trainer(teacher := Noted())
+    trainer.run()  # so that the optimizer knows something
+
+    trainer._move(META)
+
+    states = [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
+    packed = [tensor for parts in trainer._packed for tensor in (parts.parts, parts.starts, parts.counts)]
+    moved = [*trainer.model.state_dict().values(), *states, *packed]
+    assert states
+    assert {tensor.device for tensor in moved} == {META}
+    assert teacher.places == [CPU] * 4 + [META]
+
+
+def test_every_epoch_goes_to_the_device_and_comes_back_even_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, moves = small_trainer(Noted()), []
+    monkeypatch.setattr(trainer, "_move", moves.append)
+    trainer.device = META
+    monkeypatch.setattr(trainer, "_step", lambda *_: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+
+    assert moves == [META, CPU]
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(None, "cuda:0"), ("1", "cuda:1"), ("5", "cuda:1")])
+def test_a_process_has_a_gpu_of_its_own_where_there_are_gpus(
+    rank: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+
+    assert own_device() == torch.device(expected)
+
+
+def test_without_a_gpu_it_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+
+    assert own_device() == CPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is false")
+def test_training_on_a_gpu_comes_to_the_loss_of_the_processor() -> None:
+    here, there = small_trainer(Noted()), small_trainer(Noted())
+    here.device = CPU
+
+    losses = [[report.loss for report in trainer.epochs()] for trainer in (here, there)]
+
+    assert there.device.type == "cuda"
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)  # dropout draws otherwise there
+    assert next(there.model.parameters()).device == CPU

@@ -53,6 +53,16 @@ def test_normalisation_is_part_of_the_revision(clip: Clip, tmp_path: Path) -> No
     assert Clip("other mean", folder).revision != clip.revision
 
 
+def test_words_and_pictures_are_encoded_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.towers.clip.own_device", lambda: torch.device("meta"))  # has no memory to fetch from
+    clip = Clip.load(str(write_tiny_clip(tmp_path)))
+
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        clip.pictures([noisy_picture(1)])
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):  # by the model itself
+        clip.words(["cat"])
+
+
 def test_clip_not_to_be_had_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

@@ -44,6 +44,15 @@ def test_vector_is_the_mean_over_real_tokens(bert: TransformerTextTower) -> None
     torch.testing.assert_close(parts[0, 0], functional.normalize(states.mean(0), dim=0))
 
 
+def test_sentences_are_encoded_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.towers.text_tower.own_device", lambda: torch.device("meta"))  # nothing to fetch there
+    folder = write_tiny_bert(tmp_path)
+    tower = TransformerTextTower(str(folder), folder)
+
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):  # by the model itself
+        tower.encode([["red shoe"]])
+
+
 def test_repeated_sentences_have_equal_vectors_in_their_places(bert: TransformerTextTower) -> None:
     parts, _ = bert.encode([["red shoe", "cat runs"], ["cat runs"]])
 

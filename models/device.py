@@ -1,0 +1,17 @@
+"""Where training and the large frozen towers compute: this process's GPU where there is one, the processor otherwise.
+
+Models are served, kept and judged on the processor. `CUDA_VISIBLE_DEVICES=` hides the GPUs.
+"""
+
+import os
+
+import torch
+
+CPU = torch.device("cpu")
+
+
+def own_device() -> torch.device:
+    """This process's device; those that torchrun starts on one machine take its GPUs in turn."""
+    if not torch.cuda.is_available():
+        return CPU
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
