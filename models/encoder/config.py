@@ -135,7 +135,7 @@ class TrainingConfig(StepConfig):
         id_dropout: Share of items a step sees without their ID, so that content alone also works.
         distillation_weight: Pull towards the previous model's predictions (0 where there is none).
         n_sampled: Items drawn a step as fine-tuning's negatives, for catalogues too large for the softmax over all
-            (see `sampling.py`); 0 takes all. Not together with distillation, which compares whole catalogues.
+            (see `sampling.py`); 0 takes all up to `sampling.MAX_ITEMS`, and from there on `sampling.N_DRAWS`.
     """
 
     pretrain_epochs: int = 2
@@ -157,11 +157,8 @@ class TrainingConfig(StepConfig):
         check_shares(self, "max_mixup", "max_item_drop", "id_dropout")
         check_positive(self, "pretrain_lr", "finetune_lr")
         check_not_negative(self, "msnip_weight", "cmcl_weight", "distillation_weight")
-        if self.n_sampled < 0 or (self.n_sampled and self.distillation_weight):
-            raise ValueError(
-                f"n_sampled={self.n_sampled} must be 0 or more, and 0 with distillation "
-                f"(distillation_weight={self.distillation_weight})"
-            )
+        if self.n_sampled < 0:
+            raise ValueError(f"n_sampled={self.n_sampled} must be 0 or more")
         if min(self.pretrain_epochs, self.finetune_epochs) < 0:
             raise ValueError(
                 f"epochs must not be negative: pretrain={self.pretrain_epochs}, finetune={self.finetune_epochs}"

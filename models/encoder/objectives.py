@@ -75,7 +75,14 @@ def next_item(states: Tensor, items: Tensor, targets: Tensor, *, temperature: fl
     return softmax_loss(states, items / temperature, targets)
 
 
-def distillation(states: Tensor, items: Tensor, teacher_scores: Tensor, *, temperature: float) -> Tensor:
+def distillation(
+    states: Tensor,
+    items: Tensor,
+    teacher_scores: Tensor,
+    *,
+    temperature: float,
+    log_inclusion: Tensor | None = None,
+) -> Tensor:
     """KL divergence from the previous model's distribution over the items it knew to that of the model that learns.
 
     Hinton et al. 2015 (arXiv 1503.02531), section 2, with soft targets alone and each model at its own temperature.
@@ -85,10 +92,13 @@ def distillation(states: Tensor, items: Tensor, teacher_scores: Tensor, *, tempe
         items: (N, 2D) of the model that learns, N at least the teacher's.
         teacher_scores: (M, N_t), the previous model's scores, its own temperature applied.
         temperature: Of the model that learns.
+        log_inclusion: (N_t,), where the items are a sample: taken off both models' scores (`sampling.py`).
 
     Returns:
         Scalar, mean over positions.
     """
-    known = items[: teacher_scores.shape[1]] / temperature
-    student = (states @ known.T).log_softmax(-1)
-    return functional.kl_div(student, teacher_scores.log_softmax(-1), log_target=True, reduction="batchmean")
+    student_scores = states @ items[: teacher_scores.shape[1]].T / temperature
+    if log_inclusion is not None:
+        student_scores, teacher_scores = student_scores - log_inclusion, teacher_scores - log_inclusion
+    student, teacher = student_scores.log_softmax(-1), teacher_scores.log_softmax(-1)
+    return functional.kl_div(student, teacher, log_target=True, reduction="batchmean")

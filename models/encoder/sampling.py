@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+MAX_ITEMS = 20_000
+"""Items of a catalogue that the softmax over all is for."""
+N_DRAWS = 8_192
+"""Drawn a step from a larger one, where nothing else is asked."""
+
 
 class ItemSample(NamedTuple):
     """Distinct items that were drawn.
@@ -55,6 +60,11 @@ class ItemSampler:
         self._ends = shares.cumsum(0)
         self._n_draws = n_draws
         self._log_inclusion = log_inclusion(shares, n_draws)
+
+    @classmethod
+    def where_needed(cls, counts: Tensor, n_draws: int) -> "ItemSampler | None":
+        """Of so many draws, or for 0 as the catalogue's size wants it: None for the softmax over all of it."""
+        return cls(counts, n_draws or N_DRAWS) if n_draws or len(counts) > MAX_ITEMS else None
 
     def draw(self, generator: torch.Generator) -> ItemSample:
         """One sample."""

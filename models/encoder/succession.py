@@ -33,11 +33,17 @@ class PreviousModel:
         self._vectors = ItemVectors(self._vectors.text.to(device), self._vectors.image.to(device))
         self._known = self._known.to(device)
 
+    @property
+    def n_known(self) -> int:
+        """Items it had an ID for."""
+        return len(self._known)
+
     @torch.inference_mode()
-    def scores(self, batch: Batch) -> Tensor:
-        """(M, N_t) scores at the batch's target positions."""
+    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
+        """(M, N_t) scores at the batch's target positions, or (M, n) of some of the items it knew."""
         states = self._model.encode_sequences(self._vectors.at(batch.rows), batch.ts_ms)  # (B, L, 2D)
-        return states[batch.is_target] @ self._known.T
+        known = self._known if rows is None else self._known[rows]
+        return states[batch.is_target] @ known.T
 
 
 def first_model(shape: Shape, table: ContentTable, n_ids: int, seed: int) -> M2SE:

@@ -22,8 +22,13 @@ from models.encoder.softmax import gradient_dtype
 class Teacher(Protocol):
     """The previous model of a continual cycle."""
 
-    def scores(self, batch: Batch) -> Tensor:
-        """(M, N_t) scores at the batch's target positions, without gradient."""
+    @property
+    def n_known(self) -> int:
+        """N_t, how many of the catalogue's first items it can score."""
+        ...
+
+    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
+        """(M, N_t) scores at the batch's target positions, or (M, n) of some items, without gradient."""
         ...
 
     def move(self, device: torch.device) -> None:
@@ -57,7 +62,7 @@ class Trainer(TrainingLoop):
         self._packed = PackedContent.of(content)
         counts = torch.from_numpy(np.bincount(data.rows[data.is_target], minlength=len(content)))
         self._shares = counts.double() / counts.sum().clamp(min=1)
-        self._sampler = ItemSampler(counts, config.n_sampled) if config.n_sampled else None
+        self._sampler = ItemSampler.where_needed(counts, config.n_sampled)
         self.config = config
         self.teacher = teacher
         pretrain = Phase(
@@ -125,7 +130,7 @@ class Trainer(TrainingLoop):
         return objectives.cmcl(together, targets, temperature=self.model.config.temperature)
 
     def _finetune_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Next item over the whole catalogue, plus the pull towards the previous model where there is one."""
+        """Next item over the whole catalogue or a sample, plus the pull towards the previous model."""
         temperature = self.model.config.temperature
         if self._sampler is not None:
             return self._sampled_loss(batch, self._sampler.draw(generator).to(self.device), generator)
@@ -136,14 +141,10 @@ class Trainer(TrainingLoop):
         states = self.model.encode_sequences(vectors.at(batch.rows), batch.ts_ms)[batch.is_target]  # (M, 2D)
         targets = batch.targets[batch.is_target]
         loss = objectives.next_item(states, directions, targets, temperature=temperature)
-        if self.teacher is not None and self.config.distillation_weight:
-            known = self.teacher.scores(batch)
-            pull = objectives.distillation(states, directions, known, temperature=temperature)
-            loss = loss + self.config.distillation_weight * pull
-        return loss
+        return loss + self._pull(states, directions, batch)
 
     def _sampled_loss(self, batch: Batch, sample: ItemSample, generator: torch.Generator) -> Tensor:
-        """Next item against a sample; only items of the batch and of the sample are adapted."""
+        """The same against a sample; only items of the batch and of the sample are adapted."""
         wanted = batch.targets[batch.is_target]  # (M,)
         needed, places = torch.unique(torch.cat([batch.rows.flatten(), wanted, sample.rows]), return_inverse=True)
         rows, targets, negatives = places.split([batch.rows.numel(), len(wanted), len(sample.rows)])
@@ -155,10 +156,29 @@ class Trainer(TrainingLoop):
         vectors = vectors.to(torch.float32)
         items = vectors.at(rows.view_as(batch.rows))
         states = self.model.encode_sequences(items, batch.ts_ms)[batch.is_target]  # (M, 2D)
-        return sampled_next_item(
+        drawn = vectors.at(negatives).directions()
+        loss = sampled_next_item(
             states / self.model.config.temperature,
             vectors.at(targets).directions(),
-            vectors.at(negatives).directions(),
+            drawn,
             same=wanted[:, None] == sample.rows,
             log_inclusion=sample.log_inclusion,
+        )
+        return loss + self._pull(states, drawn, batch, sample)
+
+    def _pull(self, states: Tensor, items: Tensor, batch: Batch, sample: ItemSample | None = None) -> Tensor:
+        """Towards what the previous model says of `items` (N, 2D), the catalogue's or the sample's; 0 without one."""
+        weight = self.config.distillation_weight
+        if self.teacher is None or not weight:
+            return states.new_zeros(())
+        known, log_inclusion = None, None
+        if sample is not None:
+            n_known = int((sample.rows < self.teacher.n_known).sum())  # they ascend
+            known, log_inclusion = sample.rows[:n_known], sample.log_inclusion[:n_known]
+            if not n_known:
+                return states.new_zeros(())
+        said = self.teacher.scores(batch, known)
+        temperature = self.model.config.temperature
+        return weight * objectives.distillation(
+            states, items, said, temperature=temperature, log_inclusion=log_inclusion
         )

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder.sampling import ItemSample, ItemSampler, sampled_next_item
+from models.encoder.sampling import MAX_ITEMS, N_DRAWS, ItemSample, ItemSampler, sampled_next_item
 
 COUNTS = torch.tensor([9, 0, 4, 1, 2])
 
@@ -75,6 +75,19 @@ def test_the_mean_gradient_points_where_the_full_one_does(n_draws: int, least: f
 
     assert float(functional.cosine_similarity(mean.flatten(), full.flatten(), dim=0)) > least
     assert float(mean.norm() / full.norm()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_only_a_catalogue_too_large_for_all_of_it_is_sampled_unasked() -> None:
+    assert ItemSampler.where_needed(torch.ones(MAX_ITEMS), 0) is None
+
+    unasked = ItemSampler.where_needed(torch.ones(MAX_ITEMS + 1), 0)
+    asked = ItemSampler.where_needed(torch.ones(9), 4)
+
+    assert unasked is not None
+    assert asked is not None
+    n_drawn = [len(one.draw(torch.Generator().manual_seed(0)).rows) for one in (unasked, asked)]
+    assert 0.8 * N_DRAWS < n_drawn[0] <= N_DRAWS
+    assert 1 <= n_drawn[1] <= 4
 
 
 def test_a_catalogue_of_one_item_leaves_nothing_to_learn() -> None:
