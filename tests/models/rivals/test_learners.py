@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.encoder.batches import Batch
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.loop import TrainingDiverged
 from models.rivals.config import NextItemConfig
@@ -52,6 +53,28 @@ def test_padding_never_changes_scores(name: str) -> None:
     padded = scores(learner, [[3, 4, 0, 0, 0], [5, 6, 7, 8, 9]], [2, 5])
 
     torch.testing.assert_close(padded[:1], alone, rtol=1e-4, atol=1e-4)
+
+
+@EVERY_LEARNER
+def test_permuting_the_batch_permutes_scores_and_loss_terms(name: str) -> None:
+    learner = trained(name)
+    loss = learner.loop.phases[-1].loss
+    rows, lengths = torch.tensor([[3, 4, 9], [5, 6, 0], [7, 0, 0], [2, 2, 5]]), torch.tensor([3, 2, 1, 3])
+    is_target = torch.arange(3) < lengths[:, None]
+    ts_ms, order = 60_000 * torch.arange(3).expand(4, -1), [2, 0, 3, 1]
+
+    def terms(numbers: list[int]) -> torch.Tensor:
+        """What each sequence adds to the loss of them all, the earlier ones' taken off."""
+        sums = [torch.tensor(0.0)]
+        for n in range(1, len(numbers) + 1):
+            at = numbers[:n]
+            batch = Batch(rows[at], (rows[at] + 1) % N_ITEMS, is_target[at], lengths[at], ts_ms[at])
+            sums.append(loss(batch, torch.Generator()).detach() * is_target[at].sum())
+        return torch.stack(sums).diff()
+
+    torch.testing.assert_close(terms(order), terms([0, 1, 2, 3])[order], rtol=1e-4, atol=1e-4)
+    permuted = scores(learner, rows[order].tolist(), lengths[order].tolist())
+    torch.testing.assert_close(permuted, scores(learner, rows.tolist(), lengths.tolist())[order])
 
 
 @EVERY_LEARNER
