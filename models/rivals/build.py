@@ -15,7 +15,7 @@ from models.memory.transitions import MemoryConfig
 from models.rivals.blended import BlendedRecommender
 from models.rivals.config import NextItemConfig
 from models.rivals.cooccurrence import CooccurrenceConfig
-from models.rivals.counting import MAX_PAIRED_ITEMS, ContentNeighbours, Cooccurrence, Popularity
+from models.rivals.counting import MAX_PAIRED_ITEMS, N_CHOSEN_BY, PROFILES, ContentNeighbours, Cooccurrence, Popularity
 from models.rivals.learners import Learner, M2SELearner, NextItemLearner
 from models.rivals.memory import Memory
 from models.rivals.neural import PATIENCE, NeuralRecommender
@@ -55,9 +55,6 @@ M2SE = {
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
 
-PROFILE_ITEMS, PROFILE_DECAY = 10, 0.8
-"""How many of a user's last items content-knn compares with, and how fast the older of them count less."""
-
 _TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
 
@@ -93,7 +90,7 @@ def build(
     if name == "memory":
         return Memory(catalogue.n_items, MEMORY)
     if name == "content-knn":
-        return ContentNeighbours(_content(name, catalogue), n_last=PROFILE_ITEMS, decay=PROFILE_DECAY)
+        return ContentNeighbours(_content(name, catalogue))
     if name == BLENDED:
         slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
         return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
@@ -113,7 +110,7 @@ def settings_of(name: str) -> tuple[object, ...]:
         return M2SE[name], _SHAPES.get(name, Shape()), _patience(name)
     if name in NEXT_ITEM:
         return NEXT_ITEM[name], _patience(name)
-    counting = {"memory": MEMORY, "cooccurrence": COOCCURRENCE, "content-knn": (PROFILE_ITEMS, PROFILE_DECAY)}
+    counting = {"memory": MEMORY, "cooccurrence": COOCCURRENCE, "content-knn": (PROFILES, N_CHOSEN_BY)}
     return (counting[name],) if name in counting else ()
 
 

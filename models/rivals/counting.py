@@ -6,6 +6,10 @@ The first two are the live rivals (`popularity.py`, `cooccurrence.py`) over whol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +22,7 @@ from models.evaluation.ranks import IntArray
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 from models.rivals.popularity import WindowedPopularity
 from models.rivals.recommender import FitReport
+from models.rivals.validation import ValidationSet
 
 Scores = NDArray[np.float32]
 
@@ -97,41 +102,75 @@ class Cooccurrence:
         return scores
 
 
+@dataclass(frozen=True)
+class Profile:
+    """What a user wants by the content of their last items.
+
+    Attributes:
+        n_last: how many of them count.
+        decay: weight of one by how many came after it; 0 for the last one alone.
+        image_weight: of a cosine of pictures, one of texts being 1.
+    """
+
+    n_last: int = 10
+    decay: float = 0.8
+    image_weight: float = 1.0
+
+    def wanted(self, directions: Scores, histories: Sequence[IntArray], *, text_dim: int) -> Scores:
+        """(B, d) whose dot product with the directions (N, d) of items, `text_dim` numbers of text first, scores them.
+
+        A history's newest item has weight 1.
+        """
+        weights = (self.decay ** np.arange(self.n_last)).astype(np.float32)
+        found = np.zeros((len(histories), directions.shape[1]), dtype=np.float32)
+        for row, history in enumerate(histories):
+            newest_first = history[: -self.n_last - 1 : -1]
+            found[row] = weights[: len(newest_first)] @ directions[newest_first]
+        found[:, text_dim:] *= self.image_weight
+        return found
+
+
+PROFILES = tuple(
+    Profile(decay=decay, image_weight=weight)
+    for decay, weight in product((0.8, 0.0, 0.3, 0.5, 0.6, 0.7, 0.9), (1.0, 0.0, 0.25, 0.5, 2.0))
+)
+"""What content-knn chooses from; the first where it has nothing to choose by."""
+
+N_CHOSEN_BY = 2_000
+
+
 class ContentNeighbours:
-    """Items whose content points where the user's last items' content points; needs no training at all.
+    """Items whose content points where the user's last items' content points; only how to look at them is learned.
 
     Args:
         content: row i is item i.
-        n_last: how many of the user's last items count.
-        decay: weight of a last item by how long ago it came.
     """
 
     name = "content-knn"
 
-    def __init__(self, content: ContentTable, *, n_last: int = 10, decay: float = 0.8) -> None:
+    def __init__(self, content: ContentTable) -> None:
         self._directions = content_directions(content)
-        self.n_last, self.decay = n_last, decay
+        self._text_dim = content.text.shape[2]
+        self.profile = PROFILES[0]
 
     def fit(
         self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
     ) -> None:
-        """Nothing to learn."""
+        """Choose the profile by which events learned from are predicted best from those before them."""
+        came = np.bincount(train.rows, minlength=len(self._directions)) > 0
+        self.profile = PROFILES[0]
+        with suppress(ValueError):  # no event has any before it
+            questions = ValidationSet(train, candidates=came, seed=0, limit=N_CHOSEN_BY)
+            self.profile = max(PROFILES, key=lambda one: questions.ndcg_at_10(partial(self._scores, one)))
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N) weighted sum of the cosines with the user's last items, over both modalities."""
-        wanted = profiles(self._directions, histories, n_last=self.n_last, decay=self.decay)
+        return self._scores(self.profile, histories, times_ms)
+
+    def _scores(self, profile: Profile, histories: Sequence[IntArray], _times_ms: Sequence[IntArray]) -> Scores:
+        wanted = profile.wanted(self._directions, histories, text_dim=self._text_dim)
         scores: Scores = wanted @ self._directions.T
         return scores
-
-
-def profiles(directions: Scores, histories: Sequence[IntArray], *, n_last: int, decay: float) -> Scores:
-    """(B, d) weighted sum of the directions (N, d) of each history's last items, the newest with weight 1."""
-    weights = (decay ** np.arange(n_last)).astype(np.float32)
-    found = np.zeros((len(histories), directions.shape[1]), dtype=np.float32)
-    for row, history in enumerate(histories):
-        newest_first = history[: -n_last - 1 : -1]
-        found[row] = weights[: len(newest_first)] @ directions[newest_first]
-    return found
 
 
 def content_directions(content: ContentTable) -> Scores:

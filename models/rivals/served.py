@@ -6,6 +6,7 @@ fit (build.py) -> served -> save -> bundle -> load_served -> Ranker
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,8 +65,9 @@ def served(recommender: Recommender, content: ContentTable) -> ServedRival:
             n_came = int(np.count_nonzero(counts))  # the most frequent are numbered first
             learned = type(pairs).restored(pairs.config, *pairs.learned(n_came))
             return ServedCooccurrence(learned, [ids[row] for row in numbered[:n_came].tolist()])
-        case ContentNeighbours(n_last=n_last, decay=decay):
-            return ServedNeighbours(NeighboursConfig(n_last, decay, content.text.shape[2], content.image.shape[2]))
+        case ContentNeighbours(profile=profile):
+            text_dim, image_dim = content.text.shape[2], content.image.shape[2]
+            return ServedNeighbours(NeighboursConfig(**asdict(profile), text_dim=text_dim, image_dim=image_dim))
         case NeuralRecommender(name=name, model=NextItemNet() as net):
             owners = () if name == "unisrec" else recommender.owners.tolist()
             return ServedNet(net, net.config, [ids[row] for row in owners])

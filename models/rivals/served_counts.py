@@ -20,7 +20,7 @@ from models.encoder.m2se import ItemVectors
 from models.item_index import ItemTable
 from models.registry.weights import Tensors, write_weights
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
-from models.rivals.counting import Scores, mean_part, profiles
+from models.rivals.counting import Profile, Scores, mean_part
 from models.rivals.rows import RowNumbers
 
 NO_VECTORS = (0, 0)
@@ -133,19 +133,15 @@ class ServedCooccurrence:
         return scores.masked_fill_(scores < 0, -torch.inf)
 
 
-@dataclass(frozen=True)
-class NeighboursConfig:
-    """How content neighbours were made, and of which content.
+@dataclass(frozen=True, kw_only=True)
+class NeighboursConfig(Profile):
+    """How content neighbours look at a user, and of which content.
 
     Attributes:
-        n_last: how many of the user's last items count.
-        decay: weight of a last item by how long ago it came.
         text_dim: width of text parts.
         image_dim: width of image parts.
     """
 
-    n_last: int
-    decay: float
     text_dim: int
     image_dim: int
 
@@ -181,8 +177,7 @@ class ServedNeighbours:
         """(B, N) weighted sum of the cosines with the user's last items; -inf where these have no content."""
         directions = table.directions[: table.n]
         histories = [np.array(sequence, dtype=np.int64) for sequence in sequences]
-        config = self._config
-        wanted = profiles(directions.numpy(), histories, n_last=config.n_last, decay=config.decay)
+        wanted = self._config.wanted(directions.numpy(), histories, text_dim=self._config.text_dim)
         scores = torch.from_numpy(wanted) @ directions.T
         return scores.masked_fill_(torch.from_numpy(~wanted.any(axis=1))[:, None], -torch.inf)
 

@@ -27,15 +27,16 @@ class ValidationSet:
     Args:
         data: whole histories; `is_target` marks the validation events.
         candidates: (N,) items to rank; events of others are no questions.
-        seed: of the draw, where there are more than `MAX_QUESTIONS`.
+        seed: of the draw, where there are more than `limit`.
+        limit: questions at most.
 
     Raises:
         ValueError: no event can be asked.
     """
 
-    def __init__(self, data: SequenceData, *, candidates: BoolArray, seed: int) -> None:
+    def __init__(self, data: SequenceData, *, candidates: BoolArray, seed: int, limit: int = MAX_QUESTIONS) -> None:
         asked = candidates[data.rows]
-        spans = question_spans(data, asked=asked, limit=MAX_QUESTIONS, seed=seed)
+        spans = question_spans(data, asked=asked, limit=limit, seed=seed)
         if not len(spans):
             raise ValueError(
                 f"none of {int(data.is_target.sum())} validation events can be asked: each needs an earlier second in "

@@ -5,7 +5,7 @@ import torch
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.rivals.cooccurrence import CooccurrenceConfig
-from models.rivals.counting import ContentNeighbours, Cooccurrence, Popularity, content_directions
+from models.rivals.counting import PROFILES, ContentNeighbours, Cooccurrence, Popularity, Profile, content_directions
 
 USERS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3])
 ROWS = np.array([0, 1, 2, 0, 1, 3, 1, 2, 3, 3])
@@ -80,7 +80,8 @@ def test_content_directions_have_length_one_by_modality_and_zeros_where_one_is_m
 
 
 def test_nearest_content_sums_cosines_with_the_last_items_the_newest_weighing_most() -> None:
-    rival = ContentNeighbours(small_table(), n_last=2, decay=0.5)
+    rival = ContentNeighbours(small_table())
+    rival.profile = Profile(n_last=2, decay=0.5)
     half = 0.5**0.5
 
     scores = rival.scores([*history(0), *history(3, 1, 0), *history()], [*NO_TIMES] * 3)
@@ -88,3 +89,38 @@ def test_nearest_content_sums_cosines_with_the_last_items_the_newest_weighing_mo
     assert scores[0] == pytest.approx([2, 0, half, 1, 1])
     assert scores[1] == pytest.approx([2, 0.5, 1.5 * half, 1, 1])
     assert scores[2].tolist() == [0.0] * 5
+
+
+def test_cosines_of_pictures_count_as_much_as_the_profile_says() -> None:
+    rival = ContentNeighbours(small_table())
+    rival.profile = Profile(n_last=1, image_weight=0.25)
+
+    assert rival.scores([*history(0)], [*NO_TIMES])[0] == pytest.approx([1.25, 0, 0.5**0.5, 0.25, 1])
+
+
+def pairs_of_alike(*, by_text: bool) -> tuple[ContentTable, SequenceData]:
+    """Items 2k and 2k + 1 are alike in one modality, drawn in the other; users take whole pairs, one after another."""
+    generator = torch.Generator().manual_seed(0)
+    alike = torch.randn(20, 1, 16, generator=generator).repeat_interleave(2, dim=0)
+    drawn = torch.randn(40, 1, 16, generator=generator)
+    text, image = (alike, drawn) if by_text else (drawn, alike)
+    is_there = torch.ones(40, 1, dtype=torch.bool)
+    table = ContentTable(tuple(map(str, range(40))), text, is_there, image, is_there)
+    first = np.random.default_rng(0).permuted(np.tile(np.arange(20), (30, 1)), axis=1)[:, :6]  # 30 users, 6 pairs each
+    rows = np.stack([2 * first, 2 * first + 1], axis=2).reshape(-1)
+    return table, SequenceData.from_events(np.repeat(np.arange(30), 12), rows, np.tile(60_000 * np.arange(12), 30))
+
+
+@pytest.mark.parametrize("by_text", [True, False])
+def test_nearest_content_looks_at_what_told_the_next_item_in_training(by_text: bool) -> None:
+    table, train = pairs_of_alike(by_text=by_text)
+    rival = ContentNeighbours(table)
+    untold = SequenceData.from_events(np.arange(3), np.arange(3), np.zeros(3, np.int64))  # nothing comes after anything
+
+    rival.fit(train, validation=None, on_epoch=print)
+    chosen = rival.profile
+    rival.fit(untold, validation=None, on_epoch=print)
+
+    assert chosen.decay < 0.8
+    assert chosen.image_weight == (0.0 if by_text else 2.0)
+    assert rival.profile == PROFILES[0]
