@@ -1,13 +1,15 @@
-"""Our SASRec beside RecTools' and RecBole's: how fast they train, how good they get, how long that takes.
+"""Our SASRec and M2SE beside RecTools' and RecBole's SASRec: how fast they train, how good SASRec gets and how soon.
 
 Command   python -m benchmarks.libraries --data PATH --json FILE [--only rectools|recbole] [--part speed|quality]
 Data      a GroupLens folder (`ratings.dat`, `movies.dat`); leave-one-out
 Hardware  2 CPU cores, both used; a package index, once, for an environment of each library's own
-Minutes   speed 25; quality hours (each trial up to one), and it goes on where it was stopped
-Expected  ML-1M, width 64, 2 layers, window 50: ours at least 2.5 times RecTools' targets a second
+Minutes   speed 30; quality hours (each trial up to one), and it goes on where it was stopped
+Expected  ML-1M, width 64, 2 layers, window 50, targets a second: our SASRec at least 2.5 times RecTools', M2SE at
+          least 18,000 pretraining and 12,000 fine-tuning
 
 Every measured thing is a process of its own, all on the same PyTorch and threads. Speed is in next-item targets
-trained a second, in rounds in which all take turns. For quality RecTools' SASRec is tuned on the second to last events
+trained a second, in rounds in which all take turns; M2SE reads part vectors that are drawn, as wide as the product's
+(`benchmarks.training`). For quality RecTools' SASRec is tuned on the second to last events
 (`settings.TRIALS`; ours has two, `RECIPES`), epochs chosen there too; the best of either is fitted anew with these, and
 the last events are asked; the scores of both are ranked by `models.evaluation`.
 """
@@ -26,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks import training
 from benchmarks.libraries import environments, figures
 from benchmarks.libraries.histories import Histories
 from benchmarks.libraries.settings import TRIALS, RecToolsSettings
@@ -40,6 +43,8 @@ from stream.replay.dataset import open_dataset
 
 ROUNDS = 3
 SPEED_EPOCHS = 3
+M2SE = ("m2se-pretrain", "m2se-finetune")
+EVERYBODY = 10**9  # users
 RECIPES = (OURS, "sasrec-long")
 """Of ours, as they stand in `models.rivals.build`: 20 epochs at most, and 40."""
 KEPT = Path(".cache/libraries")
@@ -118,25 +123,36 @@ def measure_speed(processes: Processes, arguments: argparse.Namespace, keep: Kee
     """All in turns, `arguments.rounds` times."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _ in range(arguments.rounds):
-        for name, result in speeds(processes, arguments.recbole_steps):
+        for name, result in speeds(processes, arguments):
             measured = figures.speed(result["epochs"])
             rounds.setdefault(name, []).append(measured | {"peak_mb": result["peak_mb"], "torch": result["torch"]})
             keep({"speed": {"rounds": rounds, **compared(rounds)}})
 
 
-def speeds(processes: Processes, recbole_steps: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def speeds(processes: Processes, arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """One round."""
+    for name in M2SE:
+        yield name, m2se_speed(name, arguments)
     for name, task in SPEED_TASKS.items():
         if task.model in processes.pythons:
             yield name, processes.measured(task, processes.kept / f"{task.name}.json")
     if RECBOLE in processes.pythons:
         path = processes.kept / f"speed-{RECBOLE}.json"
         script = [str(processes.pythons[RECBOLE]), "-m", "benchmarks.libraries.recbole_speed"]
-        yield RECBOLE, run([*script, str(processes.kept), str(path), "--steps", str(recbole_steps)], path)
+        yield RECBOLE, run([*script, str(processes.kept), str(path), "--steps", str(arguments.recbole_steps)], path)
+
+
+def m2se_speed(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One phase of M2SE, as the others' processes tell it."""
+    users = EVERYBODY if arguments.users is None else arguments.users
+    asked = argparse.Namespace(data=arguments.data, users=users, epochs=SPEED_EPOCHS, threads=THREADS)
+    found = training.measure_apart(name, asked)
+    epochs = [dict(zip(("n_targets", "seconds", "cpu_s"), epoch, strict=True)) for epoch in found["epochs"]]
+    return {"epochs": epochs, "peak_mb": found["peak_memory_mib"], "torch": found["torch"]}
 
 
 def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Medians over the rounds, and ours as a ratio to each."""
+    """Medians over the rounds, and our SASRec as a ratio to each."""
     medians = {name: statistics.median(one["targets_per_s"] for one in those) for name, those in rounds.items()}
     ratios = {name: round(medians[OURS] / median, 2) for name, median in medians.items() if name != OURS}
     return {"median_targets_per_s": medians, "ours_to": ratios}

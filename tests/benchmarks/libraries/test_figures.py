@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import training
 from benchmarks.libraries import figures
+from benchmarks.libraries.__main__ import m2se_speed
 from models.encoder.batches import SequenceData
 from models.evaluation.ranking import Questions
 
@@ -31,6 +34,22 @@ def test_speed_leaves_the_first_epoch_out_and_takes_the_median() -> None:
     epochs = [epoch(1, 0.0, 100.0), epoch(2, 0.0, 1.0), epoch(3, 0.0, 2.0), epoch(4, 0.0, 4.0)]
 
     assert figures.speed(epochs) == {"targets_per_s": 50, "targets_per_cpu_s": 25, "n_targets": 100}
+
+
+def test_a_phase_of_m2se_is_told_as_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[argparse.Namespace] = []
+
+    def measure_apart(name: str, arguments: argparse.Namespace) -> dict[str, object]:
+        asked.append(arguments)
+        return {"epochs": [[100, 4.0, 8.0], [100, 2.0, 4.0]], "peak_memory_mib": 7, "torch": "2"}
+
+    monkeypatch.setattr(training, "measure_apart", measure_apart)
+
+    result = m2se_speed("m2se-pretrain", argparse.Namespace(data="folder", users=None))
+
+    assert figures.speed(result["epochs"]) == {"targets_per_s": 50, "targets_per_cpu_s": 25, "n_targets": 100}
+    assert (result["peak_mb"], result["torch"]) == (7, "2")
+    assert (asked[0].data, asked[0].users, asked[0].threads) == ("folder", 10**9, 2)
 
 
 def test_speed_of_a_single_epoch_is_refused() -> None:
