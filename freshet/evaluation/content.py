@@ -25,7 +25,7 @@ def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say:
         data: the items.
         towers: what encodes.
         folder: where vectors are kept, so that nothing is encoded twice.
-        say: told of progress.
+        say: told of progress, and how many items have no content at all.
 
     Raises:
         BadVector: an item's own vector does not fit.
@@ -37,7 +37,12 @@ def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say:
         say(f"encoded {done:,} of {total:,} pieces of content")
 
     with bar("content", "items", plain=plain) as on_progress:
-        return encode_items(data.items, towers, store=store, read_image=data.read_image, on_progress=on_progress)
+        table = encode_items(data.items, towers, store=store, read_image=data.read_image, on_progress=on_progress)
+    bare = np.flatnonzero(~(table.text_mask.any(1) | table.image_mask.any(1)).numpy())
+    if len(bare):
+        first = table.item_ids[bare[0]]
+        say(f"{len(bare):,} of {len(table):,} items have no text and no picture that can be read, such as {first}")
+    return table
 
 
 def catalogue_towers(

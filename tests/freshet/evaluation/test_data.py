@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
-from freshet.evaluation.data import ALWAYS_MS, EvaluationData, read_data, thinned
+from freshet.evaluation.data import ALWAYS_MS, EvaluationData, EvaluationError, read_data, thinned
 from models.content.features import FeatureStore
 from models.content.table import ContentTable
 from models.towers.building import TowerConfig, build_towers
@@ -76,6 +76,14 @@ def test_the_fingerprint_changes_with_a_single_event(data: EvaluationData, tmp_p
     assert data.fingerprint == again.fingerprint != other.fingerprint
 
 
+def test_a_catalogue_of_one_item_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\nheat,Heat\n")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp,kind\nada,heat,1,click\nbo,heat,2,click\n")
+
+    with pytest.raises(EvaluationError, match="has 1 items and 2 events of them .*at least two items and one event"):
+        read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS)
+
+
 def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) -> None:
     said: list[str] = []
     config = TowerConfig(text="tfidf")
@@ -89,8 +97,9 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     n_said = len(said)
     second = encoded()
 
+    bare = "1 of 3 items have no text and no picture that can be read, such as nothing"
     assert said[0] == "preparing the content towers on 2 items"
-    assert len(said) == n_said
+    assert said[n_said - 1 :] == [bare, bare]
     assert first.item_ids == ("heat", "solaris", "nothing")
     assert first.text.equal(second.text)
     assert first.image.equal(second.image)
@@ -128,8 +137,8 @@ def test_encoding_content_is_a_bar_on_a_terminal_and_lines_elsewhere(data: Evalu
     assert texts.startswith("content [####################] 2/2 items, ")
     assert pictures.startswith("content [####################] 1/1 items, ")
     assert terminal.lines == [""]
-    assert said == []
-    assert in_lines == ["encoded 2 of 2 pieces of content", "encoded 1 of 1 pieces of content"]
+    assert said == in_lines[2:]
+    assert in_lines[:2] == ["encoded 2 of 2 pieces of content", "encoded 1 of 1 pieces of content"]
 
 
 def test_a_thinned_data_set_has_the_newest_events_of_each_user_and_is_another(data: EvaluationData) -> None:
