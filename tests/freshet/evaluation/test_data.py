@@ -77,10 +77,10 @@ def test_the_fingerprint_changes_with_a_single_event(data: EvaluationData, tmp_p
 
 
 def test_a_catalogue_of_one_item_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_text("item_id,title\nheat,Heat\n")
+    (tmp_path / "items.csv").write_text("item_id,title,text\nheat,Heat,A thief.\n")
     (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp,kind\nada,heat,1,click\nbo,heat,2,click\n")
 
-    with pytest.raises(EvaluationError, match="has 1 items and 2 events of them .*at least two items and one event"):
+    with pytest.raises(EvaluationError, match=r"has 1 items and 2 events of them .*at least two items and one event"):
         read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS)
 
 
