@@ -26,7 +26,7 @@ from models.rivals.build import BLENDED, M2SE, NEXT_ITEM, settings_of
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
 CHOSEN_WITH = 0  # the seed whose validation chooses for all: how long to train is a setting, and settings are shared
-WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "gru4rec", "sasrec", "m2se-id-only"})
+WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "m2se-id-only", *NEXT_ITEM}) - {"unisrec"}
 
 
 class Build(Protocol):

@@ -46,10 +46,13 @@ ABOUT = {
     "popularity": "Popularity: how often each item came in training, the same for everybody.",
     "cooccurrence": "Item co-occurrence (Sarwar et al., WWW 2001): what came close to a user's last items in "
     "everybody's histories.",
-    "content-knn": "Content neighbours: what reads and looks like a user's last items; nothing is learned.",
+    "content-knn": "Content neighbours: what reads and looks like a user's last items; how far back and "
+    "how much pictures count is learned.",
     "gru4rec": "GRU4Rec (Hidasi and Karatzoglou, arXiv 1706.03847): a recurrent network over item IDs.",
     "sasrec": "SASRec (Kang and McAuley, arXiv 1808.09781): a Transformer over item IDs.",
     "sasrec-long": "SASRec (Kang and McAuley, arXiv 1808.09781), trained twice as long: a Transformer over item IDs.",
+    "sasrec-time-buckets-long": "SASRec (Kang and McAuley, arXiv 1808.09781), trained twice as long: a Transformer "
+    "over item IDs and the times between events.",
     "unisrec": "UniSRec, text only (Hou et al., arXiv 2206.05941): a Transformer over the items' texts.",
 }
 

@@ -27,10 +27,13 @@ COOCCURRENCE = CooccurrenceConfig(history_decay=0.6, max_items=MAX_PAIRED_ITEMS)
 
 MEMORY = MemoryConfig()
 
+_TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
+
 NEXT_ITEM = {
     "gru4rec": NextItemConfig(encoder="gru", shape=Shape(n_layers=1)),
     "sasrec": NextItemConfig(),
     "sasrec-long": NextItemConfig(train_epochs=40),
+    "sasrec-time-buckets-long": NextItemConfig(train_epochs=40, shape=_TIMED),
     "unisrec": NextItemConfig(train_lr=1e-3),
 }
 
@@ -41,6 +44,7 @@ M2SE = {
     "m2se": _FULL,
     "m2se-long": _LONG,
     "m2se-pretrained": replace(_FULL, pretrain_epochs=10, finetune_epochs=0),
+    "m2se-pretrained-long": replace(_FULL, pretrain_epochs=30, finetune_epochs=0),
     "m2se-pretrained-logq": replace(_FULL, pretrain_epochs=10, finetune_epochs=0, msnip_logq=True),
     "m2se-no-mixup": replace(_FULL, max_mixup=0.0),
     "m2se-no-cmcl": replace(_FULL, cmcl_weight=0.0),
@@ -55,7 +59,6 @@ M2SE = {
     "m2se-id-only": replace(_ONE_MODALITY, pretrain_epochs=0),
 }
 
-_TIMED = TimedShape(n_time_buckets=TIME_BUCKETS)
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
 
 BLEND = BlendConfig()

@@ -79,8 +79,8 @@ class NextItemLearner:
             scored = self.net.scored(vectors).T / self.net.temperature  # (D, n_scored)
 
         @torch.inference_mode()
-        def scores(numbers: Tensor, _ts_ms: Tensor, lengths: Tensor) -> Tensor:
-            return last_states(self.net.states(vectors, numbers), lengths) @ scored
+        def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
+            return last_states(self.net.states(vectors, numbers, ts_ms), lengths) @ scored
 
         return scores
 

@@ -9,7 +9,8 @@
 Deviations from all three: every position is a target, and the loss is a softmax over all items that own an ID (the
 originals sample negatives, or take the batch's); with it SASRec is at its best (Klenitskiy & Vasilev, RecSys 2023,
 arXiv 2309.07602). Scores of all three are cosines over a temperature of 0.07, as UniSRec has them and M2SE; GRU4Rec and
-SASRec had plain products, which `NextItemConfig.scores` brings back. AdamW, its rate rising and falling linearly.
+SASRec had plain products, which `NextItemConfig.scores` brings back; with a `TimedShape` they read M2SE's time buckets,
+too. AdamW, its rate rising and falling linearly.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from torch.nn import functional
 from models.content.table import ContentTable
 from models.encoder import objectives
 from models.encoder.batches import Batch
-from models.encoder.config import Shape
+from models.encoder.config import Shape, TimedShape
 from models.encoder.m2se import SequenceEncoder
+from models.encoder.time_gaps import TimeGaps
 from models.rivals.config import NextItemConfig
 from models.rivals.counting import mean_part
 
@@ -115,17 +117,29 @@ class NextItemNet(nn.Module):
         self.n_owners = n_owners
         self.is_cosine = config.scores == "cosine"
         self.temperature = shape.temperature if self.is_cosine else 1.0
+        self.gaps: TimeGaps | None = None
+        if isinstance(shape, TimedShape) and shape.n_time_buckets:
+            self.gaps = TimeGaps(shape.n_time_buckets, shape.dim, dropout=shape.time_dropout)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Softmax cross-entropy over the items that own an ID, at every target of the batch."""
         vectors = self.items(self.n_owners)
-        states = self.states(vectors, batch.rows)[batch.is_target]  # (M, D)
+        states = self.states(vectors, batch.rows, batch.ts_ms)[batch.is_target]  # (M, D)
         targets = batch.targets[batch.is_target]
         return objectives.next_item(states, self.scored(vectors), targets, temperature=self.temperature)
 
-    def states(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """States (B, L, D) after each position of `rows` (B, L) int64, ready for a dot product with `scored`."""
-        return self.scored(self.sequence(functional.embedding(rows, vectors)))
+    def states(self, vectors: Tensor, rows: Tensor, ts_ms: Tensor | None) -> Tensor:
+        """States (B, L, D) after each position, ready for a dot product with `scored`.
+
+        Args:
+            vectors: (N, D) of the items.
+            rows: (B, L) int64, right-padded.
+            ts_ms: (B, L) int64 event times, which only time buckets read; None where nobody knows them.
+        """
+        items = functional.embedding(rows, vectors)
+        if self.gaps is not None and ts_ms is not None:
+            items = items + self.gaps(ts_ms)
+        return self.scored(self.sequence(items))
 
     def scored(self, vectors: Tensor) -> Tensor:
         """Vectors (..., D) as they enter a score: of length 1 where scores are cosines."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.content.table import ContentTable
 from models.encoder.batches import last_states, padded
-from models.encoder.config import Shape
+from models.encoder.config import Shape, TimedShape
 from models.encoder.m2se import ItemVectors
 from models.evaluation.ranks import BoolArray
 from models.item_index import ItemTable
@@ -54,7 +54,8 @@ class ServedNet:
     def load(cls, config: dict[str, Any], weights: Tensors, item_ids: Sequence[str]) -> ServedNet:
         """What `save` wrote."""
         values = {name: config[name] for name in ("encoder", "scores")}
-        made_with = NextItemConfig(**values, shape=Shape(**config["shape"]))
+        shape_of = TimedShape if "n_time_buckets" in config["shape"] else Shape
+        made_with = NextItemConfig(**values, shape=shape_of(**config["shape"]))
         width, shape = config["text_dim"], made_with.shape
         items = IdTower(len(item_ids), shape) if width is None else TextTower(_no_items(width), shape)
         net = NextItemNet(items, made_with, n_owners=len(item_ids))
@@ -82,9 +83,13 @@ class ServedNet:
         """(B, N); what it does not know stands behind all others, and is passed over in a sequence."""
         is_known = self._is_known(table)
         window = self._config.shape.window
-        known = [[row for row in sequence if is_known[row]][-window:] for sequence in sequences]
+        at = [[place for place, row in enumerate(sequence) if is_known[row]][-window:] for sequence in sequences]
+        known, ts_ms = (
+            [[column[place] for place in places] for column, places in zip(columns, at, strict=True)]
+            for columns in (sequences, times_ms)
+        )
         lengths = torch.tensor([max(len(rows), 1) for rows in known], dtype=torch.int64)
-        states = last_states(self._net.states(table.vectors.text, padded(known)), lengths)
+        states = last_states(self._net.states(table.vectors.text, padded(known), padded(ts_ms)), lengths)
         scores = states @ self._scored(table).T / self._net.temperature
         unknown = torch.from_numpy(~is_known)
         behind = scores.masked_fill(unknown, torch.inf).amin(1, keepdim=True) - 1 if table.n else scores

@@ -1,11 +1,11 @@
 """Small learners of every neural model, for what must hold of all of them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from models.encoder.batches import SequenceData
-from models.encoder.config import Shape, TrainingConfig
+from models.encoder.config import Shape, TimedShape, TrainingConfig
 from models.rivals.config import NextItemConfig
 from models.rivals.learners import Learner, M2SELearner, NextItemLearner
 from tests.models.encoder_fixtures import N_ITEMS, small_content
@@ -29,7 +29,8 @@ def small_learner(name: str, data: SequenceData, *, epochs: int = 3, dropout: fl
             pretrain_epochs=1, finetune_epochs=epochs, batch_size=8, finetune_lr=1e-2, seed=3, id_dropout=0.0
         )
         return M2SELearner(data, small_content(), n_owners=N_ITEMS, shape=shape, config=both)
-    config = replace(NEXT_ITEM[name], shape=shape, train_epochs=epochs)
+    config = NEXT_ITEM[name]
+    config = replace(config, shape=replace(config.shape, dropout=dropout), train_epochs=epochs)
     content = small_content() if name == "unisrec" else None
     return NextItemLearner(data, config, n_owners=N_ITEMS, content=content)
 
@@ -37,6 +38,7 @@ def small_learner(name: str, data: SequenceData, *, epochs: int = 3, dropout: fl
 NEXT_ITEM = {
     "gru4rec": replace(SMALL, encoder="gru"),
     "sasrec": SMALL,
+    "sasrec-time-buckets": replace(SMALL, shape=TimedShape(**asdict(SHAPE), n_time_buckets=8)),
     "sasrec-dot": replace(SMALL, scores="dot"),
     "unisrec": SMALL,
 }

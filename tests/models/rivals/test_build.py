@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.encoder.batches import SequenceData
-from models.rivals.build import M2SE, NAMES, build, settings_of
+from models.rivals.build import M2SE, NAMES, NEXT_ITEM, build, settings_of
 from models.rivals.recommender import Catalogue, FitReport
 from tests.models.encoder_fixtures import N_ITEMS, small_content
 from tests.models.rival_fixtures import cyclic_data
@@ -80,7 +80,7 @@ def test_a_long_training_goes_on_to_the_end_of_its_falling_rate_whatever_validat
         build(each, CATALOGUE, seed=1).fit(WALK, validation=validation, on_epoch=said.append)
 
     short, long = reports[name.removesuffix("-long")], reports[name]
-    n_pretrained = 0 if name == "sasrec-long" else M2SE[name].pretrain_epochs
+    n_pretrained = 0 if name in NEXT_ITEM else M2SE[name].pretrain_epochs
     assert len(short) < n_pretrained + 20  # so easy that it stops
     assert len(long) == n_pretrained + 40
 

@@ -24,7 +24,7 @@ N_KNOWN = 10  # of the 12 items, the last two never came in training
 WALK = cyclic_data(n_items=N_KNOWN)
 HISTORIES = [[1, 2, 3], [9], [0, 4, 4, 7, 8, 2, 1], [5, 11, 6]]
 EVERY_RIVAL = pytest.mark.parametrize("name", LOADERS)
-BY_ID = ["popularity", "cooccurrence", "gru4rec", "sasrec", "sasrec-long"]
+BY_ID = ["popularity", "cooccurrence", "gru4rec", "sasrec", "sasrec-long", "sasrec-time-buckets-long"]
 BY_CONTENT = ["content-knn", "unisrec"]
 
 
@@ -86,9 +86,11 @@ def test_saved_and_loaded_it_scores_the_same_bit_for_bit(name: str, tmp_path: Pa
 
 @EVERY_RIVAL
 def test_feed_is_the_ranking_of_the_recommender_that_was_fitted(name: str) -> None:
-    expected = fitted(name).scores([np.array(row) for row in HISTORIES], [np.array(row) for row in HISTORIES])
+    times_ms = [[60_000 * at**2 for at in range(len(history))] for history in HISTORIES]
+    expected = fitted(name).scores([np.array(row) for row in HISTORIES], [np.array(row) for row in times_ms])
 
-    feeds = ranker_of(name).recommend([FeedRequest(ids(history), k=N_ITEMS) for history in HISTORIES])
+    asked = zip(HISTORIES, times_ms, strict=True)
+    feeds = ranker_of(name).recommend([FeedRequest(ids(history), times, k=N_ITEMS) for history, times in asked])
 
     for feed, scores in zip(feeds, expected, strict=True):
         offline = [float(scores[int(one.item_id.removeprefix("item-"))]) for one in feed]
@@ -245,7 +247,7 @@ def test_unknown_kind_is_refused_with_the_known_ones_named(tmp_path: Path) -> No
     with pytest.raises(
         UnknownKind,
         match=r"is of kind 'oracle', this release serves m2se, popularity, cooccurrence, content-knn, gru4rec, sasrec, "
-        r"sasrec-long, unisrec; promote another one",
+        r"sasrec-long, sasrec-time-buckets-long, unisrec; promote another one",
     ):
         load_ranker(later, small_content())
 
