@@ -79,8 +79,9 @@ def list_values(shown: IntArray, histories: Sequence[IntArray], popularity: Popu
         popularity: of the training.
 
     Returns:
-        (Q, 5): mean bits of surprise; mean popularity percentile; how far that lies above the history's; share of items
-        outside the head; share of items that training never saw. NaN where the list is empty.
+        (Q, 5): mean bits of surprise; mean popularity percentile; how far that lies above the history's (popularity
+        lift of Abdollahpouri et al., RecSys 2020, as a difference of percentiles); share of items outside the head;
+        share of items that training never saw. NaN where the list is empty.
     """
     percentiles = popularity.percentiles()
     is_tail, is_new = ~popularity.is_head, popularity.is_new
@@ -102,12 +103,12 @@ def exposures(shown: IntArray, n_items: int) -> IntArray:
 
 
 def coverage(shown: IntArray, n_items: int) -> float:
-    """Share of the items shown at least once."""
+    """Share of the items shown at least once: catalogue coverage (Ge et al., RecSys 2010)."""
     return float((exposures(shown, n_items) > 0).mean())
 
 
 def gini(amounts: IntArray) -> float:
-    """Gini coefficient of how exposure is spread: 0 all alike or none at all, 1 - 1/N one item has all.
+    """Gini coefficient of how exposure is spread (Fleder & Hosanagar 2009): 0 all alike or none, 1 - 1/N one has all.
 
     >>> gini(np.array([1, 1, 1, 1])), gini(np.array([0, 0, 0, 8]))
     (0.0, 0.75)
@@ -120,6 +121,8 @@ def gini(amounts: IntArray) -> float:
 
 def group_shares(amounts: IntArray, groups: Sequence[Sequence[str]]) -> dict[str, float]:
     """Share of an amount by group, largest first; an item of several groups counts to each in equal parts.
+
+    Of exposure it is Singh & Joachims' (KDD 2018), with the same weight for every place of a list.
 
     Args:
         amounts: (N,) by item.
