@@ -156,7 +156,9 @@ def check_items(data: EvaluationData) -> None:
     """
     n_later = int((data.live_from_ms > data.events.ts_ms.min()).sum())
     if n_later:
-        raise ValueError(f"{n_later} of {len(data.items)} items of {data.name} come after its first event")
+        raise ValueError(
+            f"{n_later} of {len(data.items)} items of {data.name} come after its first event; take another data set"
+        )
 
 
 def content_of(data: EvaluationData, folder: Path) -> ContentTable:

@@ -107,7 +107,8 @@ def run(command: list[str], result: Path, *, threads: int = THREADS) -> dict[str
         RuntimeError: it failed.
     """
     print(" ".join(command[2:3] + command[5:]), flush=True)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    threads_of = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    environment = os.environ | threads_of | {"CUDA_VISIBLE_DEVICES": ""}  # all on processors
     done = subprocess.run(command, env=environment, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}; its last lines are above")

@@ -1,7 +1,7 @@
-"""One model, one seed: choose the number of epochs on validation, fit anew with it, ask everything.
+"""One model, one seed: choose epochs and the blend's weights on validation, fit anew with them, ask everything.
 
 choose    once a model, with the first seed: fit on `train`, watched on `validation`; kept, so that it is not done again
-refit     a new model of each seed, on `refit`, for the chosen number of epochs
+refit     a new model of each seed, on `refit`, with what was chosen
 ask       every question of the test, once
 """
 
@@ -25,7 +25,7 @@ from models.rivals.blended import BlendedRecommender
 from models.rivals.build import BLENDED, M2SE, NEXT_ITEM, settings_of
 from models.rivals.recommender import Catalogue, FitReport, Recommender
 
-CHOSEN_WITH = 0  # the seed whose validation chooses for all: how long to train is a setting, and settings are shared
+CHOSEN_WITH = 0  # the seed whose validation chooses for all: what is chosen is a setting, and settings are shared
 WITHOUT_CONTENT = frozenset({"popularity", "cooccurrence", "memory", "m2se-id-only", *NEXT_ITEM}) - {"unisrec"}
 
 

@@ -1,10 +1,10 @@
 """The one training loop of every neural recommender: phases of epochs, deterministic by seed, resumable by epoch.
 
-An epoch is trained on the process's GPU where there is one: the weights are moved there and back, batches are made
-and random numbers drawn on the processor and follow. Between epochs all is on the processor: scored, kept, published.
+An epoch is trained on the process's GPU where there is one: the weights are moved there and back, and batches, which
+are made on the processor, follow. Between epochs all is on the processor: scored, kept, published.
 
 Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
-as if it had not stopped, and one that stops early ends where a longer one had been. Several processes may train one
+as if it had not stopped (on a GPU but for the order in which its kernels add up), and one that stops early ends where a longer one had been. Several processes may train one
 model together (`parallel.py`).
 """
 
@@ -189,8 +189,8 @@ class TrainingLoop:
     @contextlib.contextmanager
     def _moved(self) -> Iterator[None]:
         """What steps work on is on the device in the block."""
-        self._move(self.device)
         try:
+            self._move(self.device)
             yield
         finally:
             self._move(CPU)

@@ -81,7 +81,7 @@ class Trainer(TrainingLoop):
     def _move(self, device: torch.device) -> None:
         """Content and teacher, too."""
         super()._move(device)
-        self._packed = self._packed.to(device)
+        self._packed, self._shares = self._packed.to(device), self._shares.to(device)
         if self.teacher is not None:
             self.teacher.move(device)
 
@@ -98,8 +98,8 @@ class Trainer(TrainingLoop):
         with self._narrow():
             vectors = self.model.encode_content(content)
         vectors = vectors.to(torch.float32)
-        share = torch.rand(len(whole.rows), 1, generator=generator).to(self.device) * self.config.max_mixup
-        draws = torch.rand(whole.rows.shape, generator=generator).to(self.device)
+        share = torch.rand(len(whole.rows), 1, generator=generator).to(rows.device) * self.config.max_mixup
+        draws = torch.rand(whole.rows.shape, generator=generator).to(rows.device)
         streams = mix_complementary(
             vectors.at(rows), share=share[batch.own], has_both=content.has_both()[rows], draws=draws[batch.own]
         )
@@ -112,7 +112,7 @@ class Trainer(TrainingLoop):
 
     def _log_inclusion(self, items: Tensor, n_targets: int) -> Tensor:
         """(U,) for items that a batch of so many targets held."""
-        return log_inclusion(self._shares[items.cpu()], n_targets).float().to(items.device)
+        return log_inclusion(self._shares[items], n_targets).float()
 
     def _narrow(self) -> torch.autocast:
         """Adapt content with products in bfloat16 in training, where that is faster."""
@@ -123,7 +123,7 @@ class Trainer(TrainingLoop):
     def _contrast(self, states: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """CMCL at one sampled position of each sequence of the whole batch, `states` (b, L, 2D) being of a share."""
         whole = batch.whole
-        at = (torch.rand(len(whole.rows), generator=generator).to(self.device) * whole.lengths).long()[:, None]
+        at = (torch.rand(len(whole.rows), generator=generator).to(states.device) * whole.lengths).long()[:, None]
         sampled = states.gather(1, at[batch.own, :, None].expand(-1, 1, states.shape[-1])).squeeze(1)  # (b, 2D)
         targets = whole.targets.gather(1, at).squeeze(1)
         together = self.processes.gather(sampled, batch)  # (B, 2D)
@@ -133,7 +133,7 @@ class Trainer(TrainingLoop):
         """Next item over the whole catalogue or a sample, plus the pull towards the previous model."""
         temperature = self.model.config.temperature
         if self._sampler is not None:
-            return self._sampled_loss(batch, self._sampler.draw(generator).to(self.device), generator)
+            return self._sampled_loss(batch, self._sampler.draw(generator).to(batch.rows.device), generator)
         with self._narrow():
             vectors = self.model.encode_items(self._packed, id_dropout=self.config.id_dropout, generator=generator)
         vectors = vectors.to(torch.float32)

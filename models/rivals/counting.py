@@ -5,8 +5,8 @@ The first two are the live rivals (`popularity.py`, `cooccurrence.py`) over whol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -116,6 +116,15 @@ class Profile:
     decay: float = 0.8
     image_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, naming value and range."""
+        if self.n_last < 1:
+            raise ValueError(f"n_last={self.n_last} must be at least 1")
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError(f"decay={self.decay} must lie in [0, 1]")
+        if not 0.0 <= self.image_weight < math.inf:
+            raise ValueError(f"image_weight={self.image_weight} must be 0 or more")
+
     def wanted(self, directions: Scores, histories: Sequence[IntArray], *, text_dim: int) -> Scores:
         """(B, d) whose dot product with the directions (N, d) of items, `text_dim` numbers of text first, scores them.
 
@@ -159,9 +168,11 @@ class ContentNeighbours:
         """Choose the profile by which events learned from are predicted best from those before them."""
         came = np.bincount(train.rows, minlength=len(self._directions)) > 0
         self.profile = PROFILES[0]
-        with suppress(ValueError):  # no event has any before it
+        try:
             questions = ValidationSet(train, candidates=came, seed=0, limit=N_CHOSEN_BY)
-            self.profile = max(PROFILES, key=lambda one: questions.ndcg_at_10(partial(self._scores, one)))
+        except ValueError:  # no event has any before it
+            return
+        self.profile = max(PROFILES, key=lambda one: questions.ndcg_at_10(partial(self._scores, one)))
 
     def scores(self, histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> Scores:
         """(B, N) weighted sum of the cosines with the user's last items, over both modalities."""

@@ -134,10 +134,15 @@ class NextItemNet(nn.Module):
         Args:
             vectors: (N, D) of the items.
             rows: (B, L) int64, right-padded.
-            ts_ms: (B, L) int64 event times, which only time buckets read; None where nobody knows them.
+            ts_ms: (B, L) int64 event times; only time buckets read them, and need them.
+
+        Raises:
+            ValueError: there are time buckets and no times.
         """
         items = functional.embedding(rows, vectors)
-        if self.gaps is not None and ts_ms is not None:
+        if self.gaps is not None:
+            if ts_ms is None:
+                raise ValueError(f"{len(self.gaps.vectors)} time buckets: sequences need the times of events")
             items = items + self.gaps(ts_ms)
         return self.scored(self.sequence(items))
 

@@ -17,12 +17,14 @@ from torch.utils import _pytree as pytree
 
 from models.device import CPU, own_device
 from models.encoder.batches import Batch, SequenceData, epoch_batches
-from models.encoder.config import TrainingConfig
-from models.encoder.succession import PreviousModel
+from models.encoder.config import TimedShape, TrainingConfig
+from models.encoder.succession import PreviousModel, first_model
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
+from tests.models.rival_fixtures import LEARNERS, small_learner
 
+TIMED = TimedShape(dim=8, n_layers=2, n_heads=2, inner_dim=16, window=6, n_experts=3, n_time_buckets=8)
 META = torch.device("meta")  # a device without memory, which every machine has
 MAKERS = {torch.arange, torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.tensor}
 
@@ -71,8 +73,10 @@ def trainer_with(change: Callable[[TrainingConfig], TrainingConfig], data: Seque
         lambda config: config,
         lambda config: replace(config, n_sampled=20),
         lambda config: replace(config, distillation_weight=0.5),
+        lambda config: replace(config, distillation_weight=0.5, n_sampled=20),
+        lambda config: replace(config, msnip_logq=True),
     ],
-    ids=["plain", "sampled", "taught"],
+    ids=["plain", "sampled", "taught", "taught by a sample", "corrected"],
 )
 def test_a_step_of_each_phase_moves_all_it_needs_to_where_the_weights_are(
     change: Callable[[TrainingConfig], TrainingConfig], monkeypatch: pytest.MonkeyPatch
@@ -94,13 +98,15 @@ def test_a_step_of_each_phase_moves_all_it_needs_to_where_the_weights_are(
 
 
 class Noted:
-    """A teacher that notes where it is told to go."""
+    """A teacher that has nothing to say and notes where it is told to go."""
+
+    n_known = 0
 
     def __init__(self) -> None:
         self.places: list[torch.device] = []
 
-    def scores(self, batch: Batch) -> Tensor:
-        return torch.zeros(int(batch.is_target.sum()), N_ITEMS, device=batch.rows.device)
+    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
+        raise AssertionError("it was asked")
 
     def move(self, device: torch.device) -> None:
         self.places.append(device)
@@ -157,13 +163,37 @@ def test_without_a_gpu_it_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> N
     assert own_device() == CPU
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is false")
-def test_training_on_a_gpu_comes_to_the_loss_of_the_processor() -> None:
-    here, there = small_trainer(Noted()), small_trainer(Noted())
-    here.device = CPU
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="no GPU: torch.cuda.is_available() is false (CUDA_VISIBLE_DEVICES=0 shows one)",
+)
 
-    losses = [[report.loss for report in trainer.epochs()] for trainer in (here, there)]
 
-    assert there.device.type == "cuda"
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)  # dropout draws otherwise there
-    assert next(there.model.parameters()).device == CPU
+@needs_gpu
+@pytest.mark.parametrize("n_sampled", [0, 200])
+def test_training_on_a_gpu_comes_to_the_loss_of_the_processor(n_sampled: int) -> None:
+    config = TrainingConfig(batch_size=8, finetune_epochs=3, distillation_weight=0.5, n_sampled=n_sampled)
+    losses = []
+
+    for device in (CPU, own_device()):
+        teacher = PreviousModel(small_model(n_ids=N_ITEMS, seed=9), small_content())
+        model = first_model(TIMED, small_content(), N_ITEMS, 1)
+        trainer = Trainer(model, small_content(), cyclic_data(), config, teacher=teacher)
+        trainer.device = device
+        losses.append([report.loss for report in trainer.epochs()])
+        assert {tensor.device for tensor in model.state_dict().values()} == {CPU}
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)  # dropout draws otherwise there
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_neural_model_learns_on_a_gpu(name: str) -> None:
+    losses = []
+    for device in (CPU, own_device()):
+        learner = small_learner(name, cyclic_data())
+        learner.loop.device = device
+        losses.append([report.loss for report in learner.loop.epochs()])
+        assert learner.scorer()(torch.tensor([[3, 4]]), torch.tensor([[0, 60_000]]), torch.tensor([2])).device == CPU
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)

@@ -113,6 +113,23 @@ def test_distillation_is_the_divergence_of_the_students_chances_from_the_teacher
     assert float(distillation(states, items, teacher, temperature=0.07)) == pytest.approx(expected, rel=1e-9)
 
 
+def test_distillation_by_a_sample_takes_off_how_likely_it_held_each_item() -> None:
+    states, items = unit(2, 6, seed=10), unit(3, 6, seed=11)
+    teacher, inclusion = 3.0 * unit(2, 3, seed=12), torch.tensor([0.1, 0.9, 0.5], dtype=torch.float64)
+    expected = 0.0
+    for state, said in zip(states.tolist(), teacher.tolist(), strict=True):
+        own = [math.exp(sum(map(operator.mul, state, item)) / 0.07) for item in items.tolist()]
+        own = [one / chance for one, chance in zip(own, inclusion.tolist(), strict=True)]
+        wanted = [math.exp(score) / chance for score, chance in zip(said, inclusion.tolist(), strict=True)]
+        for one, target in zip(own, wanted, strict=True):
+            share = target / sum(wanted)
+            expected += share * math.log(share / (one / sum(own))) / len(states)
+
+    pull = distillation(states, items, teacher, temperature=0.07, log_inclusion=inclusion.log())
+
+    assert float(pull) == pytest.approx(expected, rel=1e-9)
+
+
 def test_distillation_looks_only_at_items_the_teacher_knew() -> None:
     states, items = unit(4, 6, seed=10), unit(5, 6, seed=11)
     teacher = states @ items[:3].T / 0.07

@@ -91,6 +91,19 @@ def test_nearest_content_sums_cosines_with_the_last_items_the_newest_weighing_mo
     assert scores[2].tolist() == [0.0] * 5
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_last": 0}, "n_last=0 must be at least 1"),
+        ({"decay": 1.5}, r"decay=1\.5 must lie in \[0, 1\]"),
+        ({"image_weight": -1.0}, r"image_weight=-1\.0 must be 0 or more"),
+    ],
+)
+def test_a_profile_that_cannot_be_is_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Profile(**changes)  # type: ignore[arg-type]
+
+
 def test_cosines_of_pictures_count_as_much_as_the_profile_says() -> None:
     rival = ContentNeighbours(small_table())
     rival.profile = Profile(n_last=1, image_weight=0.25)
