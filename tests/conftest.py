@@ -10,9 +10,8 @@ import pytest
 from broker.cluster import Cluster
 from broker.jars import jars, missing_tools
 
-os.environ.setdefault(
-    "CUDA_VISIBLE_DEVICES", ""
-)  # the tests of a GPU ask for one: CUDA_VISIBLE_DEVICES=0 pytest -k gpu
+# tests of a GPU ask for one: CUDA_VISIBLE_DEVICES=0 pytest -k gpu
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 CACHE = Path(__file__).parent.parent / ".kafka"
 QUICK = {  # what a test waits for comes soon; nothing is compacted before a test asks for it

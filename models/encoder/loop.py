@@ -4,8 +4,8 @@ An epoch is trained on the process's GPU where there is one: the weights are mov
 are made on the processor, follow. Between epochs all is on the processor: scored, kept, published.
 
 Each epoch seeds everything it draws from (seed, phase, epoch), so a run that resumes after an epoch goes on exactly
-as if it had not stopped (on a GPU but for the order in which its kernels add up), and one that stops early ends where a longer one had been. Several processes may train one
-model together (`parallel.py`).
+as if it had not stopped (on a GPU but for the order in which its kernels add up), and one that stops early ends where a
+longer one had been. Several processes may train one model together (`parallel.py`).
 """
 
 import contextlib
