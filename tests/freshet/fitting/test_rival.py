@@ -14,6 +14,7 @@ from freshet.evaluation.content import catalogue_towers, encode_catalogue
 from freshet.evaluation.data import read_data
 from freshet.fitting.rival import RivalOptions, fit_rival
 from models.content.features import FeatureStore
+from models.encoder.time_gaps import UNKNOWN_MS
 from models.evaluation.splits import leave_one_out
 from models.registry.registry import Registry
 from models.rivals.build import NEXT_ITEM, build
@@ -51,7 +52,8 @@ def offline_scores(name: str, shop: str, folder: Path) -> dict[str, float]:
     has_id = np.bincount(train.rows, minlength=N_ITEMS) > 0
     rival = build(name, Catalogue(N_ITEMS, content, has_id), seed=0, n_epochs=2)
     rival.fit(train, validation=None, on_epoch=lambda _: None)
-    scores = rival.scores([np.array(SESSION)], [np.array(SESSION)])[0]
+    nobody_knows = np.full(len(SESSION), UNKNOWN_MS)
+    scores = rival.scores([np.array(SESSION)], [nobody_knows])[0]
     return dict(zip(content.item_ids, scores.tolist(), strict=True))
 
 
