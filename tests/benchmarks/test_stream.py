@@ -45,9 +45,9 @@ class Recorded(Stream):
         self.said.append((rows["memory"][-1].tolist(), rows["blend"][-1].tolist()))
 
 
-def streamed(data: SequenceData) -> Recorded:
-    """The second half, after a warm-up on the first; the model likes every item as much."""
-    middle = int(np.median(data.ts_ms))
+def streamed(data: SequenceData, *, warm: bool = True) -> Recorded:
+    """The second half after a warm-up on the first, or all of it; the model likes every item as much."""
+    middle = int(np.median(data.ts_ms)) if warm else 0
     stream, learner = Recorded(data), OnlineLearner.new(memory=MEMORY, blend=BLEND)
     stream.warm_up(learner, blocks_by_time(data, since_ms=0, until_ms=middle))
     blocks = blocks_by_time(data, since_ms=middle, until_ms=LATE_MS)
@@ -63,6 +63,12 @@ def test_memory_and_blend_find_what_the_model_does_not_know() -> None:
     assert found["blend"] > 0.8
     assert found["model"] < 0.6
     assert result["model"]["blend_gains"].keys() == result["memory"]["blend_gains"].keys()
+
+
+def test_what_was_predicted_is_learned() -> None:
+    result = streamed(walks(), warm=False).result()
+
+    assert result["memory"]["unfiltered"]["ndcg_at_10"] > 0.7
 
 
 def test_every_event_is_predicted_before_it_is_learned() -> None:
