@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -126,7 +125,7 @@ def measure_speed(processes: Processes, arguments: argparse.Namespace, keep: Kee
         for name, result in speeds(processes, arguments):
             measured = figures.speed(result["epochs"])
             rounds.setdefault(name, []).append(measured | {"peak_mb": result["peak_mb"], "torch": result["torch"]})
-            keep({"speed": {"rounds": rounds, **compared(rounds)}})
+            keep({"speed": {"rounds": rounds, **figures.compared(rounds, ours=OURS)}})
 
 
 def speeds(processes: Processes, arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -149,13 +148,6 @@ def m2se_speed(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     found = training.measure_apart(name, asked)
     epochs = [dict(zip(("n_targets", "seconds", "cpu_s"), epoch, strict=True)) for epoch in found["epochs"]]
     return {"epochs": epochs, "peak_mb": found["peak_memory_mib"], "torch": found["torch"]}
-
-
-def compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Medians over the rounds, and our SASRec as a ratio to each."""
-    medians = {name: statistics.median(one["targets_per_s"] for one in those) for name, those in rounds.items()}
-    ratios = {name: round(medians[OURS] / median, 2) for name, median in medians.items() if name != OURS}
-    return {"median_targets_per_s": medians, "ours_to": ratios}
 
 
 def measure_quality(

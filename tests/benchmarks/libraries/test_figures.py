@@ -36,6 +36,14 @@ def test_speed_leaves_the_first_epoch_out_and_takes_the_median() -> None:
     assert figures.speed(epochs) == {"targets_per_s": 50, "targets_per_cpu_s": 25, "n_targets": 100}
 
 
+def test_speeds_are_compared_with_ours_as_soon_as_ours_had_its_turn() -> None:
+    first = {"m2se-pretrain": [{"targets_per_s": 10}, {"targets_per_s": 30}]}
+    ours = {"sasrec": [{"targets_per_s": 50}]}
+
+    assert figures.compared(first, ours="sasrec") == {"median_targets_per_s": {"m2se-pretrain": 20}, "ours_to": {}}
+    assert figures.compared(first | ours, ours="sasrec")["ours_to"] == {"m2se-pretrain": 2.5}
+
+
 def test_a_phase_of_m2se_is_told_as_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[argparse.Namespace] = []
 
