@@ -33,7 +33,7 @@ def speed(epochs: Epochs) -> dict[str, float]:
 
 
 def compared(rounds: Mapping[str, Sequence[Mapping[str, Any]]], *, ours: str) -> dict[str, dict[str, float]]:
-    """Medians over the rounds, and those of `ours` as a ratio to each other model's; no ratios before it had its turn."""
+    """Medians over the rounds, and that of `ours` as a ratio to each other; no ratios before it had its turn."""
     medians = {name: statistics.median(one["targets_per_s"] for one in those) for name, those in rounds.items()}
     others = medians.keys() - {ours} if ours in medians else ()
     ratios = {name: round(medians[ours] / medians[name], 2) for name in sorted(others)}
