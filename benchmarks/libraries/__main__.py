@@ -71,6 +71,10 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=3, help="of quality's questions; 0 only chooses (default: %(default)s)"
     )
+    parser.add_argument("--chosen", type=Path, help="an earlier result: its choices are taken (default: choose)")
+    parser.add_argument(
+        "--runs", type=Path, nargs="*", default=[], help="of ours, kept by `freshet evaluate`: compared, not fitted"
+    )
     arguments = parser.parse_args()
     result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.libraries", *sys.argv[1:]]),
@@ -160,39 +164,57 @@ def measure_quality(
     """Choose, race, ask; every finished task is kept and not done again."""
     tasks = [Task(part="choose", recipe=recipe, threads=arguments.threads) for recipe in RECIPES]
     tasks += [Task(part="choose", settings=one, threads=arguments.threads) for one in settings]
+    if arguments.chosen is None:
+        trials = choose(processes, tasks, keep)
+    else:
+        trials = json.loads(arguments.chosen.read_bytes())["trials"]
+        keep({"trials": trials})
+    chosen = [_best(trials, [task for task in tasks if task.model == model]) for model in (OURS, RECTOOLS)]
+    keep({"chosen": [task.name for task in chosen]})
+    finals = [
+        msgspec.structs.replace(task, part="final", n_epochs=int(trials[task.name]["n_epochs"]))
+        for task in chosen
+        if task.model == RECTOOLS or not arguments.runs
+    ]
+    ask(histories, processes, finals, arguments, keep)
+
+
+def choose(processes: Processes, tasks: Sequence[Task], keep: Keep) -> dict[str, Any]:
+    """What validation comes to, by the task's name; then the race of the best two."""
     trials: dict[str, Any] = {}
-    epochs: dict[Task, Any] = {}
+    epochs: dict[str, Any] = {}
     for task in tasks:
         result = processes.result(task)
-        epochs[task] = result["epochs"]
+        epochs[task.name] = result["epochs"]
         of_theirs = {} if task.settings is None else task.settings.to_dict()
-        trials[task.name] = figures.chosen(epochs[task]) | of_theirs | {"load_1_min": result["load_1_min"]}
+        trials[task.name] = figures.chosen(result["epochs"]) | of_theirs | {"load_1_min": result["load_1_min"]}
         keep({"trials": trials})
-    ours, theirs = (_best(epochs, model) for model in (OURS, RECTOOLS))
-    keep({"chosen": [ours.name, theirs.name], "race": figures.race(epochs[theirs], epochs[ours])})
-    finals = [
-        msgspec.structs.replace(task, part="final", n_epochs=int(figures.chosen(epochs[task])["n_epochs"]))
-        for task in (ours, theirs)
-    ]
-    ask(histories, processes, finals, arguments.seeds, keep)
+    ours, theirs = (_best(trials, [task for task in tasks if task.model == model]).name for model in (OURS, RECTOOLS))
+    keep({"race": figures.race(epochs[theirs], epochs[ours])})
+    return trials
 
 
-def _best(epochs: Mapping[Task, Any], model: str) -> Task:
-    """Of the model's trials the one with the best validation score."""
-    own = [task for task in epochs if task.model == model]
-    return max(own, key=lambda task: figures.chosen(epochs[task])["validation_ndcg_at_10"])
+def _best(trials: Mapping[str, Any], tasks: Sequence[Task]) -> Task:
+    """The task with the best validation score."""
+    return max(tasks, key=lambda task: trials[task.name]["validation_ndcg_at_10"])
 
 
-def ask(histories: Histories, processes: Processes, finals: Sequence[Task], n_seeds: int, keep: Keep) -> None:
-    """Both fitted anew and asked the last events, seed by seed."""
+def ask(
+    histories: Histories, processes: Processes, finals: Sequence[Task], arguments: argparse.Namespace, keep: Keep
+) -> None:
+    """Each fitted anew and asked the last events, seed by seed; then the gains over RecTools'."""
     questions = histories.questions()
-    results: dict[str, list[dict[str, Any]]] = {OURS: [], RECTOOLS: []}
-    for seed in range(n_seeds):
+    results: dict[str, list[dict[str, Any]]] = {}
+    for path in arguments.runs:
+        model, ranked = figures.kept_run(path)
+        results.setdefault(model, []).append(ranked)
+    for seed in range(arguments.seeds):
         for task in finals:
-            results[task.model].append(processes.result(msgspec.structs.replace(task, seed=seed)))
-            keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items() if those}})
-    if n_seeds:
-        keep({"gain_of_ours": figures.gain(questions, results[OURS], results[RECTOOLS])})
+            results.setdefault(task.model, []).append(processes.result(msgspec.structs.replace(task, seed=seed)))
+            keep({"accuracy": {name: figures.accuracy(questions, those) for name, those in results.items()}})
+    if arguments.seeds:
+        theirs = results.pop(RECTOOLS)
+        keep({"gains": {name: figures.gain(questions, those, theirs) for name, those in results.items()}})
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +70,13 @@ def race(theirs: Epochs, ours: Epochs) -> dict[str, float | None]:
         "ours_s": seconds,
         "ours_to_rectools": None if seconds is None else seconds / best["seconds"],
     }
+
+
+def kept_run(path: Path) -> tuple[str, dict[str, Any]]:
+    """Model and answers of a run that `freshet evaluate` kept, these as a final task tells them."""
+    file = json.loads(gzip.decompress(path.read_bytes()))
+    pairs = {name: dict(zip(("greater", "equal"), pair, strict=True)) for name, pair in file["run"]["ranks"].items()}
+    return file["key"]["model"], {"ranked": pairs}
 
 
 def ranked(result: Mapping[str, Any]) -> Ranked:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +98,22 @@ def test_accuracy_is_the_mean_over_questions_and_seeds() -> None:
     assert found["n_seeds"] == 2
     assert found["filtered"]["ndcg@10"]["mean"] == pytest.approx(0.5)
     assert found["filtered"]["recall@10"]["by_seed"] == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_a_kept_run_is_read_as_a_final_task_tells_its_answers(tmp_path: Path) -> None:
+    path = tmp_path / "run.json.gz"
+    kept = {"key": {"model": "m2se"}, "run": {"ranks": {"filtered": [[0, 3], [1, 1]], "unfiltered": [[2, 5], [1, 2]]}}}
+    path.write_bytes(gzip.compress(json.dumps(kept).encode()))
+
+    assert figures.kept_run(path) == (
+        "m2se",
+        {
+            "ranked": {
+                "filtered": {"greater": [0, 3], "equal": [1, 1]},
+                "unfiltered": {"greater": [2, 5], "equal": [1, 2]},
+            }
+        },
+    )
 
 
 def test_gain_pairs_the_answers_to_each_question() -> None:
