@@ -62,7 +62,9 @@ class Training:
     build: Build
 
     def choose(self, model: str, seed: int, *, say: Say) -> Choice:
-        """What validation comes to."""
+        """What validation comes to; of a model without epochs nothing, and nothing is fitted."""
+        if not most_epochs(model):
+            return Choice.of(())
         fitted, epochs = self.fit(model, seed, choice=None, say=say)
         return Choice.of(epochs, fitted.weights if isinstance(fitted, BlendedRecommender) else None)
 

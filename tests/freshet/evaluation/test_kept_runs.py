@@ -22,7 +22,7 @@ def test_runs_are_kept_so_that_only_new_ones_are_made(options: EvaluateOptions) 
     run(replace(options, models=("cooccurrence", "gru4rec"), n_seeds=2), more)
     run(replace(options, models=("gru4rec", "popularity")), again)
 
-    assert first.made == [("cooccurrence", 0, False)] * 2 + [("popularity", 0, False)] * 2
+    assert first.made == [("cooccurrence", 0, False), ("popularity", 0, False)]
     assert more.made == [
         ("cooccurrence", 1, False),
         ("gru4rec", 0, False),
@@ -41,7 +41,7 @@ def test_another_split_or_other_data_is_another_run(options: EvaluateOptions) ->
         file.write(f"user-0,item-11,{START_S + 9_000}\n")
     run(replace(options, models=("popularity",)), other_data)
 
-    assert len(other_split.made) == len(other_data.made) == 2
+    assert len(other_split.made) == len(other_data.made) == 1
 
 
 def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOptions) -> None:
@@ -52,7 +52,7 @@ def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOpt
     run(replace(options, towers=TowerConfig(text="tfidf")), others)
     run(options, again)
 
-    assert [name for name, *_ in others.made] == ["content-knn"] * 2
+    assert [name for name, *_ in others.made] == ["content-knn"]
     assert again.made == []
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_run_says_how_to_go_on_goes_on_where_it_was_and_gives_the
     rest = Builder()
     run(options, rest)
 
-    assert rest.made == [("gru4rec", 1, True)] + [("popularity", 0, False)] * 2 + [("popularity", 1, False)]
+    assert rest.made == [("gru4rec", 1, True), ("popularity", 0, False), ("popularity", 1, False)]
     assert (tmp_path / "figures.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
 
 
