@@ -200,7 +200,7 @@ def _cut(data: SequenceData, window: int, rng: np.random.Generator) -> tuple[NDA
     phase = np.where(n_inputs > window, rng.integers(0, window, len(n_inputs)), 0)
     n_windows = -(-(n_inputs + phase) // window)
     user = np.repeat(np.arange(len(first)), n_windows)
-    nth = np.arange(len(user)) - np.repeat(np.r_[0, n_windows.cumsum()[:-1]], n_windows)
+    nth = np.arange(len(user)) - np.repeat(n_windows.cumsum() - n_windows, n_windows)
     begin = np.maximum(nth * window - phase[user], 0)
     end = np.minimum((nth + 1) * window - phase[user], n_inputs[user])
     return first[user] + begin, end - begin

@@ -49,7 +49,8 @@ class BlendedRecommender:
     ) -> None:
         self.name = name
         self._slow, self._memory, self._blend = slow, memory, blend
-        self._learner = self._new_learner(weights)
+        self._start = weights
+        self._learner = self._new_learner()
 
     @property
     def weights(self) -> BlendWeights:
@@ -61,7 +62,7 @@ class BlendedRecommender:
     ) -> None:
         """Train the model, then let the memory live through the same events in the order of time."""
         self._slow.fit(train, validation=validation, on_epoch=on_epoch)
-        self._learner = self._new_learner(self.weights)
+        self._learner = self._new_learner()
         for block in _all_blocks(train):
             self._apply(train, block)
         if validation is not None:
@@ -76,8 +77,8 @@ class BlendedRecommender:
         rows = [self._learner.utilities(row, history) for row, history in zip(slow, histories, strict=True)]
         return np.stack(rows) if rows else slow
 
-    def _new_learner(self, weights: BlendWeights | None) -> OnlineLearner:
-        return OnlineLearner.new(memory=self._memory, blend=self._blend, weights=weights)
+    def _new_learner(self) -> OnlineLearner:
+        return OnlineLearner.new(memory=self._memory, blend=self._blend, weights=self._start)
 
     def _learn(self, data: SequenceData, blocks: Sequence[Block], *, learned: IntArray) -> None:
         """Predict and learn each block's targets among the items `learned` in training."""

@@ -31,7 +31,7 @@ class ValidationSet:
         limit: questions at most.
 
     Raises:
-        ValueError: no event can be asked.
+        ValueError: no event can be asked, or each is of an item that its user had met.
     """
 
     def __init__(self, data: SequenceData, *, candidates: BoolArray, seed: int, limit: int = MAX_QUESTIONS) -> None:
@@ -45,14 +45,17 @@ class ValidationSet:
         self._targets = data.rows[spans[:, 2]]
         self._histories = [data.rows[begin:end] for begin, end, _ in spans.tolist()]
         self._seen = taken_out(data, spans)
+        if all(target in seen for target, seen in zip(self._targets, self._seen, strict=True)):
+            raise ValueError(
+                f"none of {len(spans)} validation events can be ranked: each is of an item that its user had met"
+            )
         self._times_ms = [data.ts_ms[begin:end] for begin, end, _ in spans.tolist()]
         self._candidates = candidates
 
     def ndcg_at_10(self, scores_of: ScoreFunction) -> float:
-        """Mean over the questions whose target is new to its user; 0 where there is none."""
+        """Mean over the questions whose target is new to its user."""
         values = [self._batch(scores_of, slice(at, at + BATCH_SIZE)) for at in range(0, len(self._targets), BATCH_SIZE)]
-        ranked = np.concatenate(values)
-        return float(ranked.mean()) if len(ranked) else 0.0
+        return float(np.concatenate(values).mean())
 
     def _batch(self, scores_of: ScoreFunction, part: slice) -> NDArray[np.float64]:
         histories, targets = self._histories[part], self._targets[part]

@@ -32,6 +32,25 @@ def test_every_event_but_the_first_is_a_target_once() -> None:
     assert data.n_targets == len(expected) == 29
 
 
+@pytest.mark.parametrize("n_users", [0, 3])
+def test_histories_of_an_event_or_none_bring_no_batch(n_users: int) -> None:
+    nothing = np.arange(n_users)
+    data = SequenceData.from_events(nothing, nothing, nothing)
+
+    assert list(epoch_batches(data, window=5, batch_size=3, rng=np.random.default_rng(0))) == []
+
+
+def test_long_histories_are_cut_elsewhere_each_epoch() -> None:
+    rng = np.random.default_rng(0)
+
+    epochs = [
+        [batch.rows.tolist() for batch in epoch_batches(histories([23]), window=5, batch_size=8, rng=rng)]
+        for _ in range(4)
+    ]
+
+    assert len({tuple(sorted(rows[0] for rows in epoch[0])) for epoch in epochs}) > 1
+
+
 def test_no_window_is_longer_than_asked_and_padding_is_at_the_right() -> None:
     for batch in epoch_batches(histories([23, 4]), window=5, batch_size=8, rng=np.random.default_rng(0)):
         assert batch.rows.shape[1] <= 5

@@ -131,7 +131,8 @@ def test_without_times_a_model_with_buckets_refuses_and_one_without_never_asks()
 
 
 def test_settings_from_before_there_were_buckets_read_as_none_and_all_else_is_drawn_alike() -> None:
-    old = {name: value for name, value in small_config().to_dict().items() if name != "n_time_buckets"}
+    since = {"n_time_buckets", "time_dropout"}
+    old = {name: value for name, value in small_config().to_dict().items() if name not in since}
     config = EncoderConfig.from_dict(old)
 
     without, timed = (first_model(shape, small_content(), 0, 1) for shape in (plain(), SHAPE))

@@ -64,6 +64,13 @@ def test_no_event_to_ask_is_refused() -> None:
         ValidationSet(data, candidates=ALL, seed=0)
 
 
+def test_events_that_are_all_of_items_their_users_had_met_are_refused() -> None:
+    data = histories([False, False, True, False, True], [0, 1_000, 2_000, 0, 1_000], [0, 1, 0, 3, 3])
+
+    with pytest.raises(ValueError, match="none of 2 validation events can be ranked: each is of an item that its user"):
+        ValidationSet(data, candidates=ALL, seed=0)
+
+
 def test_what_else_came_in_the_targets_second_is_taken_out_too() -> None:
     data = histories([False, False, True, False, False], [0, 1_100, 1_900, 0, 1_000], [0, 1, 2, 4, 3])
 
