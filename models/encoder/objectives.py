@@ -60,19 +60,22 @@ def cmcl(states: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     return functional.cross_entropy(scores, partner)
 
 
-def next_item(states: Tensor, items: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+def next_item(
+    states: Tensor, items: Tensor, targets: Tensor, *, temperature: float, log_inclusion: Tensor | None = None
+) -> Tensor:
     """Softmax cross-entropy over the whole catalogue on the sum of both streams' cosines (equation 12).
 
     Args:
         states: (M, 2D).
-        items: (N, 2D), every item of the catalogue.
+        items: (N, 2D), every item of the catalogue, or a sample with the targets.
         targets: (M,) int64, row of `items` that came next.
         temperature: 0.07 in the paper.
+        log_inclusion: (N,) of a sample (`sampling.py`); None for the whole catalogue.
 
     Returns:
         Scalar, mean over positions.
     """
-    return softmax_loss(states, items / temperature, targets)
+    return softmax_loss(states, items / temperature, targets, log_inclusion=log_inclusion)
 
 
 def distillation(

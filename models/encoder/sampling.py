@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 MAX_ITEMS = 20_000
 """Items of a catalogue that the softmax over all is for."""
 N_DRAWS = 8_192
 """Drawn a step from a larger one, where nothing else is asked."""
+NEVER_A_NEGATIVE = 80.0
+"""As a log inclusion: nothing is left of the item beside others, and its own score survives taking it off and back."""
 
 
 class ItemSample(NamedTuple):
@@ -28,6 +29,20 @@ class ItemSample(NamedTuple):
 
     rows: Tensor
     log_inclusion: Tensor
+
+    def beside(self, targets: Tensor) -> tuple["ItemSample", Tensor]:
+        """The sample and a batch's targets, for `softmax_loss`; those that were not drawn are negatives of nobody.
+
+        Args:
+            targets: (M,) int64.
+
+        Returns:
+            The distinct items of both, and the place (M,) of each target in them.
+        """
+        rows, places = torch.unique(torch.cat([self.rows, targets]), return_inverse=True)
+        inclusion = self.log_inclusion.new_full(rows.shape, NEVER_A_NEGATIVE)
+        inclusion[places[: len(self.rows)]] = self.log_inclusion
+        return ItemSample(rows, inclusion), places[len(self.rows) :]
 
     def to(self, device: torch.device) -> "ItemSample":
         """The same on a device."""
@@ -71,24 +86,3 @@ class ItemSampler:
         places = torch.rand(self._n_draws, generator=generator, dtype=torch.float64) * self._ends[-1]
         rows = torch.unique(torch.searchsorted(self._ends, places, right=True).clamp_(max=len(self._ends) - 1))
         return ItemSample(rows, self._log_inclusion[rows].float())
-
-
-def sampled_next_item(
-    states: Tensor, positives: Tensor, negatives: Tensor, *, same: Tensor, log_inclusion: Tensor
-) -> Tensor:
-    """Softmax cross-entropy of each target against the sample.
-
-    Args:
-        states: (M, D), over the temperature already.
-        positives: (M, D), the vector of each row's target.
-        negatives: (S, D), the vectors of the sample.
-        same: (M, S) bool, whether the drawn item is the row's target: it is no negative there.
-        log_inclusion: (S,), as in `ItemSample`.
-
-    Returns:
-        Scalar, mean over rows.
-    """
-    right = (states * positives).sum(-1, keepdim=True)  # (M, 1)
-    wrong = (states @ negatives.T - log_inclusion).masked_fill(same, float("-inf"))  # (M, S)
-    first = torch.zeros(len(states), dtype=torch.int64, device=states.device)
-    return functional.cross_entropy(torch.cat([right, wrong], dim=1), first)

@@ -15,7 +15,7 @@ from models.encoder.loop import TrainingLoop
 from models.encoder.m2se import M2SE, mix_complementary
 from models.encoder.parts import PackedContent, filled
 from models.encoder.phases import Phase
-from models.encoder.sampling import ItemSample, ItemSampler, log_inclusion, sampled_next_item
+from models.encoder.sampling import ItemSample, ItemSampler, log_inclusion
 from models.encoder.softmax import gradient_dtype
 
 
@@ -145,9 +145,9 @@ class Trainer(TrainingLoop):
 
     def _sampled_loss(self, batch: Batch, sample: ItemSample, generator: torch.Generator) -> Tensor:
         """The same against a sample; only items of the batch and of the sample are adapted."""
-        wanted = batch.targets[batch.is_target]  # (M,)
-        needed, places = torch.unique(torch.cat([batch.rows.flatten(), wanted, sample.rows]), return_inverse=True)
-        rows, targets, negatives = places.split([batch.rows.numel(), len(wanted), len(sample.rows)])
+        candidates, targets = sample.beside(batch.targets[batch.is_target])
+        needed, places = torch.unique(torch.cat([batch.rows.flatten(), candidates.rows]), return_inverse=True)
+        rows, at = places.split([batch.rows.numel(), len(candidates.rows)])
         needed = filled(needed, len(self.content))
         with self._narrow():
             vectors = self.model.encode_items(
@@ -156,14 +156,10 @@ class Trainer(TrainingLoop):
         vectors = vectors.to(torch.float32)
         items = vectors.at(rows.view_as(batch.rows))
         states = self.model.encode_sequences(items, batch.ts_ms)[batch.is_target]  # (M, 2D)
-        drawn = vectors.at(negatives).directions()
-        loss = sampled_next_item(
-            states / self.model.config.temperature,
-            vectors.at(targets).directions(),
-            drawn,
-            same=wanted[:, None] == sample.rows,
-            log_inclusion=sample.log_inclusion,
-        )
+        directions, temperature = vectors.at(at).directions(), self.model.config.temperature
+        inclusion = candidates.log_inclusion
+        loss = objectives.next_item(states, directions, targets, temperature=temperature, log_inclusion=inclusion)
+        drawn = directions[torch.searchsorted(candidates.rows, sample.rows)]
         return loss + self._pull(states, drawn, batch, sample)
 
     def _pull(self, states: Tensor, items: Tensor, batch: Batch, sample: ItemSample | None = None) -> Tensor:

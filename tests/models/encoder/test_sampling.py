@@ -5,19 +5,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder.sampling import MAX_ITEMS, N_DRAWS, ItemSample, ItemSampler, sampled_next_item
+from models.encoder.sampling import MAX_ITEMS, N_DRAWS, ItemSample, ItemSampler
+from models.encoder.softmax import softmax_loss
 
 COUNTS = torch.tensor([9, 0, 4, 1, 2])
 
 
 def sampled(states: Tensor, items: Tensor, targets: Tensor, sample: ItemSample) -> Tensor:
-    return sampled_next_item(
-        states,
-        items[targets],
-        items[sample.rows],
-        same=targets[:, None] == sample.rows,
-        log_inclusion=sample.log_inclusion.to(states.dtype),
-    )
+    candidates, places = sample.beside(targets)
+    return softmax_loss(states, items[candidates.rows], places, log_inclusion=candidates.log_inclusion.to(states.dtype))
 
 
 def arguments(n_states: int, n_items: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,6 +71,20 @@ def test_the_mean_gradient_points_where_the_full_one_does(n_draws: int, least: f
 
     assert float(functional.cosine_similarity(mean.flatten(), full.flatten(), dim=0)) > least
     assert float(mean.norm() / full.norm()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_target_that_was_not_drawn_is_a_negative_of_nobody() -> None:
+    states, items, targets = arguments(3, 5)
+    targets = torch.tensor([0, 4, 4])
+    sample = ItemSample(torch.tensor([1, 4]), torch.tensor([-0.5, -0.1]))
+
+    loss = sampled(states, items, targets, sample)
+
+    corrected = states @ items.T - torch.tensor([0.0, -0.5, 0.0, 0.0, -0.1])
+    right = (states * items[targets]).sum(-1)
+    negatives = [corrected[0, [1, 4]], corrected[1, [1]], corrected[2, [1]]]
+    totals = torch.stack([torch.cat([right[row, None], those]).logsumexp(0) for row, those in enumerate(negatives)])
+    torch.testing.assert_close(loss, (totals - right).mean())
 
 
 def test_only_a_catalogue_too_large_for_all_of_it_is_sampled_unasked() -> None:
