@@ -28,7 +28,7 @@ from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.cycle_training import CycleTraining
 from consumers.learning.judging import calibrated, slices, wait_for_later
 from consumers.learning.plan import Plan
-from consumers.learning.segments import load_events, read_manifest
+from consumers.learning.segments import Segment, load_events, read_manifest
 from consumers.learning.training_data import Sources, TrainingData
 from models.encoder.batches import SequenceData
 from models.encoder.m2se import M2SE
@@ -100,18 +100,22 @@ class Cycle:
     def _read(self, contents: Contents, parent: Bundle | None) -> TrainingData:
         """Events up to the plan; fresh are those the parent was not trained on."""
         parent_ids = parent.item_ids() if parent else ()
-        sources = self._sources(contents, parent_ids, parent.manifest.data.offsets if parent else {})
+        segments = training_data.begun_before(self._segments(), self.plan.offsets)
+        sources = self._sources(segments, contents, parent_ids, parent.manifest.data.offsets if parent else {})
         data = training_data.build(replace(sources, events=training_data.before(sources.events, self.plan.offsets)))
         if data.n_unknown:
             self._say("progress", f"{data.n_unknown:,} events left out: the catalogue does not know their item")
         return data
 
-    def _sources(self, contents: Contents, known_ids: Sequence[str], trained_to: dict[int, int]) -> Sources:
-        buffer = self.settings.folders.buffer
+    def _segments(self) -> list[Segment]:
+        return read_manifest(self.settings.folders.buffer).of(EVENTS)
+
+    def _sources(
+        self, segments: Sequence[Segment], contents: Contents, known_ids: Sequence[str], trained_to: dict[int, int]
+    ) -> Sources:
+        newest = training_data.newest(segments, self.settings.max_events)
         return Sources(
-            events=load_events(
-                buffer, training_data.newest(read_manifest(buffer).of(EVENTS), self.settings.max_events)
-            ),
+            events=load_events(self.settings.folders.buffer, newest),
             catalogue=contents,
             parent_ids=known_ids,
             parent_offsets=trained_to,
@@ -141,7 +145,7 @@ class Cycle:
             return judge(new, None, {}, gate), None
         wait_for_later(self.settings, self.plan.offsets, stopping)
         contents = self._content.catalogue()
-        data = training_data.build(self._sources(contents, new.owners, self.plan.offsets))
+        data = training_data.build(self._sources(self._segments(), contents, new.owners, self.plan.offsets))
         table = self._content.table(data.item_ids, contents, towers)
         new.add_items(table)
         questions = slices(data, n_owners=len(new.owners), config=gate, seed=self._seed)

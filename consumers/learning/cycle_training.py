@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
+import torch
 
 from consumers.learning.cycle_events import State
 from consumers.learning.cycle_settings import CycleSettings
@@ -56,7 +57,8 @@ class CycleTraining:
             TrainingDiverged: the loss stopped being a number; the last checkpoint stays.
             DamagedBundle: the parent's weights cannot be read.
         """
-        trainer = self._next(data, share, table, parent) if parent else self._first(data, share, table)
+        learned = table.select(torch.arange(data.n_ids))  # the others would be pushed away from everybody
+        trainer = self._next(data, share, learned, parent) if parent else self._first(data, share, learned)
         self._resume(trainer)
         n_epochs = {phase.name: phase.n_epochs for phase in trainer.phases}
 

@@ -96,6 +96,15 @@ def before(events: pa.Table, offsets: Mapping[int, int]) -> pa.Table:
     return events.filter(pa.array(~_is_after(events, offsets)))
 
 
+def begun_before(segments: Sequence[Segment], offsets: Mapping[int, int]) -> list[Segment]:
+    """The segments that hold anything below the next offsets of the partitions."""
+    return [
+        segment
+        for segment in segments
+        if any(first < offsets.get(partition, 0) for partition, first in segment.from_.items())
+    ]
+
+
 def newest(segments: Sequence[Segment], max_rows: int) -> list[Segment]:
     """The newest segments that hold at most `max_rows` rows together, but at least one, oldest first."""
     totals = itertools.accumulate(segment.rows for segment in reversed(segments))

@@ -1,7 +1,7 @@
 """A training run on disk, so that a killed cycle goes on after its last finished epoch.
 
 One safetensors file holds weights and optimiser state, and where validation stops the training the best epoch's
-weights, too; its header has the progress. Written beside, fsynced, renamed.
+weights, too; its header says which training it is of, and how far that was. Written beside, fsynced, renamed.
 """
 
 import json
@@ -21,7 +21,7 @@ from models.encoder.stopping import Best
 
 
 class BadCheckpoint(Exception):
-    """The file is damaged or belongs to a model of another shape; delete it to start the cycle over."""
+    """The file is damaged or belongs to another training or another shape of model; delete it to start over."""
 
 
 def save_checkpoint(path: Path, trainer: TrainingLoop) -> None:
@@ -29,7 +29,7 @@ def save_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    header = {"progress": json.dumps(asdict(trainer.progress))}
+    header = {"origin": str(trainer.origin), "progress": json.dumps(asdict(trainer.progress))}
     best = trainer.stopping.best if trainer.stopping else None
     if best is not None:
         tensors |= {f"best.{name}": tensor for name, tensor in best.weights.items()}
@@ -41,12 +41,14 @@ def load_checkpoint(path: Path, trainer: TrainingLoop) -> None:
     """Bring `trainer` to where the file says.
 
     Raises:
-        BadCheckpoint: the file cannot be read or does not fit the model; `trainer` is as it was.
+        BadCheckpoint: the file cannot be read or is of another training; `trainer` is as it was.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             header = file.metadata() or {}
+        if header["origin"] != str(trainer.origin):
+            raise ValueError("it is of a training on other data, content or settings")
         progress = Progress(**json.loads(header["progress"]))
         trainer.phase(progress.phase)
         weights, best = _under("model.", tensors), _best(header, tensors)

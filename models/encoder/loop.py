@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -76,14 +77,20 @@ class TrainingLoop:
             processes.check_same(self.fingerprint())
         self.processes = processes
 
-    def fingerprint(self) -> int:
-        """A number that tells apart what training goes on from: data, settings, weights, progress."""
-        best = self.stopping.best if self.stopping else None
-        stands = (self._steps, self._window, self.progress, best and (best.epoch, best.score))
-        seen = zlib.crc32(repr(stands).encode())
-        weights = [tensor.numpy() for tensor in self.model.state_dict().values()]
-        for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target, *weights):
+    @cached_property
+    def origin(self) -> int:
+        """A number that tells trainings apart: data and settings."""
+        seen = zlib.crc32(repr((self._steps, self._window)).encode())
+        for array in (self._data.rows, self._data.ts_ms, self._data.starts, self._data.is_target):
             seen = zlib.crc32(array.tobytes(), seen)
+        return seen
+
+    def fingerprint(self) -> int:
+        """A number that tells apart what training goes on from: its origin, weights, progress."""
+        best = self.stopping.best if self.stopping else None
+        seen = zlib.crc32(repr((self.progress, best and (best.epoch, best.score))).encode(), self.origin)
+        for tensor in self.model.state_dict().values():
+            seen = zlib.crc32(tensor.numpy().tobytes(), seen)
         return seen
 
     def run(self, on_epoch: Callable[[EpochReport], None] = lambda _: None) -> None:

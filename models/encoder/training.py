@@ -1,6 +1,7 @@
 """Training M2SE: contrastive pretraining, then fine-tuning with IDs; the loop itself is `loop.py`."""
 
 import zlib
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +42,8 @@ class Trainer(TrainingLoop):
 
     Args:
         model: Changed in place.
-        content: The catalogue; row i is row i of `data`.
+        content: The items to tell apart; row i is row i of `data`. Fine-tuning holds each against all others, so one
+            that no event is of would only be pushed away.
         data: Users' histories.
         config: Epochs, rates and seed.
         teacher: Previous model to stay close to, if any.
@@ -71,9 +73,10 @@ class Trainer(TrainingLoop):
         finetune = Phase("finetune", config.finetune_epochs, config.finetune_lr, self._finetune_loss)
         super().__init__(model, data, config, window=model.config.window, phases=(pretrain, finetune))
 
-    def fingerprint(self) -> int:
-        """Of content, too."""
-        seen = super().fingerprint()
+    @cached_property
+    def origin(self) -> int:
+        """Content, too."""
+        seen = super().origin
         for tensor in (self.content.text, self.content.image, self.content.text_mask, self.content.image_mask):
             seen = zlib.crc32(tensor.numpy().tobytes(), seen)
         return seen

@@ -3,11 +3,19 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from consumers.learning.cycle_settings import CycleSettings
+from consumers.learning.cycle_training import CycleTraining
+from consumers.learning.plan import Plan
+from consumers.learning.training_data import TrainingData
+from models.content.table import ContentTable
 from models.encoder.config import StoppingConfig
 from tests.consumers.cycle_fixtures import Killed, KilledAfter, Reports, Shop, are_equal, new_shop, next_plan, run
+from tests.models.encoder.test_training import cyclic_data
+from tests.models.encoder_fixtures import N_ITEMS, small_content
 
 
 @pytest.mark.parametrize("epoch", ["pretrain epoch 1/1", "finetune epoch 1/1"])
@@ -26,6 +34,21 @@ def test_killed_cycle_resumes_after_its_last_epoch_with_the_same_result(shop: Sh
     assert reports[0].detail == f"after {phase} epoch 1"
     assert ended.detail == expected.detail
     assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
+
+
+def test_items_that_nobody_met_are_no_negatives(tmp_path: Path) -> None:
+    sequences = cyclic_data(n_users=4)
+    is_of_event = np.ones(len(sequences.rows), np.bool_)
+    whole = small_content(N_ITEMS + 3)
+
+    def trained(table: ContentTable) -> dict[str, torch.Tensor]:
+        shop = Shop(tmp_path / str(len(table)))
+        (shop.root / "trainer").mkdir()
+        data = TrainingData(sequences, table.item_ids, N_ITEMS, is_of_event, ~is_of_event, is_of_event, n_unknown=0)
+        training = CycleTraining(shop.settings(), Plan(number=1, parent=None, offsets={}, n_fresh=0), lambda *_: None)
+        return training.run(data, sequences, table, parent=None).state_dict()
+
+    assert are_equal(trained(whole), trained(whole.select(torch.arange(N_ITEMS))))
 
 
 def stopped(shop: Shop) -> CycleSettings:

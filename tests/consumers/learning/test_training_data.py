@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -127,6 +128,15 @@ def test_before_keeps_what_lies_below_the_offsets_and_nothing_of_other_partition
 
 def segment(number: int, rows: int) -> Segment:
     return Segment(file=f"events-{number}.parquet", topic="events", rows=rows, from_={}, to={})
+
+
+def test_segments_begun_before_the_offsets_are_those_that_can_hold_an_event_below_them() -> None:
+    begins: list[dict[int, int]] = [{0: 0}, {0: 5, 1: 0}, {0: 9, 1: 4}, {0: 12}]
+    segments = [msgspec.structs.replace(segment(n, 9), from_=first) for n, first in enumerate(begins)]
+
+    assert training_data.begun_before(segments, {0: 5, 1: 4}) == segments[:2]
+    assert training_data.begun_before(segments, {0: 13}) == segments
+    assert training_data.begun_before(segments, {}) == []
 
 
 def test_newest_segments_are_those_that_fit_but_at_least_one() -> None:

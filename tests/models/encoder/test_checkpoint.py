@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,11 +79,33 @@ def test_checkpoint_of_another_shape_is_refused_and_changes_nothing(checkpoint: 
     assert larger.progress == Progress("pretrain")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(n_users=5), CONFIG),
+        Trainer(small_model(n_ids=N_ITEMS), small_content(seed=1), cyclic_data(n_users=4), CONFIG),
+        Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(n_users=4), replace(CONFIG, seed=6)),
+    ],
+    ids=["data", "content", "settings"],
+)
+def test_checkpoint_of_another_training_is_refused_and_changes_nothing(checkpoint: Path, other: Trainer) -> None:
+    before = weights(other)
+
+    with pytest.raises(BadCheckpoint, match="it is of a training on other data, content or settings"):
+        load_checkpoint(checkpoint, other)
+
+    assert same(weights(other), before)
+
+
 def test_checkpoint_of_an_unknown_phase_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     trainer = new_trainer()
     path = tmp_path / "checkpoint.safetensors"
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
-    save_file(tensors, path, metadata={"progress": json.dumps({"phase": "warm-up", "epoch": 1})})
+    save_file(
+        tensors,
+        path,
+        metadata={"origin": str(trainer.origin), "progress": json.dumps({"phase": "warm-up", "epoch": 1})},
+    )
 
     with pytest.raises(BadCheckpoint, match="cannot be used: phase 'warm-up' is none of pretrain, finetune"):
         load_checkpoint(path, trainer)
