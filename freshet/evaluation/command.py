@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ from models.evaluation.summary import ItemFacts, gains, summarise
 from models.examples import question_spans
 from models.rivals.build import NAMES, build
 from models.towers.building import TowerConfig
+from models.towers.hub import find_weights
+from models.towers.provided_tower import ProvidedTower
+from models.towers.tfidf_tower import TfidfTextTower
+from models.towers.tower import WeightsUnavailable
 from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset, open_dataset
 
@@ -150,8 +154,10 @@ def run_all(
     _check(split, questions)
     training = Training(split, len(data.items), _content(options, data, split, is_withheld), build_model)
     trial = Trial(training, questions, Runs(options.runs, n_questions=len(questions.spans)), say)
+    towers = _named(options.towers) if set(options.models) - WITHOUT_CONTENT else ""
     runs = {
-        name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
+        name: [trial.run(_key(options, data, towers, name, seed)) for seed in range(options.n_seeds)]
+        for name in options.models
     }
     return Evaluated(data, trial, runs)
 
@@ -196,8 +202,17 @@ def _content(
     return encoded
 
 
-def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) -> RunKey:
-    is_usual = model in WITHOUT_CONTENT or options.towers == TowerConfig()
+def _named(towers: TowerConfig) -> str:
+    """What encodes content on this machine, as a part of a run's key; empty for the product's own towers."""
+    if towers.text not in {TfidfTextTower.kind, ProvidedTower.kind}:
+        try:
+            find_weights(towers.text, look_s=towers.look_s)
+        except WeightsUnavailable:
+            towers = replace(towers, text=TfidfTextTower.kind)  # as `load_text_tower` does
+    return "" if towers == TowerConfig() else repr(towers)
+
+
+def _key(options: EvaluateOptions, data: EvaluationData, towers: str, model: str, seed: int) -> RunKey:
     return RunKey(
         model=model,
         config=config_of(model),
@@ -206,7 +221,7 @@ def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) 
         data=data.fingerprint,
         split=options.split,
         withheld=options.withheld,
-        towers="" if is_usual else repr(options.towers),
+        towers="" if model in WITHOUT_CONTENT else towers,
     )
 
 

@@ -22,7 +22,7 @@ from models.evaluation.ranks import IntArray, RankCounts
 from models.memory.blend import BlendWeights
 from models.rivals.recommender import FitReport
 
-FORMAT = 1
+FORMAT = 1  # of the files, and of what is asked: another where questions, candidates or validation change
 PROTOCOLS = ("filtered", "unfiltered", "withheld_filtered", "withheld_unfiltered")
 
 
@@ -41,7 +41,8 @@ class RunKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         data: the data set's fingerprint.
         split: how it was cut.
         withheld: share of items kept out of training.
-        towers: what encoded the content; empty for the product's own, and for a model that reads none.
+        towers: what encoded the content; empty for the product's own (its text tower's weights being there), and for
+            a model that reads none.
     """
 
     model: str

@@ -32,8 +32,9 @@ class TimeGaps(nn.Module):
         self.dropout = dropout
 
     def forward(self, ts_ms: Tensor) -> Tensor:
-        """Event times (B, L) int64 to vectors (B, L, D), zeros where the time is `UNKNOWN_MS`."""
+        """Event times (B, L) int64 to vectors (B, L, D), zeros where it or the one before is `UNKNOWN_MS`."""
         is_known = ts_ms != UNKNOWN_MS
+        is_known = is_known & functional.pad(is_known[:, :-1], (1, 0), value=True)
         if self.training:
             is_known = is_known & (torch.rand(len(ts_ms), 1, device=ts_ms.device) >= self.dropout)
         vectors = functional.embedding(gap_buckets(ts_ms, len(self.vectors)), self.vectors)

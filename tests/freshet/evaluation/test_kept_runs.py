@@ -11,6 +11,7 @@ import pytest
 from freshet.evaluation.command import EvaluateOptions
 from freshet.evaluation.runs import BadRun, RunKey, Runs
 from models.towers.building import TowerConfig
+from models.towers.tower import WeightsUnavailable
 from tests.freshet.evaluation.running import Builder, run
 from tests.freshet.evaluation.small_shop import START_S
 
@@ -54,6 +55,24 @@ def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOpt
 
     assert [name for name, *_ in others.made] == ["content-knn"]
     assert again.made == []
+
+
+def test_a_run_whose_text_had_to_be_encoded_otherwise_is_another(
+    options: EvaluateOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(options, models=("content-knn", "popularity"))
+    run(options)
+    without_weights, asked_for = Builder(), Builder()
+
+    def none(name: str, *, look_s: float) -> Path:
+        raise WeightsUnavailable(f"{name} is not here")
+
+    monkeypatch.setattr("freshet.evaluation.command.find_weights", none)
+    run(options, without_weights)
+    run(replace(options, towers=TowerConfig(text="tfidf")), asked_for)
+
+    assert [name for name, *_ in without_weights.made] == ["content-knn"]
+    assert asked_for.made == []
 
 
 def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) -> None:

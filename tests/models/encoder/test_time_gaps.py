@@ -99,6 +99,14 @@ def test_a_sequence_does_not_depend_on_its_place_in_the_batch() -> None:
     torch.testing.assert_close(moved, model.encode_sequences(items, ts_ms)[order])
 
 
+def test_where_one_time_is_unknown_nothing_is_added_there_and_after_it() -> None:
+    gaps = TimeGaps(8, 4, dropout=0.0)
+
+    added = gaps(torch.tensor([[0, UNKNOWN_MS, 60_000, 61_000]]))
+
+    assert added.abs().sum(-1).gt(0).tolist() == [[True, False, False, True]]
+
+
 def test_of_unknown_times_nothing_is_added() -> None:
     items, ts_ms = random_sequences()
     plain, timed = (
