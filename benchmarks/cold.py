@@ -197,8 +197,8 @@ def figures(questions: Questions, ranked: Mapping[str, Sequence[Ranked]]) -> dic
 def kept_place(answers: Ranked) -> Values:
     """(Q,) Recall@K where the last place is the best withheld item's.
 
-    Nearly as feeds keep it for a newcomer (ADR 0007); they take the twenty newest into account alone, and give the place
-    up where a newcomer is in the list by its own score.
+    Nearly as feeds keep it for a newcomer (ADR 0007): they look at the twenty newest alone, and give the place up where
+    a newcomer is in the list by its own score.
     """
     shown: Values = np.fmax(answers.filtered.recall_at(K - 1), answers.withheld_filtered.recall_at(1))
     return shown
