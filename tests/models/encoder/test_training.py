@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -41,6 +42,34 @@ def test_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     second.run()
 
     assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+
+
+def test_the_rate_rises_over_its_share_of_the_steps_and_falls_to_nothing() -> None:
+    trainer = new_trainer(replace(CONFIG, pretrain_epochs=4, finetune_epochs=0, pretrain_lr=1e-2, warmup_share=0.25))
+    rates: list[float] = []
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+
+    trainer.run()
+
+    n = len(rates) // 4  # steps of the first of four epochs
+    assert rates[0] == pytest.approx(0.0, abs=1e-4)
+    assert rates[n] == max(rates) == 1e-2
+    assert rates[: n + 1] == sorted(rates[: n + 1])
+    assert rates[n:] == sorted(rates[n:], reverse=True)
+    assert rates[-1] < 0.5e-2 / n
+
+
+@pytest.mark.parametrize("n_sampled", [0, 6])
+def test_fine_tuning_leaves_some_ids_out(n_sampled: int) -> None:
+    def ids_after(id_dropout: float) -> torch.Tensor:
+        trainer = new_trainer(
+            replace(CONFIG, pretrain_epochs=0, finetune_epochs=1, n_sampled=n_sampled, id_dropout=id_dropout)
+        )
+        trainer.run()
+        return weights(trainer)["ids"]
+
+    assert not ids_after(1 - 1e-9).any()  # what takes no part learns nothing
+    assert ids_after(0.5).any()
 
 
 def test_training_does_not_disturb_the_random_numbers_of_its_caller() -> None:
