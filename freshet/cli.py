@@ -50,6 +50,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from models.encoder.parallel import ParallelError
     from models.evaluation.splits import SplitError
     from models.registry.bundle import RegistryError
+    from models.rivals.validation import NoQuestions
     from models.towers.tower import TowerError
     from stream.log import LogError
     from stream.replay.rows import BadRowError, DatasetError
@@ -64,6 +65,7 @@ def _expected() -> tuple[type[Exception], ...]:
         DemoFailed,
         EvaluationError,
         LogError,
+        NoQuestions,
         ParallelError,
         PortTaken,
         RegistryError,

@@ -22,7 +22,7 @@ from models.evaluation.ranks import IntArray
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
 from models.rivals.popularity import WindowedPopularity
 from models.rivals.recommender import FitReport
-from models.rivals.validation import ValidationSet
+from models.rivals.validation import NoQuestions, ValidationSet
 
 Scores = NDArray[np.float32]
 
@@ -170,7 +170,7 @@ class ContentNeighbours:
         self.profile = PROFILES[0]
         try:
             questions = ValidationSet(train, candidates=came, seed=0, limit=N_CHOSEN_BY)
-        except ValueError:  # no event has any before it
+        except NoQuestions:
             return
         self.profile = max(PROFILES, key=lambda one: questions.ndcg_at_10(partial(self._scores, one)))
 

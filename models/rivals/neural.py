@@ -65,7 +65,8 @@ class NeuralRecommender:
         """Train; a model fitted before stays as it is until this one is done.
 
         Raises:
-            ValueError: an event of an item without an ID, or no validation event that can be asked.
+            ValueError: an event of an item without an ID.
+            NoQuestions: no validation event can be asked and ranked.
             TrainingDiverged: the loss stopped being a number.
         """
         learner = self._new_learner(self._numbering.renumbered(train), self._numbering)

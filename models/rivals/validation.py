@@ -21,6 +21,10 @@ BATCH_SIZE = 256
 ScoreFunction = Callable[[Sequence[IntArray], Sequence[IntArray]], NDArray[np.float32]]
 
 
+class NoQuestions(ValueError):
+    """Validation events say nothing about a model; more data, or other, is needed."""
+
+
 class ValidationSet:
     """Questions drawn once from the validation events.
 
@@ -31,14 +35,14 @@ class ValidationSet:
         limit: questions at most.
 
     Raises:
-        ValueError: no event can be asked, or each is of an item that its user had met.
+        NoQuestions: no event can be asked, or each is of an item that its user had met.
     """
 
     def __init__(self, data: SequenceData, *, candidates: BoolArray, seed: int, limit: int = MAX_QUESTIONS) -> None:
         asked = candidates[data.rows]
         spans = question_spans(data, asked=asked, limit=limit, seed=seed)
         if not len(spans):
-            raise ValueError(
+            raise NoQuestions(
                 f"none of {int(data.is_target.sum())} validation events can be asked: each needs an earlier second in "
                 "its user's history and an item that owns an ID"
             )
@@ -46,7 +50,7 @@ class ValidationSet:
         self._histories = [data.rows[begin:end] for begin, end, _ in spans.tolist()]
         self._seen = taken_out(data, spans)
         if all(target in seen for target, seen in zip(self._targets, self._seen, strict=True)):
-            raise ValueError(
+            raise NoQuestions(
                 f"none of {len(spans)} validation events can be ranked: each is of an item that its user had met"
             )
         self._times_ms = [data.ts_ms[begin:end] for begin, end, _ in spans.tolist()]

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from freshet.cli import main
 from freshet.evaluation.command import EvaluateOptions
 from freshet.evaluation.data import EvaluationError
 from models.evaluation.splits import SplitError
 from tests.freshet.evaluation.running import run
-from tests.freshet.evaluation.small_shop import START_S
+from tests.freshet.evaluation.small_shop import START_S, write_shop_of_one_item
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,13 @@ def test_histories_within_one_second_cannot_be_asked(options: EvaluateOptions) -
         run(options)
     with pytest.raises(SplitError, match=r"3 events within 0 s cannot be cut by time"):
         run(replace(options, split="time"))
+
+
+def test_validation_that_can_rank_nothing_is_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = write_shop_of_one_item(tmp_path / "shop")
+    command = ["evaluate", "--data", str(shop), "--runs", str(tmp_path / "runs"), "--model", "sasrec", "--seeds", "1"]
+
+    assert main(command) == 1
+    assert "freshet: none of 10 validation events can be ranked: each is of an item that its" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
-from models.rivals.validation import ValidationSet
+from models.rivals.validation import NoQuestions, ValidationSet
 
 ALL = np.ones(5, np.bool_)
 
@@ -60,14 +60,16 @@ def test_withheld_items_are_neither_candidates_nor_targets() -> None:
 def test_no_event_to_ask_is_refused() -> None:
     data = histories([True, False, False, True, False], [0, 1_000, 2_000, 0, 1_000], [0, 1, 2, 4, 3])
 
-    with pytest.raises(ValueError, match="none of 2 validation events can be asked"):
+    with pytest.raises(NoQuestions, match="none of 2 validation events can be asked"):
         ValidationSet(data, candidates=ALL, seed=0)
 
 
 def test_events_that_are_all_of_items_their_users_had_met_are_refused() -> None:
     data = histories([False, False, True, False, True], [0, 1_000, 2_000, 0, 1_000], [0, 1, 0, 3, 3])
 
-    with pytest.raises(ValueError, match="none of 2 validation events can be ranked: each is of an item that its user"):
+    with pytest.raises(
+        NoQuestions, match="none of 2 validation events can be ranked: each is of an item that its user"
+    ):
         ValidationSet(data, candidates=ALL, seed=0)
 
 
