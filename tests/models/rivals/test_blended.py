@@ -109,5 +109,13 @@ def test_items_that_training_never_saw_are_not_learned_against() -> None:
     assert model.weights.steady[SEEN] != fitted().weights.steady[SEEN]
 
 
+def test_a_second_fit_forgets_the_first() -> None:
+    once, twice = (fitted(validation=cycles(200, 9, is_validation=True)) for _ in range(2))
+
+    twice.fit(cycles(200, 8), validation=cycles(200, 9, is_validation=True), on_epoch=lambda _: None)
+
+    assert twice.weights == once.weights
+
+
 def test_no_questions_are_no_scores() -> None:
     assert fitted().scores([], []).shape == (0, N_ITEMS)
