@@ -36,6 +36,17 @@ def test_killed_cycle_resumes_after_its_last_epoch_with_the_same_result(shop: Sh
     assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
 
 
+def test_what_came_after_the_plan_takes_no_room_from_what_is_learned(tmp_path: Path) -> None:
+    shop, whole = new_shop(tmp_path / "data"), new_shop(tmp_path / "whole")
+    plan = shop.plan()
+    expected = run(whole.settings(), plan).version or ""
+    shop.add_events(300)
+
+    ended = run(replace(shop.settings(), max_events=300), plan)
+
+    assert are_equal(shop.weights(ended.version or ""), whole.weights(expected))
+
+
 def test_items_that_nobody_met_are_no_negatives(tmp_path: Path) -> None:
     sequences = cyclic_data(n_users=4)
     is_of_event = np.ones(len(sequences.rows), np.bool_)
