@@ -121,7 +121,7 @@ def _through_store(
     _check_width(found.parts, tower, "delete the folder of that name among the features, they are encoded again")
     at = torch.tensor([found.row_of.get(key, -1) if key else -1 for key in keys], dtype=torch.int64)
     mask = found.mask[at] & (at >= 0)[:, None]
-    return found.parts[at] * mask.unsqueeze(-1), mask
+    return found.parts[at].masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
 
 def _check_width(parts: Tensor, tower: Tower, remedy: str) -> None:
