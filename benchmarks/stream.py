@@ -1,6 +1,7 @@
 """Both memories and their blend on a data set's last fifth, streamed: every event is predicted, then learned.
 
 Command:   python -m benchmarks.stream --data PATH --json FILE [--model m2se-long] [--seeds N] [--tune] [--without PART]
+           Seeds that FILE has already, of the same command, settings and data, are not run again.
 Data:      a data set (`stream.replay.dataset`) whose items are there from its first event on. The model is trained
            once, on the first 80 % of the events by time; the fast memory and the blend learn on, from each event after
            it was predicted. What the blend learns on the last tenth of the 80 %, beside a model that was not trained
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -168,13 +169,17 @@ def content_of(data: EvaluationData, folder: Path) -> ContentTable:
     return encode_catalogue(data, towers, folder=folder, say=lambda _: None)
 
 
-def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Namespace, *, kept: Path) -> Iterator[Any]:
-    """One result a seed; what the model scored lies in `kept`."""
+def seed_runs(
+    data: SequenceData, content: ContentTable, options: argparse.Namespace, *, kept: Path, done: Container[int] = ()
+) -> Iterator[dict[str, Any]]:
+    """One result a seed that is not in `done`; what the model scored lies in `kept`."""
     kept.mkdir(parents=True, exist_ok=True)
     by_time = np.sort(data.ts_ms)
     cut = [int(by_time[int(len(by_time) * share)]) for share in (0.72, 0.8)] + [int(by_time[-1]) + 1]
     past = blocks_by_time(data, since_ms=0, until_ms=cut[0])
     for seed in range(options.seeds):
+        if seed in done:
+            continue
         started = time.perf_counter()
         learner = OnlineLearner.new(memory=MEMORY, blend=without(options.without) if options.without else BLEND)
         Stream(data).warm_up(learner, past)
@@ -187,6 +192,7 @@ def seed_runs(data: SequenceData, content: ContentTable, options: argparse.Names
         weights = learner.blend.weights
         yield {
             "seed": seed,
+            "machine": machine(),
             "weights": {"steady": weights.steady, "ageing": weights.ageing},
             "seconds": round(time.perf_counter() - started, 1),
             **stream.result(),
@@ -198,6 +204,15 @@ def without(part: Part) -> BlendConfig:
     at = PARTS.index(part)
     start, least, most = ((*bound[:at], 0.0, *bound[at + 1 :]) for bound in (BLEND.start, BLEND.least, BLEND.most))
     return replace(BLEND, start=start, least=least, most=most)
+
+
+def finished(path: Path, of: dict[str, str]) -> list[dict[str, Any]]:
+    """The runs of an earlier result; none where its command, settings or data were others."""
+    if not path.exists():
+        return []
+    earlier = json.loads(path.read_text())
+    runs: list[dict[str, Any]] = earlier["runs"] if {name: earlier[name] for name in of} == of else []
+    return runs
 
 
 def main() -> None:
@@ -217,21 +232,21 @@ def main() -> None:
     parser.add_argument("--without", choices=PARTS[1:], help="a part that is to have no say in the blend")
     arguments = parser.parse_args()
     flags = (" --tune" if arguments.tune else "") + (f" --without {arguments.without}" if arguments.without else "")
-    command = f"python -m benchmarks.stream --model {arguments.model} --seeds {arguments.seeds}{flags}"
-    settings = repr(settings_of(arguments.model))
-    head = {"command": command, "machine": machine(), "settings": settings}
+    settings = repr([part for part in settings_of(arguments.model) if not isinstance(part, int)])  # patience: not used
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     check_items(data)
     content = content_of(data, arguments.folder)
-    runs = []
     vectors = (part.numpy().tobytes() for part in (content.text, content.image))
-    key = content_hash(settings, data.fingerprint, *vectors)[:8]
-    for run in seed_runs(data.events, content, arguments, kept=arguments.folder / f"{arguments.model}-{key}"):
+    kept = arguments.folder / f"{arguments.model}-{content_hash(settings, data.fingerprint, *vectors)[:8]}"
+    command = f"python -m benchmarks.stream --model {arguments.model}{flags}"
+    head = {"command": command, "settings": settings, "data": data.name}
+    runs = finished(arguments.json, head)
+    for run in seed_runs(data.events, content, arguments, kept=kept, done=[run["seed"] for run in runs]):
         runs.append(run)
         for name in NAMES:
             figures = run[name]["filtered"]
             print(f"seed {run['seed']}  {name:8} {figures['recall_at_10']:.4f} {figures['ndcg_at_10']:.4f}", flush=True)
-        arguments.json.write_text(json.dumps(head | {"data": data.name, "runs": runs}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(head | {"runs": runs}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
