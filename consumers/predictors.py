@@ -39,14 +39,15 @@ class Models(Protocol):
         ...
 
 
-def past_its_data(models: Models, next_offsets: dict[int, int]) -> Predictor | None:
+def past_its_data(models: Models, next_offsets: dict[int, int], *, log_id: str) -> Predictor | None:
     """Of the current model and the one before it, the first whose data offsets a reader has passed.
 
     Args:
         models: the slot.
         next_offsets: of the reader, by partition.
+        log_id: of the log that it reads.
     """
     for model in (models.current(), models.previous):
-        if model is not None and model.manifest.data.is_within(next_offsets):
+        if model is not None and model.manifest.data.on(log_id).is_within(next_offsets):
             return model
     return None

@@ -73,7 +73,13 @@ class Blending:
         metrics, length = self._metrics, self._settings.sequence_length
         learned_from = BlendingSettings(share=self._settings.blend_share)
         learner = BlendLearner(
-            self._slot, self._memory, self._weights, metrics=metrics, settings=learned_from, quality=self._quality
+            self._slot,
+            self._memory,
+            self._weights,
+            log_id=self._log.log_id,
+            metrics=metrics,
+            settings=learned_from,
+            quality=self._quality,
         )
         role = MemoryRole(
             self._memory,

@@ -106,7 +106,11 @@ class Service:
         self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
         self.catalog_role = CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics)
         self.watcher = WatcherRole(
-            self.slot, metrics=self.metrics, kinds=self.kinds, settings=_watcher_settings(settings, has_rivals)
+            self.slot,
+            log_id=self.log.log_id,
+            metrics=self.metrics,
+            kinds=self.kinds,
+            settings=_watcher_settings(settings, has_rivals),
         )
         quality = FeedQuality() if has_rivals else None
         self.blending = Blending(settings, self.log, self.metrics, slot=self.slot, quality=quality)

@@ -32,6 +32,7 @@ MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
 MAX_TRENDING_ITEMS = 1_000
 MAX_PARTNERS = 1_024
 MAX_TRANSITIONS_BYTES = 2_097_152  # as many partners with the longest ids, escaped
+MAX_BLEND_BYTES = 2_097_152  # as many trending items likewise
 MAX_PARTS = 32
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -160,7 +161,8 @@ class BlendState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     model_version: str | None
     is_on: bool  # False: blended scores do no better than the model's own at the moment, and feeds use those
     ts_ms: TsMs
-    trending: tuple[tuple[Id, Count], ...] = ()  # items that came most among the last events, and how often
+    trending: Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)] = ()
+    """Items that came most among the last events, and how often."""
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):
@@ -288,7 +290,7 @@ def decode_blend_state(raw: bytes | None) -> BlendState:
     Raises:
         BadEvent: not valid; the next record replaces it.
     """
-    return _decode(_blend_states, raw, MAX_EVENT_BYTES)
+    return _decode(_blend_states, raw, MAX_BLEND_BYTES)
 
 
 def decode_replica(raw: bytes | None) -> Replica:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stream.events import MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_OUTCOME_BYTES, MAX_TRANSITIONS_BYTES
+from stream.events import MAX_BLEND_BYTES, MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_OUTCOME_BYTES, MAX_TRANSITIONS_BYTES
 
 EVENTS = "events"  # key user_id: interactions
 ITEMS = "items"  # key item_id: upserts and removals
@@ -65,7 +65,7 @@ def topics(partitions: int = 4, *, retention_ms: int = RETENTION_MS) -> dict[str
         Topic(OUTCOMES, partitions, retention_ms=retention_ms, max_message_bytes=MAX_OUTCOME_BYTES),
         Topic(COUNTS, partitions=1, compacted=True, max_message_bytes=MAX_ITEM_BYTES),
         Topic(TRANSITIONS, partitions, compacted=True, max_message_bytes=MAX_TRANSITIONS_BYTES),
-        Topic(CONTROL, partitions=1, compacted=True),
+        Topic(CONTROL, partitions=1, compacted=True, max_message_bytes=MAX_BLEND_BYTES),
         Topic(
             DEAD_LETTER,
             partitions=1,

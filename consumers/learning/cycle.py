@@ -101,7 +101,9 @@ class Cycle:
         """Events up to the plan; fresh are those the parent was not trained on."""
         parent_ids = parent.item_ids() if parent else ()
         segments = training_data.begun_before(self._segments(), self.plan.offsets)
-        sources = self._sources(segments, contents, parent_ids, parent.manifest.data.offsets if parent else {})
+        sources = self._sources(
+            segments, contents, parent_ids, parent.manifest.data.on(self.settings.log_id).offsets if parent else {}
+        )
         data = training_data.build(replace(sources, events=training_data.before(sources.events, self.plan.offsets)))
         if data.n_unknown:
             self._say("progress", f"{data.n_unknown:,} events left out: the catalogue does not know their item")
@@ -159,9 +161,9 @@ class Cycle:
     def _draft(self, model: M2SE, towers: Towers, n_events: int) -> Manifest:
         return Manifest(
             created_ms=wall_ms(),
-            config={"encoder": model.config.to_dict(), "cycle": self.plan.number, "log_id": self.settings.log_id},
+            config={"encoder": model.config.to_dict(), "cycle": self.plan.number},
             tower_revisions=towers.revisions,
-            data=DataSpan(offsets=self.plan.offsets, n_events=n_events),
+            data=DataSpan(offsets=self.plan.offsets, n_events=n_events, log_id=self.settings.log_id),
             seed=self._seed,
             code_version=installed_version("freshet"),
             parent=self.plan.parent,

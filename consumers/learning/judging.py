@@ -59,6 +59,8 @@ def _n_later(settings: CycleSettings, offsets: Mapping[int, int]) -> int:
 def slices(data: TrainingData, *, n_owners: int, config: GateConfig, seed: int) -> dict[str, list[Example]]:
     """Fresh: after the plan. Cold: those of them whose item owns no ID. Old: users no cycle learns from.
 
+    What followed a feed is in none of them: it says as much of the model that made the feed as of the user.
+
     Args:
         data: all events; fresh are those after the plan.
         n_owners: leading items that own an ID in the candidate.
@@ -66,8 +68,10 @@ def slices(data: TrainingData, *, n_owners: int, config: GateConfig, seed: int) 
         seed: of the draw.
     """
     owners = set(data.item_ids[:n_owners])
-    old_events = newest_per_user(data, data.is_held_out & ~data.is_fresh, OLD_EVENTS_PER_USER)
-    fresh = examples(data.sequences, data.item_ids, asked=data.is_fresh, limit=config.max_events, seed=seed)
+    old_events = newest_per_user(data, data.is_held_out & data.is_organic & ~data.is_fresh, OLD_EVENTS_PER_USER)
+    fresh = examples(
+        data.sequences, data.item_ids, asked=data.is_fresh & data.is_organic, limit=config.max_events, seed=seed
+    )
     old = examples(data.sequences, data.item_ids, asked=old_events, limit=config.max_events, seed=seed)
     return {"fresh": fresh, "cold": [one for one in fresh if one.target not in owners], "old": old}
 

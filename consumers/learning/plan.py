@@ -4,16 +4,18 @@ import msgspec
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cycle was started with; the same plan gives the same model.
+    """What a cycle was started with; the same plan gives the same model, if the items it learns stay as they are.
 
     Attributes:
         number: Of the cycle, from 1.
         parent: Version it goes on from; None for the first.
         offsets: Next offset by partition of `events` that it trains up to.
         n_fresh: Events the parent has not seen.
+        log_id: Of the log that the offsets are of; empty in a plan of before it was written down.
     """
 
     number: int
     parent: str | None
     offsets: dict[int, int]
     n_fresh: int
+    log_id: str = ""

@@ -81,7 +81,7 @@ class TrainerLoop:
             Whether there was one.
         """
         try:
-            plan = _read_plan(self._open_plan) or self._due()
+            plan = self._of_this_log(_read_plan(self._open_plan)) or self._due()
             if plan is None:
                 return False
             self._run(plan)
@@ -105,19 +105,24 @@ class TrainerLoop:
 
     def _due(self) -> Plan | None:
         """The next plan, if enough is fresh or enough time has passed."""
-        last = _read_plan(self._last_plan)
+        last = self._of_this_log(_read_plan(self._last_plan))
         offsets = read_manifest(self._settings.folders.buffer).next.get(EVENTS, {})
         pointer = self._registry.current()
         n_fresh = _n_between(last.offsets if last and pointer else {}, offsets)  # a first model learns from everything
         if not self._is_due(n_fresh, is_first=pointer is None):
             return None
-        trained = self._registry.manifest(pointer.version).data if pointer else DataSpan()
+        trained = self._registry.manifest(pointer.version).data.on(self._settings.log_id) if pointer else DataSpan()
         return Plan(
             number=self._n_done() + 1,
             parent=pointer.version if pointer else None,
             offsets=offsets,
             n_fresh=_n_between(trained.offsets, offsets),
+            log_id=self._settings.log_id,
         )
+
+    def _of_this_log(self, plan: Plan | None) -> Plan | None:
+        """The plan, unless its offsets are of a log that was replaced."""
+        return plan if plan is not None and plan.log_id in ("", self._settings.log_id) else None
 
     def _is_due(self, n_fresh: int, *, is_first: bool) -> bool:
         if is_first:

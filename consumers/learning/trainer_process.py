@@ -127,7 +127,10 @@ class TrainerProcess:
         except msgspec.DecodeError:
             self._log.warning("trainer_said", line=line[:300].decode(errors="replace").rstrip())
             return
-        self._on_event(event)
+        try:
+            self._on_event(event)
+        except Exception as exc:  # whoever listens: the trainer goes on, and its next report may be taken
+            self._log.warning("trainer_event_not_taken", state=event.state, reason=repr(exc))
 
 
 def _end(child: subprocess.Popen[bytes], timeout_s: float) -> None:

@@ -36,7 +36,6 @@ from monitoring.metrics import Metrics
 from stream.events import BlendState, Interaction
 
 _SAVED_S = 40.0  # of its rate that it may save up, so that a start, or what was missed, is learned from at once
-_UNUSED_NUMBERS = 1_000  # left out after a restart, more than can have been published since the file was written
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,13 @@ class BlendLearner:
         models: the slot.
         memory: linked here, and by nobody else.
         shared: gets the weights.
+        log_id: of the log that the events are on.
         metrics: of this process.
         settings: what is learned from.
         quality: told how feeds, model and memory ranked each event; None where nobody asks.
         clock: seconds, never going back.
+        now_s: seconds of the world. A number is at least those of its moment, so that what was published after the
+            last snapshot, and lost with the process, is not given to other weights.
     """
 
     def __init__(
@@ -94,13 +96,16 @@ class BlendLearner:
         memory: SharedMemory,
         shared: SharedBlend,
         *,
+        log_id: str,
         metrics: Metrics,
         settings: BlendingSettings | None = None,
         quality: FeedQuality | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._models, self._memory, self._shared, self._metrics = models, memory, shared, metrics
         self._settings, self._quality, self._clock = settings or BlendingSettings(), quality, clock
+        self._now_s, self._log_id = now_s, log_id
         self._scored, self._column_of = _Scored(), dict[str, int]()
         self._rows = BlendRows(self._column_of.get)
         self._blend, self._judge, self._recent = Blend(), Judge(), RecentItems(clock=clock)
@@ -121,7 +126,11 @@ class BlendLearner:
             next_offsets: of the events before them, by partition.
         """
         counts = self._recent.counts()  # before these events
-        scores = self._model_scores(links, next_offsets)
+        try:
+            scores = self._model_scores(links, next_offsets)
+        except Exception as exc:  # whatever a model does: read again, these events would be known, and never linked
+            structlog.get_logger().warning("blend_not_predicted", n_events=len(links), reason=repr(exc))
+            scores = {}
         for at, link in enumerate(rested(links)):
             if at in scores:
                 self._learn(scores[at], link, counts)
@@ -136,8 +145,9 @@ class BlendLearner:
         if not self._is_moved or now - self._said_at < self._settings.publish_s:
             return None
         self._said_at = now
-        weights = self._blend.weights
-        weights = self._blend.weights = replace(weights, number=max(weights.number, self._shared.number) + 1)
+        now_s, weights = self._now_s(), self._blend.weights
+        number = max(weights.number + 1, self._shared.number + 1, int(now_s))
+        weights = self._blend.weights = replace(weights, number=number)
         state = BlendState(
             number=weights.number,
             steady=weights.steady,
@@ -145,7 +155,7 @@ class BlendLearner:
             age=self._age,
             model_version=self._model_version or None,
             is_on=self._judge.is_on,
-            ts_ms=int(time.time() * 1_000),
+            ts_ms=int(now_s * 1_000),
             trending=tuple(self._recent.counts().items()),
         )
         self._shared.put(state)
@@ -176,8 +186,7 @@ class BlendLearner:
             structlog.get_logger().warning("blend_begun_anew", reason=f"weights {state['weights'].shape} are saved")
             return
         steady, ageing = state["weights"].tolist()
-        number = int(state["number"]) + _UNUSED_NUMBERS
-        self._blend = Blend(weights=BlendWeights(number, tuple(steady), tuple(ageing)))
+        self._blend = Blend(weights=BlendWeights(int(state["number"]), tuple(steady), tuple(ageing)))
         self._judge = Judge.restored(state)
         self._recent.restore(state)
         self._age, self._model_version = float(state["age"]), state["model_version"].tobytes().decode()
@@ -187,7 +196,7 @@ class BlendLearner:
     def _model_scores(self, links: Sequence[Link], next_offsets: dict[int, int]) -> dict[int, Floats]:
         """(N,) scores by place in `links`, of those that are to be predicted and whose user the model knows."""
         asked = [(at, one.known, one.known_ms) for at, one in enumerate(links) if one.known][: self._settings.max_batch]
-        model = past_its_data(self._models, next_offsets) if asked else None
+        model = past_its_data(self._models, next_offsets, log_id=self._log_id) if asked else None
         if model is None or not self._is_allowed(len(asked)):
             return {}
         scores, item_ids = model.scores([known for _, known, _ in asked], [known_ms for *_, known_ms in asked])
@@ -195,7 +204,7 @@ class BlendLearner:
             return {}
         self._become(item_ids)
         self._stand_beside(model.manifest)
-        trained_to = model.manifest.data.offsets
+        trained_to = model.manifest.data.on(self._log_id).offsets
         n_events = sum(offset - trained_to.get(partition, 0) for partition, offset in next_offsets.items())
         self._age = self._blend.age(n_events)
         return {at: row for (at, *_), row in zip(asked, scores, strict=True) if row.max() > -np.inf}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import KEY, SharedBlend
 from consumers.rests import rested
@@ -66,8 +68,8 @@ class BlendFollower:
                 continue
             try:
                 self._blend.put(decode_blend_state(record.value))
-            except BadEvent:
-                continue  # the next record replaces it
+            except BadEvent as exc:  # the next record replaces it
+                structlog.get_logger().warning("blend_state_passed_over", offset=record.offset, reason=str(exc))
 
     def close(self) -> None:
         """Nothing is kept."""

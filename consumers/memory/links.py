@@ -10,11 +10,9 @@ from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from consumers.sequences.event_batch import prepare
 from consumers.sequences.rings import Entry
-from consumers.sequences.store import APPLIED, SequenceStore, apply_batch
+from consumers.sequences.store import APPLIED, STALE, SequenceStore, apply_batch
 from stream.events import Interaction, event_hash
 from stream.kinds import EventKinds
 
@@ -32,7 +30,8 @@ class Link(NamedTuple):
         known: all items of the user's sequence before this second, oldest first: what it is to be predicted from.
             None where nobody asked, and after the first event of a second: the memory knows that one by then.
         known_ms: event time of each.
-        seen: those and what the user had before them, in no promised order.
+        seen: those and what the user had before them, in no promised order; a store keeps `max_seen` of the latter, and
+            what leaves it within a batch is still there.
     """
 
     user_id: str
@@ -81,7 +80,7 @@ class LinkReader:
 
         Args:
             partition: one that has a state.
-            events: of known kinds. Whatever batches they come in, the links are the same.
+            events: of known kinds. Whatever batches they come in, the links are the same but for what `Link.seen` says.
             is_asked: which of them are to be predicted, if their kind is a target.
         """
         store = self.stores[partition]
@@ -92,8 +91,13 @@ class LinkReader:
             for user_id in {event.user_id for event in events}
         }
         results, _ = apply_batch(store, prepare(events, self._kinds))
-        applied = np.flatnonzero(results == APPLIED).tolist()
-        return [self._link(store, events[at], users[events[at].user_id], is_asked=asked[at]) for at in applied]
+        links = []
+        for event, is_wanted, result in zip(events, asked, results.tolist(), strict=True):
+            if result == APPLIED:
+                links.append(self._link(store, event, users[event.user_id], is_asked=is_wanted))
+            elif result == STALE:  # too old for the sequence, but seen
+                users[event.user_id].older.add(event.item_id)
+        return links
 
     def _link(self, store: SequenceStore, event: Interaction, user: _User, *, is_asked: bool) -> Link:
         """What an event comes after; it is entered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.rivals.popularity import WINDOW
+from stream.events import MAX_TRENDING_ITEMS
 
-MAX_ITEMS = 1_000
 _COUNTED_S = 1.0
 
 
@@ -43,10 +44,14 @@ class RecentItems:
                 del self._counts[oldest]
 
     def counts(self) -> Mapping[str, int]:
-        """How often each of the `MAX_ITEMS` items with most came; the same object until it is a second old."""
+        """How often each of the items with most came, at most so many as a state may name, of equals those first by id.
+
+        The same object until it is a second old.
+        """
         now = self._clock()
         if self._said_at is None or now - self._said_at >= _COUNTED_S:
-            self._said, self._said_at = dict(self._counts.most_common(MAX_ITEMS)), now
+            most = nsmallest(MAX_TRENDING_ITEMS, self._counts.items(), key=lambda one: (-one[1], one[0]))
+            self._said, self._said_at = dict(most), now
         return self._said
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -88,9 +88,10 @@ class SharedMemory:
         """Take over what `state` gave. By the writer, before anything else."""
         item_ids = msgspec.json.decode(state["item_ids"].tobytes(), type=list[str])
         transitions = Transitions.restored(state, self.config)
+        number_of = {item_id: number for number, item_id in enumerate(item_ids)}
         with self._lock:
+            self._number_of = number_of  # before there are more items: numbers are asked for without the lock
             self._item_ids = item_ids
-            self._number_of = {item_id: number for number, item_id in enumerate(item_ids)}
             self._transitions = transitions
 
     def _number(self, item_id: str) -> int:

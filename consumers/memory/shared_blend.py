@@ -27,14 +27,9 @@ class BlendNow(NamedTuple):
 
 
 class SharedBlend:
-    """The newest weights. Any thread.
-
-    Attributes:
-        n_passed_over: states that were not taken: older ones, and those of a version with other parts.
-    """
+    """The newest weights. Any thread."""
 
     def __init__(self) -> None:
-        self.n_passed_over = 0
         self._lock = Lock()
         self._state: tuple[BlendState, BlendWeights, Mapping[str, int]] | None = None
 
@@ -49,11 +44,9 @@ class SharedBlend:
         try:
             weights = BlendWeights(state.number, state.steady, state.ageing)
         except ValueError:  # of a version with other parts
-            weights = None
+            return
         with self._lock:
-            if weights is None or (self._state is not None and state.number <= self._state[0].number):
-                self.n_passed_over += 1
-            else:
+            if self._state is None or state.number > self._state[0].number:
                 self._state = state, weights, dict(state.trending)
 
     def now(self, model_version: str) -> BlendNow | None:

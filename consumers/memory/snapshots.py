@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from consumers.sequences.store import SequenceStore
 from models.durable import fsync_file, fsync_path
 
-FORMAT = 2
+FORMAT = 3  # raised with every change of what is saved; a test knows the names
 _UNREADABLE = (BadZipFile, zlib.error, ValueError, LookupError, EOFError, RuntimeError, msgspec.MsgspecError)
 
 Arrays = dict[str, NDArray[Any]]

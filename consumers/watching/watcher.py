@@ -69,12 +69,13 @@ class WatcherRole:
         self,
         models: Models,
         *,
+        log_id: str,
         metrics: Metrics,
         kinds: EventKinds = DEFAULT_KINDS,
         settings: WatcherSettings | None = None,
     ) -> None:
         self.n_unscored = 0
-        self._models = models
+        self._models, self._log_id = models, log_id
         self._metrics = metrics
         self._kinds = kinds
         self._settings = settings = settings or WatcherSettings()
@@ -107,7 +108,7 @@ class WatcherRole:
     def handle(self, records: list[Record]) -> None:
         """Predict what a model may, apply everything, export the means."""
         arrivals = self._arrivals(records)
-        predictor = past_its_data(self._models, self._next)
+        predictor = past_its_data(self._models, self._next, log_id=self._log_id)
         with self._lock:
             if predictor is None:
                 self._absorb(arrivals)

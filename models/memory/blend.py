@@ -133,7 +133,6 @@ class Blend:
     def __init__(self, config: BlendConfig | None = None, weights: BlendWeights | None = None) -> None:
         self.config = config or BlendConfig()
         self.weights = weights or BlendWeights(0, self.config.start, (0.0,) * len(PARTS))
-        self.n_learned = 0
         self._optimizer = optim.Adam(self.config.learning_rate)
 
     def age(self, n_events: int) -> float:
@@ -159,7 +158,6 @@ class Blend:
         slopes = _by_name(surplus.tolist(), (age * surplus).tolist())
         self._optimizer.step(weights, slopes)  # changes them in place
         self.weights = self._bounded(weights)
-        self.n_learned += 1
         return -float(np.log(max(float(chances[target]), 1e-30)))
 
     def _chances(self, parts: PartScores, age: float) -> Floats:

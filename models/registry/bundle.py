@@ -83,11 +83,17 @@ class DataSpan:
         segments: file names of the training buffer's segments.
         offsets: next offset of the `events` topic by partition; any event below it may have been trained on.
         n_events: how many events that was.
+        log_id: of the log that the offsets are of; empty where it does not say.
     """
 
     segments: tuple[str, ...] = ()
     offsets: dict[int, int] = field(default_factory=dict)
     n_events: int = 0
+    log_id: str = ""
+
+    def on(self, log_id: str) -> DataSpan:
+        """What of it lies on this log: nothing where its offsets are of another."""
+        return self if self.log_id in ("", log_id) else DataSpan(log_id=log_id)
 
     def is_within(self, position: dict[int, int]) -> bool:
         """Whether a reader has already passed every event trained on.
@@ -166,6 +172,7 @@ def _span(values: dict[str, Any]) -> DataSpan:
         segments=tuple(values["segments"]),
         offsets={int(partition): int(offset) for partition, offset in values["offsets"].items()},
         n_events=int(values["n_events"]),
+        log_id=str(values.get("log_id", "")),
     )
 
 

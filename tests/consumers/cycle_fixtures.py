@@ -41,7 +41,7 @@ class Shop:
         """Next offset of `events`."""
         return self.buffer.next_offset("events", 0)
 
-    def add_items(self, start: int, end: int) -> None:
+    def add_items(self, start: int, end: int, *, more_text: str = "") -> None:
         """Items `item-<start>` and on; every fourth has a picture."""
         first = self.buffer.next_offset("items", 0)
         rows = []
@@ -49,7 +49,7 @@ class Shop:
             image = self.images.put(noisy_picture(number)) if number % 4 == 0 else None
             text = f"{WORDS[number % 4]} number {number}"
             place = (0, first + number - start)
-            rows.append((f"item-{number}", 1_000, False, text, text, image, "{}", None, None, *place))
+            rows.append((f"item-{number}", 1_000, False, text, text + more_text, image, "{}", None, None, *place))
         self.buffer.append("items", rows, {0: first + len(rows)})
 
     def add_events(self, n: int, *, n_items: int = N_ITEMS, kind: str = "click") -> None:

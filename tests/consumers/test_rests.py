@@ -39,7 +39,7 @@ def test_a_rest_comes_before_the_next_after_each_millisecond_of_work(work_s: flo
 
 def learn(memory: SharedMemory, folder: Path) -> None:
     links = [Link(f"user-{nth}", ["item-0"], f"item-{nth}", nth) for nth in range(N)]
-    BlendLearner(Slot(None), memory, SharedBlend(), metrics=new_metrics()).link(links, {0: 0})
+    BlendLearner(Slot(None), memory, SharedBlend(), log_id="log", metrics=new_metrics()).link(links, {0: 0})
 
 
 def link_alone(memory: SharedMemory, folder: Path) -> None:

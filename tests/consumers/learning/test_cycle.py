@@ -37,7 +37,7 @@ def test_first_cycle_publishes_and_promotes_a_model_of_everything_below_its_offs
     assert bundle.manifest.data.offsets == {0: 240}
     assert bundle.manifest.data.n_events == 240
     assert bundle.manifest.seed == 1
-    assert bundle.manifest.config["log_id"] == "log-1"
+    assert bundle.manifest.data.log_id == "log-1"
     assert sorted(bundle.item_ids()) == sorted(f"item-{n}" for n in range(N_ITEMS))  # those with events
     assert [detail.split(":")[0] for detail in reports.details if "epoch" in detail] == [
         "pretrain epoch 1/1",

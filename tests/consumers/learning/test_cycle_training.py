@@ -36,6 +36,17 @@ def test_killed_cycle_resumes_after_its_last_epoch_with_the_same_result(shop: Sh
     assert are_equal(shop.weights(ended.version or ""), whole.weights(expected.version or ""))
 
 
+def test_killed_cycle_resumes_beside_new_items_however_much_there_is_to_say_of_them(shop: Shop, first: str) -> None:
+    plan, reports = next_plan(shop, first), Reports()
+    with pytest.raises(Killed):
+        run(shop.lenient(), plan, KilledAfter("pretrain epoch 1/1"))
+    shop.add_items(N_ITEMS, N_ITEMS + 2, more_text=". One. Two. Three. Four. Five.")
+
+    run(shop.lenient(), plan, reports)
+
+    assert reports[0].state == "resumed"
+
+
 def test_what_came_after_the_plan_takes_no_room_from_what_is_learned(tmp_path: Path) -> None:
     shop, whole = new_shop(tmp_path / "data"), new_shop(tmp_path / "whole")
     plan = shop.plan()

@@ -1,6 +1,6 @@
 """What a candidate is asked at the gate, and which of it the blend learns from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,25 @@ GATE = GateConfig(min_events=50, max_events=1_000)
 MEMORY = PARTS.index("memory")
 
 
-def walks(length: int, *, n_past: int, followed_feed: bool = False, holdout_share: float = 0.0) -> TrainingData:
-    """Every user goes round the items from a start of their own; what comes after the plan may have followed a feed."""
+def around(offset: int) -> str:
+    """The item of an event: every user goes round the items from a start of their own."""
+    return ITEMS[(3 * (offset % N_USERS) + offset // N_USERS) % 20]
+
+
+def walks(
+    length: int,
+    *,
+    n_past: int,
+    followed_feed: bool = False,
+    holdout_share: float = 0.0,
+    item_of: Callable[[int], str] = around,
+) -> TrainingData:
+    """Every user makes a step in turn; what comes after the plan may have followed a feed."""
     steps, users = (which.ravel().tolist() for which in np.divmod(np.arange(length * N_USERS), N_USERS))
     table = pa.table(
         {
             "user_id": [f"user-{user}" for user in users],
-            "item_id": [ITEMS[(3 * user + step) % 20] for user, step in zip(users, steps, strict=True)],
+            "item_id": [item_of(offset) for offset in range(len(users))],
             "ts_ms": pa.array(np.arange(len(users)) * 1_000),
             "kind": ["click"] * len(users),
             "feed_id": pa.array(["f" if followed_feed and step >= n_past else None for step in steps], pa.string()),
@@ -111,6 +123,24 @@ def test_no_more_events_are_learned_from_than_the_gate_may_ask() -> None:
     assert found.n_events == 60
 
 
+def test_what_is_asked_is_not_in_the_memory_yet() -> None:
+    def surprised(offset: int) -> str:
+        user, step = offset % N_USERS, offset // N_USERS
+        return ITEMS[(3 * user + step + (11 if step == 7 else 0)) % 20]  # a jump that nobody made before
+
+    found = weights(walks(8, n_past=7, item_of=surprised))
+
+    assert found is not None
+    assert found.steady[MEMORY] < BlendConfig().start[MEMORY]
+
+
+def test_nothing_that_followed_a_feed_is_asked() -> None:
+    found = slices(walks(8, n_past=7, followed_feed=True, holdout_share=0.3), n_owners=15, config=GATE, seed=0)
+
+    assert (found["fresh"], found["cold"]) == ([], [])
+    assert found["old"]
+
+
 def test_asked_is_what_is_fresh_what_owns_no_id_and_what_users_kept_out_did_before() -> None:
     data = walks(8, n_past=7, holdout_share=0.3)
     n_held_out = sum(data.is_held_out[data.sequences.starts[:-1]].tolist())
@@ -120,3 +150,4 @@ def test_asked_is_what_is_fresh_what_owns_no_id_and_what_users_kept_out_did_befo
     assert len(found["fresh"]) == 100
     assert {question.target for question in found["cold"]} == set(ITEMS[15:])
     assert len(found["old"]) == 5 * n_held_out > 0
+    assert max(len(question.history) for question in found["old"]) == 6  # the last step before the plan

@@ -1,6 +1,8 @@
+import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,7 @@ import pytest
 from consumers.learning.cycle_settings import write_settings
 from consumers.learning.plan import Plan
 from consumers.learning.trainer import TrainerLoop, main
+from consumers.learning.training_buffer import TrainingBuffer
 from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop
 
 TOLD = threading.Event()  # set, so that no wait waits
@@ -67,7 +70,7 @@ def test_first_training_waits_for_its_number_of_events(shop: Shop) -> None:
     assert (bench.reports[0].state, bench.reports[0].detail) == ("started", "first training")
     assert bench.reports[0].n_events == 200
     assert (bench.reports[-1].state, bench.reports[-1].cycle) == ("published", 1)
-    assert bench.plan("last.json") == Plan(number=1, parent=None, offsets={0: 200}, n_fresh=200)
+    assert bench.plan("last.json") == Plan(number=1, parent=None, offsets={0: 200}, n_fresh=200, log_id="log-1")
     assert not (shop.root / "trainer" / "plan.json").exists()
 
 
@@ -80,7 +83,7 @@ def test_cycle_starts_on_enough_fresh_events(bench: Bench) -> None:
 
     assert bench.loop.step()
     assert (bench.reports[0].cycle, bench.reports[0].detail) == (2, f"continues {first}")
-    assert bench.plan("last.json") == Plan(number=2, parent=first, offsets={0: 260}, n_fresh=60)
+    assert bench.plan("last.json") == Plan(number=2, parent=first, offsets={0: 260}, n_fresh=60, log_id="log-1")
 
 
 def test_cycle_starts_on_time_with_at_least_some_fresh_events(bench: Bench) -> None:
@@ -166,6 +169,22 @@ def test_open_plan_of_a_killed_trainer_is_run_as_it_was_written(bench: Bench) ->
     assert bench.plan("last.json") == plan
 
 
+def test_of_a_log_that_replaced_its_own_everything_is_fresh(bench: Bench) -> None:
+    shop, first = bench.shop, bench.shop.registry.versions()[0]
+    shutil.rmtree(shop.root / "segments")
+    shop.buffer = TrainingBuffer(shop.root / "segments", "log-2")
+    shop.add_items(0, N_ITEMS)
+    shop.add_events(80)
+    loop = TrainerLoop(replace(shop.lenient(), log_id="log-2"), bench.reports.append, TOLD, clock=bench.clock)
+
+    assert loop.step()
+
+    assert (bench.reports[0].detail, bench.reports[0].n_events) == (f"continues {first}", 80)
+    assert bench.reports[-1].state == "published"
+    assert shop.registry.manifest(bench.reports[-1].version or "").data.log_id == "log-2"
+    assert not loop.step()
+
+
 def test_damaged_plan_is_made_again(bench: Bench) -> None:
     bench.shop.add_events(60)
     (bench.shop.root / "trainer" / "plan.json").write_bytes(b"{")
@@ -181,7 +200,7 @@ def test_without_a_pointer_a_first_model_learns_from_everything_again(bench: Ben
     assert bench.loop.step()
 
     assert bench.reports[0].detail == "first training"
-    assert bench.plan("last.json") == Plan(number=2, parent=None, offsets={0: 200}, n_fresh=200)
+    assert bench.plan("last.json") == Plan(number=2, parent=None, offsets={0: 200}, n_fresh=200, log_id="log-1")
 
 
 def test_start_removes_what_a_killed_trainer_left_in_the_registry(shop: Shop) -> None:

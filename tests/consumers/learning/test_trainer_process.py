@@ -69,6 +69,27 @@ def test_lines_that_are_no_reports_are_logged_and_survived() -> None:
     assert said == ["\ufffd\ufffd", "{}", "[1]", "hello"]
 
 
+def test_a_listener_that_raises_is_logged_and_told_the_next_report() -> None:
+    reports = Reports()
+
+    def listen(event: CycleEvent) -> None:
+        reports.append(event)
+        if len(reports) == 1:
+            raise RuntimeError("no screen")
+
+    command = [sys.executable, "-c", f"{REPORT}; {REPORT}; {WAIT_FOR_THE_END}"]
+    process = TrainerProcess(Path("settings.json"), listen, command=command, restarts=QUICK)
+    with capture_logs() as logs:
+        process.start()
+        try:
+            wait_until(lambda: len(reports) == 2, "both reports")
+        finally:
+            process.stop()
+
+    assert [log["reason"] for log in logs if log["event"] == "trainer_event_not_taken"] == ["RuntimeError('no screen')"]
+    assert process.n_restarts == 0
+
+
 def test_child_ends_with_its_parents_pipe_when_stopped() -> None:
     reports = Reports()
 

@@ -65,17 +65,19 @@ class Bench:
     """A learner, what it reads from and what it tells."""
 
     def __init__(self, model: Model | None = None, *, settings: BlendingSettings = ALL) -> None:
-        self.now_s = 100.0
+        self.now_s, self.wall_s = 100.0, 1.0
         self.metrics, self.memory, self.shared = new_metrics(), SharedMemory(), SharedBlend()
         self.slot, self.quality = Slot(model or Model()), FeedQuality()
         self.learner = BlendLearner(
             self.slot,
             self.memory,
             self.shared,
+            log_id="log",
             metrics=self.metrics,
             settings=settings,
             quality=self.quality,
             clock=lambda: self.now_s,
+            now_s=lambda: self.wall_s,
         )
         self.reader = LinkReader(DEFAULT_KINDS, length=50, max_seen=50, n_last=10)
         self.reader.hold(0)

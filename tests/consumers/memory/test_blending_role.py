@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from consumers.memory.blending import BlendLearner
 from consumers.memory.follower import BlendFollower
 from consumers.memory.role import MemoryRole, MemorySettings
 from consumers.memory.shared import SharedMemory
-from consumers.memory.shared_blend import SharedBlend
+from consumers.memory.shared_blend import KEY, SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
+from consumers.writing import publish_durably
 from stream.embedded.log import EmbeddedLog
-from stream.events import Interaction, decode_blend_state, encode
+from stream.events import MAX_ID_LENGTH, MAX_TRENDING_ITEMS, BlendState, Interaction, decode_blend_state, encode
 from stream.kinds import DEFAULT_KINDS
-from stream.log import Record
+from stream.log import Message, Record
 from stream.topics import CONTROL, EVENTS
-from tests.consumers.memory.blend_bench import ALL, Model, Slot, pairs
+from tests.consumers.memory.blend_bench import ALL, START, Model, Slot, pairs
 from tests.consumers.store_support import click, new_metrics, open_log
 
 
@@ -22,7 +25,8 @@ def new_role(
     log: EmbeddedLog, folder: Path, *, publish_s: float | None = 0.0, model: Model | None = None
 ) -> tuple[MemoryRole, SharedBlend]:
     memory, shared, metrics = SharedMemory(), SharedBlend(), new_metrics()
-    learner = BlendLearner(Slot(model or Model()), memory, shared, metrics=metrics, settings=ALL)
+    slot = Slot(model or Model())
+    learner = BlendLearner(slot, memory, shared, log_id=log.log_id, metrics=metrics, settings=ALL, now_s=lambda: 1.0)
     settings = MemorySettings(snapshot_s=1e6, publish_s=publish_s)
     snapshots = MemorySnapshots(folder, log.log_id, length=50, max_seen=50)
     role = MemoryRole(memory, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics, settings=settings, learner=learner)
@@ -89,7 +93,32 @@ def test_weights_are_kept_beside_the_memory(tmp_path: Path) -> None:
     assert after.weights.number > before.weights.number
 
 
-def test_what_is_no_state_is_passed_over() -> None:
+def test_what_is_no_state_is_passed_over_and_said() -> None:
     blend = SharedBlend()
-    BlendFollower(blend).handle([Record(CONTROL, 0, at, b"blend", raw, 1) for at, raw in enumerate((None, b"{}"))])
+    with capture_logs() as logs:
+        BlendFollower(blend).handle([Record(CONTROL, 0, at, b"blend", raw, 1) for at, raw in enumerate((None, b"{}"))])
     assert blend.number == 0
+    assert [(log["event"], log["offset"]) for log in logs] == [
+        ("blend_state_passed_over", 0),
+        ("blend_state_passed_over", 1),
+    ]
+
+
+def test_as_much_as_a_state_may_say_is_published_and_followed(tmp_path: Path) -> None:
+    state = BlendState(
+        number=1,
+        steady=START,
+        ageing=START,
+        age=0.0,
+        model_version="v1",
+        is_on=True,
+        ts_ms=1,
+        trending=tuple((f"{nth:04}{chr(1) * (MAX_ID_LENGTH - 4)}", nth) for nth in range(MAX_TRENDING_ITEMS)),
+    )
+    followed = SharedBlend()
+    with open_log(tmp_path) as log:
+        publish_durably(log, CONTROL, [Message(KEY, encode(state))])
+        BlendFollower(followed).handle(said(log))
+    now = followed.now("v1")
+    assert now is not None
+    assert len(now.trending) == MAX_TRENDING_ITEMS

@@ -90,6 +90,19 @@ def test_what_left_the_sequence_counts_as_seen_also_inside_a_batch() -> None:
     assert [sorted(link.seen) for link in at_once] == [sorted(link.seen) for link in in_parts]
 
 
+def test_what_comes_too_late_for_the_sequence_counts_as_seen_also_inside_a_batch() -> None:
+    events = [click(5), click(6), click(1), click(7)]  # the third is older than a full sequence
+    found = []
+    for batches in ([events], [[event] for event in events]):
+        reader, seen = new_reader(length=2), ()
+        for batch in batches:
+            for link in reader.links(0, batch, is_asked=lambda _: True):
+                seen = link.seen
+        found.append(sorted(seen))
+
+    assert found == [["item-1", "item-5", "item-6"]] * 2
+
+
 def test_of_the_events_of_one_second_the_first_is_predicted_since_the_memory_knows_it_after_that() -> None:
     reader = new_reader()
     same = [click(nth, ts_ms=2_000 + nth) for nth in (5, 3, 4)]

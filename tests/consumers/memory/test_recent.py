@@ -4,6 +4,7 @@ import numpy as np
 
 from consumers.memory.recent import RecentItems
 from models.rivals.popularity import WindowedPopularity
+from stream.events import MAX_TRENDING_ITEMS
 
 
 def test_only_the_last_events_count() -> None:
@@ -18,6 +19,17 @@ def test_only_the_last_events_count() -> None:
     assert recent.counts() == {"a": 1, "b": 1, "c": 1}  # as they were within the last second
     now_s[0] = 1.0
     assert recent.counts() == {"b": 1, "c": 2}
+
+
+def test_of_equals_the_first_by_id_are_said_after_a_restart_too() -> None:
+    recent = RecentItems()
+    for item in np.random.default_rng(0).permutation(2 * MAX_TRENDING_ITEMS).tolist():
+        recent.add(f"item-{item:04}")
+    again = RecentItems()
+    again.restore(recent.state())
+
+    assert list(recent.counts()) == [f"item-{item:04}" for item in range(MAX_TRENDING_ITEMS)]
+    assert again.counts() == recent.counts()
 
 
 def test_what_was_saved_goes_on_as_if_nothing_had_happened() -> None:

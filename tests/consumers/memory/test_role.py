@@ -224,6 +224,23 @@ def test_partitions_that_are_lost_are_not_reported_and_go_on_where_they_stood(tm
         assert role.gained([0]) == {0: len(records)}
 
 
+def test_snapshots_are_written_when_they_are_due_and_when_partitions_are_lost(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        publish(log, some_clicks(50))
+        records = read_records(log, 0)
+        for name, snapshot_s in (("due", 0.0), ("lost", 1e6)):
+            settings = MemorySettings(snapshot_s=snapshot_s, publish_s=None)
+            role, _ = new_role(log, tmp_path / name, settings=settings)
+            role.gained([0])
+            role.handle(records)
+            kept = MemorySnapshots(tmp_path / name / "memory", log.log_id, length=20, max_seen=20)
+            assert kept.path.exists() == (name == "due")
+            role.lost([0])
+            saved = kept.load()
+            assert saved is not None
+            assert saved.next_offsets == {0: len(records)}
+
+
 @pytest.mark.parametrize("damage", ["short", "altered", "empty"])
 def test_damaged_snapshot_is_set_aside_and_everything_learned_again(tmp_path: Path, damage: str) -> None:
     with open_log(tmp_path) as log:

@@ -8,9 +8,13 @@ import pytest
 
 from consumers.memory.links import LinkReader
 from consumers.memory.shared import SharedMemory
-from consumers.memory.snapshots import MemorySnapshots, SavedMemory
+from consumers.memory.snapshots import FORMAT, MemorySnapshots, SavedMemory
 from stream.kinds import DEFAULT_KINDS
+from tests.consumers.memory.blend_bench import Bench
 from tests.consumers.store_support import click
+
+MEMORY_ARRAYS = {"changed", "counts", "item_ids", "moments", "now", "partners", "sizes", "weights"}
+BLEND_ARRAYS = {"age", "judge_counts", "judge_sums", "model_version", "number", "recent", "recent_ids", "weights"}
 
 
 def saved_memory() -> SavedMemory:
@@ -39,6 +43,19 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         assert len(loaded.stores[0].seen(user)) > 5
     assert loaded.stores[3].n_users == 0
     assert {name: array.tolist() for name, array in loaded.blend.items()} == {"number": 7}
+
+
+def test_the_format_is_of_these_arrays(tmp_path: Path) -> None:
+    """What is saved under other names is of another format: raise `FORMAT`, so that an older file is set aside."""
+    state = Bench().learner.state()
+    snapshots = MemorySnapshots(tmp_path, "log", length=3, max_seen=5)
+    snapshots.save(replace(saved_memory(), blend=state))
+
+    with np.load(snapshots.path) as file:
+        names = {name for name in file.files if not name[0].isdigit()}
+
+    assert FORMAT == 3
+    assert names == {"meta"} | {f"memory/{name}" for name in MEMORY_ARRAYS} | {f"blend/{name}" for name in BLEND_ARRAYS}
 
 
 def test_a_file_of_before_there_was_a_blend_is_loaded(tmp_path: Path) -> None:

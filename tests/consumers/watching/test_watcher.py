@@ -58,7 +58,7 @@ class Bench:
 
     def __init__(self, slot: FakeSlot, settings: WatcherSettings | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.role = WatcherRole(slot, metrics=Metrics(self.registry), settings=settings)
+        self.role = WatcherRole(slot, log_id="log", metrics=Metrics(self.registry), settings=settings)
         self.role.gained([0])
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -200,7 +200,7 @@ def test_a_partition_lost_and_gained_again_starts_anew_and_others_go_on() -> Non
 def watch_all(log: EmbeddedLog, slot: FakeSlot, n_events: int) -> dict[str, Any]:
     """Run a fresh watcher on the log until it has read everything."""
     metrics = Metrics(CollectorRegistry())
-    role = WatcherRole(slot, metrics=metrics)
+    role = WatcherRole(slot, log_id="log", metrics=metrics)
     runner = Runner(log, [role], metrics=metrics, settings=RunnerSettings(max_records=7, poll_s=0.01))
     runner.start()
     deadline = time.monotonic() + 20

@@ -1,5 +1,7 @@
 """The online blend: hand-made parts, and a stream in which one part tells the truth."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -42,19 +44,27 @@ def test_no_candidate_at_all_is_an_error_that_says_how_many_items_there_were() -
         PartScores.of(np.full(N, -np.inf, dtype=np.float32), NOTHING, NOTHING, [])
 
 
-def test_the_gradient_is_that_of_the_log_likelihood() -> None:
+def test_weights_step_along_the_gradient_of_the_log_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes: dict[tuple[str, str], float] = {}
+    noting = SimpleNamespace(step=lambda _, gradient: slopes.update(gradient))
+    monkeypatch.setattr("models.memory.blend.optim.Adam", lambda _: noting)
     rng = np.random.default_rng(3)
     parts = PartScores.of(rng.normal(size=N).astype(np.float32), rng.random(N).astype(np.float32), NOTHING, [1])
-    before, step = 0.7, 1e-3
+    steady, ageing, age, at = [1.0, 0.7, 0.0, -2.0], [0.0, 0.1, 0.0, 0.0], 0.5, PARTS.index("memory")
 
-    def loss(weight: float) -> float:
-        scores = utilities(BlendWeights(0, (1.0, weight, 0.0, -2.0), (0.0,) * 4), parts).astype(np.float64)
+    def loss(weight: float, change: float) -> float:
+        weights = BlendWeights(0, (1.0, weight, 0.0, -2.0), (0.0, change, 0.0, 0.0))
+        scores = utilities(weights, parts, age=age).astype(np.float64)
         return float(np.log(np.exp(scores).sum()) - scores[2])
 
-    chances = np.exp(utilities(BlendWeights(0, (1.0, before, 0.0, -2.0), (0.0,) * 4), parts))
-    chances /= chances.sum()
-    slope = (loss(before + step) - loss(before - step)) / (2 * step)
-    assert float(parts.values[1] @ chances - parts.values[1, 2]) == pytest.approx(slope, rel=1e-3)
+    lost = Blend(weights=BlendWeights(0, tuple(steady), tuple(ageing))).learn(parts, 2, age=age)
+
+    step = 1e-2
+    by_weight = (loss(steady[at] + step, ageing[at]) - loss(steady[at] - step, ageing[at])) / (2 * step)
+    by_change = (loss(steady[at], ageing[at] + step) - loss(steady[at], ageing[at] - step)) / (2 * step)
+    assert lost == pytest.approx(loss(steady[at], ageing[at]), rel=1e-5)
+    assert slopes["steady", "memory"] == pytest.approx(by_weight, rel=1e-3)
+    assert slopes["ageing", "memory"] == pytest.approx(by_change, rel=2e-3)
 
 
 def test_the_part_that_tells_the_truth_gains_weight_and_the_loss_falls() -> None:

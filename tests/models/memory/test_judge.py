@@ -52,6 +52,12 @@ def test_it_stays_on_while_it_may_be_as_good_and_goes_off_when_it_is_worse_beyon
     assert not judge.is_on
 
 
+@pytest.mark.parametrize(("n_errors", "is_on"), [(1.5, True), (2.5, False)])
+def test_beyond_doubt_are_two_standard_errors(n_errors: float, is_on: bool) -> None:
+    worse = n_errors / np.sqrt(99)  # of a hundred gains of 1 and -1, less this: so many errors of their mean
+    assert judged(*[1 - worse, -1 - worse] * 50).is_on == is_on
+
+
 def test_it_goes_on_again_when_it_is_better() -> None:
     judge = judged(*[0.5] * 5, *[-0.5] * 50, half_life=10.0)
     assert not judge.is_on
