@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import machine
-from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, read_data
 from models.content.features import content_hash
 from models.content.table import ContentTable
@@ -40,6 +40,7 @@ from models.memory.blocks import Block, blocks_by_time
 from models.memory.learner import OnlineLearner
 from models.rivals.build import BLEND, MEMORY, build, settings_of
 from models.rivals.recommender import Catalogue, Recommender
+from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
 from stream.replay.dataset import open_dataset
 
@@ -165,7 +166,8 @@ def check_items(data: EvaluationData) -> None:
 def content_of(data: EvaluationData, folder: Path) -> ContentTable:
     """The items' content by the product's towers, kept in `folder`."""
     known = np.ones(len(data.items), np.bool_)
-    towers = catalogue_towers(data, is_known=known, folder=folder, say=print)
+    config = towers_here(TowerConfig(), say=print)
+    towers = catalogue_towers(data, is_known=known, folder=folder, say=print, config=config)
     return encode_catalogue(data, towers, folder=folder, say=lambda _: None)
 
 
@@ -232,14 +234,16 @@ def main() -> None:
     parser.add_argument("--without", choices=PARTS[1:], help="a part that is to have no say in the blend")
     arguments = parser.parse_args()
     flags = (" --tune" if arguments.tune else "") + (f" --without {arguments.without}" if arguments.without else "")
-    settings = repr([part for part in settings_of(arguments.model) if not isinstance(part, int)])  # patience: not used
+    model = [part for part in settings_of(arguments.model) if not isinstance(part, int)]  # patience has no say here
+    settings = repr((*model, MEMORY, without(arguments.without) if arguments.without else BLEND))
     data = read_data(open_dataset(arguments.data), kinds=DEFAULT_KINDS)
     check_items(data)
     content = content_of(data, arguments.folder)
     vectors = (part.numpy().tobytes() for part in (content.text, content.image))
-    kept = arguments.folder / f"{arguments.model}-{content_hash(settings, data.fingerprint, *vectors)[:8]}"
+    what = content_hash(data.fingerprint, *vectors)[:8]
+    kept = arguments.folder / f"{arguments.model}-{content_hash(repr(model))[:8]}-{what}"
     command = f"python -m benchmarks.stream --model {arguments.model}{flags}"
-    head = {"command": command, "settings": settings, "data": data.name}
+    head = {"command": command, "settings": settings, "data": f"{data.name}, {what}"}
     runs = finished(arguments.json, head)
     for run in seed_runs(data.events, content, arguments, kept=kept, done=[run["seed"] for run in runs]):
         runs.append(run)

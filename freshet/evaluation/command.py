@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, thinned
 from freshet.evaluation.outputs import PICTURE, check_outputs, check_runs
 from freshet.evaluation.plot import plot
@@ -32,10 +32,6 @@ from models.evaluation.summary import ItemFacts, gains, summarise
 from models.examples import question_spans
 from models.rivals.build import NAMES, build
 from models.towers.building import TowerConfig
-from models.towers.hub import find_weights
-from models.towers.provided_tower import ProvidedTower
-from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import WeightsUnavailable
 from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset, open_dataset
 
@@ -152,12 +148,12 @@ def run_all(
     split = _split(data, options.split).without(is_withheld)
     questions = Questions(split.test, data.live_from_ms, is_withheld)
     _check(split, questions)
+    towers = towers_here(options.towers, say=say) if set(options.models) - WITHOUT_CONTENT else options.towers
+    options = replace(options, towers=towers)
     training = Training(split, len(data.items), _content(options, data, split, is_withheld), build_model)
     trial = Trial(training, questions, Runs(options.runs, n_questions=len(questions.spans)), say)
-    towers = _named(options.towers) if set(options.models) - WITHOUT_CONTENT else ""
     runs = {
-        name: [trial.run(_key(options, data, towers, name, seed)) for seed in range(options.n_seeds)]
-        for name in options.models
+        name: [trial.run(_key(options, data, name, seed)) for seed in range(options.n_seeds)] for name in options.models
     }
     return Evaluated(data, trial, runs)
 
@@ -202,17 +198,7 @@ def _content(
     return encoded
 
 
-def _named(towers: TowerConfig) -> str:
-    """What encodes content on this machine, as a part of a run's key; empty for the product's own towers."""
-    if towers.text not in {TfidfTextTower.kind, ProvidedTower.kind}:
-        try:
-            find_weights(towers.text, look_s=towers.look_s)
-        except WeightsUnavailable:
-            towers = replace(towers, text=TfidfTextTower.kind)  # as `load_text_tower` does
-    return "" if towers == TowerConfig() else repr(towers)
-
-
-def _key(options: EvaluateOptions, data: EvaluationData, towers: str, model: str, seed: int) -> RunKey:
+def _key(options: EvaluateOptions, data: EvaluationData, model: str, seed: int) -> RunKey:
     return RunKey(
         model=model,
         config=config_of(model),
@@ -221,7 +207,7 @@ def _key(options: EvaluateOptions, data: EvaluationData, towers: str, model: str
         data=data.fingerprint,
         split=options.split,
         withheld=options.withheld,
-        towers="" if model in WITHOUT_CONTENT else towers,
+        towers="" if model in WITHOUT_CONTENT or options.towers == TowerConfig() else repr(options.towers),
     )
 
 

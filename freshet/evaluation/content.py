@@ -13,7 +13,7 @@ from models.content.encode import encode_items
 from models.content.features import FeatureStore, content_hash
 from models.content.table import ContentTable
 from models.evaluation.ranks import BoolArray
-from models.towers.building import TowerConfig, build_towers
+from models.towers.building import TowerConfig, build_towers, obtainable
 from models.towers.pair import Towers, load_towers, save_towers
 from models.towers.tower import TowerError
 
@@ -45,8 +45,16 @@ def encode_catalogue(data: EvaluationData, towers: Towers, *, folder: Path, say:
     return table
 
 
+def towers_here(config: TowerConfig, *, say: Say) -> TowerConfig:
+    """Which towers a catalogue gets on this machine now; where it is not what was asked for, that is said."""
+    here, notes = obtainable(config)
+    for note in notes:
+        say(note)
+    return here
+
+
 def catalogue_towers(
-    data: EvaluationData, *, is_known: BoolArray, folder: Path, say: Say, config: TowerConfig | None = None
+    data: EvaluationData, *, is_known: BoolArray, folder: Path, say: Say, config: TowerConfig
 ) -> Towers:
     """The towers of a catalogue: kept from before, or built now and kept.
 
@@ -55,13 +63,12 @@ def catalogue_towers(
         is_known: (N,) items the towers may be trained on; the others are as new to them as to the models.
         folder: where towers and vectors are kept.
         say: told of what takes long.
-        config: which towers; the product's by default.
+        config: which towers, as `towers_here` gives it: what is kept is found again by its name.
 
     Raises:
         TowerError: a folder named in the config holds no readable model.
         OSError: the folder cannot be written.
     """
-    config = config or TowerConfig()
     store = FeatureStore(folder / "features")
     known = [data.items[row] for row in np.flatnonzero(is_known).tolist()]
     kept = folder / "towers" / content_hash(repr(config), data.fingerprint, is_known.tobytes())

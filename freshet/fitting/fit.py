@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
@@ -191,9 +191,8 @@ class _Fitting:
 
     def _new_towers(self) -> Towers:
         is_known, options = np.ones(len(self.data.items), np.bool_), self.options
-        return catalogue_towers(
-            self.data, is_known=is_known, folder=options.data_dir, say=self._say, config=options.towers
-        )
+        config = towers_here(options.towers, say=self._say)
+        return catalogue_towers(self.data, is_known=is_known, folder=options.data_dir, say=self._say, config=config)
 
     def _other_towers(self) -> list[str]:
         """What tells checkpoints apart that were made with other towers than the product's."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from freshet.evaluation.content import catalogue_towers, encode_catalogue
+from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training
@@ -91,9 +91,8 @@ class _RivalFitting:
         self.options, self.data = options, data
         self.split: Split = leave_one_out(data.events)
         is_known = np.ones(len(data.items), np.bool_)
-        self.towers: Towers = catalogue_towers(
-            data, is_known=is_known, folder=options.data_dir, say=say, config=options.towers
-        )
+        config = towers_here(options.towers, say=say)
+        self.towers: Towers = catalogue_towers(data, is_known=is_known, folder=options.data_dir, say=say, config=config)
         self.table: ContentTable = encode_catalogue(data, self.towers, folder=options.data_dir, say=say)
 
     def run(self) -> tuple[ServedRival, list[CurvePoint]]:

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.content.encode import OnProgress, encode_text
 from models.content.features import FeatureStore
 from models.content.table import ItemContent
 from models.towers.clip import LAION_B32, Clip
-from models.towers.hub import LOOK_S, MINILM
+from models.towers.hub import LOOK_S, MINILM, find_weights
 from models.towers.keyword_tower import N_KEYWORDS, KeywordTower
 from models.towers.pair import ReadImage, Towers
 from models.towers.patch_tower import PatchConfig, PatchTower
@@ -46,6 +46,25 @@ class TowerConfig:
     training: PatchTraining = field(default_factory=PatchTraining)
     look_s: float = LOOK_S
     seed: int = 0
+
+
+def obtainable(config: TowerConfig) -> tuple[TowerConfig, tuple[str, ...]]:
+    """The config with what is built in the place of towers whose weights cannot be had now, and a line for each."""
+    notes = []
+    if config.text not in {TfidfTextTower.kind, ProvidedTower.kind}:
+        try:
+            find_weights(config.text, look_s=config.look_s)
+        except WeightsUnavailable as exc:
+            notes.append(f"text tower: TF-IDF instead of {config.text}, whose weights cannot be had ({exc})")
+            config = replace(config, text=TfidfTextTower.kind)
+    if config.image not in {PatchTower.kind, ProvidedTower.kind}:
+        kind, _, clip = config.image.partition(":")
+        try:
+            find_weights((clip or LAION_B32) if kind == KeywordTower.kind else config.image, look_s=config.look_s)
+        except WeightsUnavailable as exc:
+            notes.append(f"image tower: trained here instead of {config.image} ({exc})")
+            config = replace(config, image=PatchTower.kind)
+    return config, tuple(notes)
 
 
 def build_towers(

@@ -10,10 +10,13 @@ import pytest
 
 from freshet.evaluation.command import EvaluateOptions
 from freshet.evaluation.runs import BadRun, RunKey, Runs
+from models.rivals.recommender import Catalogue, Recommender
 from models.towers.building import TowerConfig
 from models.towers.tower import WeightsUnavailable
 from tests.freshet.evaluation.running import Builder, run
-from tests.freshet.evaluation.small_shop import START_S
+from tests.freshet.evaluation.small_shop import START_S, write_shop_of_texts
+
+MINILM_WIDTH = 384
 
 
 def test_runs_are_kept_so_that_only_new_ones_are_made(options: EvaluateOptions) -> None:
@@ -67,12 +70,36 @@ def test_a_run_whose_text_had_to_be_encoded_otherwise_is_another(
     def none(name: str, *, look_s: float) -> Path:
         raise WeightsUnavailable(f"{name} is not here")
 
-    monkeypatch.setattr("freshet.evaluation.command.find_weights", none)
+    monkeypatch.setattr("models.towers.building.find_weights", none)
     run(options, without_weights)
     run(replace(options, towers=TowerConfig(text="tfidf")), asked_for)
 
     assert [name for name, *_ in without_weights.made] == ["content-knn"]
     assert asked_for.made == []
+
+
+def test_weights_that_came_later_are_used(
+    options: EvaluateOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = replace(options, data=str(write_shop_of_texts(tmp_path / "texts")), models=("content-knn",))
+    widths = []
+
+    class Noting(Builder):
+        def __call__(self, name: str, catalogue: Catalogue, **settings: Any) -> Recommender:
+            assert catalogue.content is not None
+            widths.append(catalogue.content.text.shape[2])
+            return super().__call__(name, catalogue, **settings)
+
+    def none(name: str, *, look_s: float) -> Path:
+        raise WeightsUnavailable(f"{name} is not here")
+
+    with monkeypatch.context() as offline:
+        offline.setattr("models.towers.building.find_weights", none)
+        run(options, Noting())
+    run(options, Noting())
+
+    assert len(widths) == 2
+    assert widths[0] < widths[1] == MINILM_WIDTH
 
 
 def test_a_run_with_the_usual_towers_lies_where_it_always_lay(tmp_path: Path) -> None:

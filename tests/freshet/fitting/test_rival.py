@@ -21,6 +21,7 @@ from models.rivals.build import NEXT_ITEM, build
 from models.rivals.recommender import Catalogue
 from models.rivals.served import LOADERS
 from models.slot import ModelSlot
+from models.towers.building import TowerConfig
 from serving.feed_maker import FeedMaker, FeedTask
 from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
@@ -47,7 +48,9 @@ def offline_scores(name: str, shop: str, folder: Path) -> dict[str, float]:
     """What the rival that `freshet evaluate` asks says after the session."""
     data = read_data(open_dataset(shop, kinds=DEFAULT_KINDS), kinds=DEFAULT_KINDS)
     train = leave_one_out(data.events).refit
-    towers = catalogue_towers(data, is_known=np.ones(N_ITEMS, np.bool_), folder=folder, say=lambda _: None)
+    towers = catalogue_towers(
+        data, is_known=np.ones(N_ITEMS, np.bool_), folder=folder, say=lambda _: None, config=TowerConfig()
+    )
     content = encode_catalogue(data, towers, folder=folder, say=lambda _: None)
     has_id = np.bincount(train.rows, minlength=N_ITEMS) > 0
     rival = build(name, Catalogue(N_ITEMS, content, has_id), seed=0, n_epochs=2)
