@@ -25,16 +25,24 @@ class Example:
         history: Item ids before the event's second, oldest first, all of them.
         times_ms: Event time of each.
         target: The item that came.
+        beside: Items of the target's second that are no candidates.
     """
 
     user: int
     history: tuple[str, ...]
     times_ms: tuple[int, ...]
     target: str
+    beside: tuple[str, ...] = ()
 
 
 def examples(
-    data: SequenceData, item_ids: Sequence[str], *, asked: NDArray[np.bool_], limit: int, seed: int
+    data: SequenceData,
+    item_ids: Sequence[str],
+    *,
+    asked: NDArray[np.bool_],
+    limit: int,
+    seed: int,
+    is_cut: bool = False,
 ) -> list[Example]:
     """Questions about the events marked in `asked` whose user has a history.
 
@@ -44,16 +52,20 @@ def examples(
         asked: (n_events,) bool.
         limit: At most so many, drawn by `seed`.
         seed: Of the draw.
+        is_cut: Whether the histories were cut for these questions, so that what else came in a target's second was
+            learned from; see `taken_out`.
     """
-    users = data.users()
+    users, spans = data.users(), question_spans(data, asked=asked, limit=limit, seed=seed)
+    taken = taken_out(data, spans) if is_cut else [data.rows[first:end] for first, end, _ in spans.tolist()]
     return [
         Example(
             user=int(users[at]),
             history=tuple(item_ids[row] for row in data.rows[first:end]),
             times_ms=tuple(data.ts_ms[first:end].tolist()),
             target=item_ids[data.rows[at]],
+            beside=tuple(item_ids[row] for row in rows[end - first :]),
         )
-        for first, end, at in question_spans(data, asked=asked, limit=limit, seed=seed).tolist()
+        for (first, end, at), rows in zip(spans.tolist(), taken, strict=True)
     ]
 
 
@@ -106,7 +118,7 @@ def rank_examples(ranker: Ranker, questions: Sequence[Example], *, batch_size: i
         targets = np.array([row_of.get(question.target, NOT_A_CANDIDATE) for question in batch], dtype=np.int64)
         is_live = scores[np.arange(len(batch)), targets] > -np.inf
         targets = np.where(is_live, targets, NOT_A_CANDIDATE)
-        seen = Excluded.of([[row_of[item] for item in question.history if item in row_of] for question in batch])
+        seen = Excluded.of([[row_of[item] for item in (*one.history, *one.beside) if item in row_of] for one in batch])
         counts = without(rank_counts(scores, targets), scores, targets, excluded=seen)
         tally.add([question.user for question in batch], counts)
     return tally

@@ -42,7 +42,7 @@ class EvaluationData:
         group_name: the attribute the groups come from; None where there is none.
         groups: N times the item's groups.
         n_left_out: events left out because the catalogue does not know their item.
-        fingerprint: hash of everything above; another one means another data set.
+        fingerprint: hash of events, items and when each became a candidate; another one means another data set.
     """
 
     name: str

@@ -2,9 +2,9 @@
 
 data set -> towers, content -> epochs, a checkpoint after each -> bundle in the registry, card and curve beside it
 
-The last event of every user stays out of training; the curve says how well it is predicted. Fine-tuning is stopped by
-earlier ones held out of it (`models/held_out.py`), where there are enough and no number of epochs is asked for. Started
-by torchrun, several processes train; the first alone judges, prints and writes:
+The last event of every user with three or more stays out of training; the curve says how well it is predicted.
+Fine-tuning is stopped by earlier ones held out of it (`models/held_out.py`), where there are enough and no number of
+epochs is asked for. Started by torchrun, several processes train; the first alone judges, prints and writes:
 
     torchrun --nproc-per-node 2 -m freshet pretrain --data DIR
 """
@@ -137,7 +137,7 @@ class _Fitting:
         test = split.test
         asked = SequenceData(numbering.numbers(test.rows), test.ts_ms, test.starts, test.is_target)
         self.questions: list[Example] = examples(
-            asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0
+            asked, self.table.item_ids, asked=asked.is_target, limit=MAX_QUESTIONS, seed=0, is_cut=True
         )
         trained = (options.phase, repr(options.config), repr(options.stopping))
         begun_from = parent.manifest.version if parent else repr(options.shape)

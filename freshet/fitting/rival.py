@@ -2,7 +2,8 @@
 
 data set -> towers, content -> epochs chosen -> fitted anew -> bundle in the registry, card and curve beside it
 
-The last event of every user stays out of training; epochs are chosen on the one before it, as `freshet evaluate` does.
+The last event of every user with three or more stays out of training; epochs are chosen on the one
+before it, as `freshet evaluate` does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
-from freshet.evaluation.trial import Training
+from freshet.evaluation.trial import Training, most_epochs
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.paths import Paths
@@ -45,7 +46,7 @@ class RivalOptions:
         model: its name.
         data: folder of the data set; None is the synthetic shop.
         data_dir: the service's folder; the registry lies there.
-        n_epochs: None to choose them; only a network has any.
+        n_epochs: the first so many of its schedule; None to choose them. Only a network has any.
         seed: of everything drawn.
         towers: what encodes the content.
     """
@@ -66,6 +67,9 @@ class RivalOptions:
         if self.n_epochs is not None and self.model not in NEXT_ITEM:
             raise EvaluationError(f"--epochs {self.n_epochs}: {self.model} has none; leave it out")
         check_asked(self.n_epochs, self.seed)
+        most = most_epochs(self.model)
+        if self.n_epochs is not None and self.n_epochs > most:
+            raise EvaluationError(f"--epochs {self.n_epochs} must be at most {most}, the schedule of {self.model}")
 
 
 def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:
@@ -134,7 +138,7 @@ class _RivalFitting:
         test = self.split.test
         ranker = Ranker(rival, self._draft(rival))
         ranker.add_items(self.table)
-        questions = examples(test, self.table.item_ids, asked=test.is_target, limit=MAX_QUESTIONS, seed=0)
+        questions = examples(test, self.table.item_ids, asked=test.is_target, limit=MAX_QUESTIONS, seed=0, is_cut=True)
         return ndcg_at_10(rank_examples(ranker, questions))
 
     def _draft(self, rival: ServedRival) -> Manifest:

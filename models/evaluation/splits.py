@@ -67,7 +67,7 @@ def leave_one_out(data: SequenceData) -> Split:
     if not is_cut.any():
         raise SplitError(
             f"no user of {len(data.starts) - 1} has {MIN_TARGETS} events to predict: one to learn from, one to choose "
-            "by, one to ask; give longer histories, or use --split time"
+            "by, one to ask; give longer histories (`freshet evaluate --split time` does with shorter ones)"
         )
     return Split(
         train=data.subset(~is_cut | (left >= 3), data.is_target),

@@ -52,6 +52,18 @@ def test_events_of_the_same_second_are_asked_from_the_state_before_it() -> None:
     ]
 
 
+def test_what_was_learned_of_the_targets_second_is_no_candidate_where_histories_were_cut() -> None:
+    data = data_of((0, "a", 1_000), (0, "b", 2_000), (0, "c", 2_500), targets=[False, False, True])
+    (cut,) = examples(data, ITEMS, asked=data.is_target, limit=9, seed=0, is_cut=True)
+    (whole,) = ask(data)
+    ranker = ranker_of(a=9.0, b=8.0, c=7.0, d=1.0)
+
+    assert (cut.history, cut.beside, cut.target) == (("a",), ("b",), "c")
+    assert whole == Example(0, ("a",), (1_000,), "c")
+    assert rank_examples(ranker, [cut]).means()["mrr"] == 1.0
+    assert rank_examples(ranker, [whole]).means()["mrr"] == 0.5
+
+
 def test_the_first_second_of_a_user_is_never_a_question() -> None:
     data = data_of((0, "a", 1_000), (0, "b", 1_500), (1, "c", 1_600), (1, "d", 1_700))
 

@@ -10,11 +10,12 @@ import pytest
 
 from freshet.evaluation.command import EvaluateOptions
 from freshet.evaluation.runs import BadRun, RunKey, Runs
+from models.rivals import build as rivals
 from models.rivals.recommender import Catalogue, Recommender
 from models.towers.building import TowerConfig
 from models.towers.tower import WeightsUnavailable
 from tests.freshet.evaluation.running import Builder, run
-from tests.freshet.evaluation.small_shop import START_S, write_shop_of_texts
+from tests.freshet.evaluation.small_shop import N_ITEMS, START_S, write_shop_of_texts
 
 MINILM_WIDTH = 384
 
@@ -46,6 +47,41 @@ def test_another_split_or_other_data_is_another_run(options: EvaluateOptions) ->
     run(replace(options, models=("popularity",)), other_data)
 
     assert len(other_split.made) == len(other_data.made) == 1
+
+
+def test_withheld_items_and_other_settings_make_another_run(
+    options: EvaluateOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(options, models=("cooccurrence",))
+    run(options)
+    withheld, otherwise, again = Builder(), Builder(), Builder()
+
+    run(replace(options, withheld=0.25), withheld)
+    with monkeypatch.context() as changed:
+        changed.setattr(rivals, "COOCCURRENCE", replace(rivals.COOCCURRENCE, n_last=3))
+        run(options, otherwise)
+    run(options, again)
+
+    assert [len(one.made) for one in (withheld, otherwise, again)] == [1, 1, 0]
+
+
+def test_towers_never_learn_from_what_came_after_the_split(
+    options: EvaluateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = write_shop_of_texts(tmp_path / "timed")
+    head, *rows = (shop / "items.csv").read_text().splitlines()
+    timed = [f"{head},timestamp", *(f"{row},{START_S}" for row in rows)]
+    late = [f"late-{n},Late {n},A text.,ada,{START_S + 4_800}" for n in range(2)]  # the last events come then
+    (shop / "items.csv").write_text("\n".join(timed + late) + "\n")
+    options = replace(options, data=str(shop), models=("content-knn",), towers=TowerConfig(text="tfidf"))
+
+    run(replace(options, split="time"))
+    by_time = capsys.readouterr()
+    run(options)
+    at_the_end = capsys.readouterr()
+
+    assert f"preparing the content towers on {N_ITEMS} items" in by_time.out + by_time.err
+    assert f"preparing the content towers on {N_ITEMS + 2} items" in at_the_end.out + at_the_end.err
 
 
 def test_other_towers_are_another_run_of_what_reads_content(options: EvaluateOptions) -> None:

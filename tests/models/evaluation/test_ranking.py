@@ -6,7 +6,7 @@ import pytest
 from models.encoder.batches import SequenceData
 from models.evaluation.exposure import Popularity
 from models.evaluation.ranking import NOTHING, Questions, rank_all
-from models.evaluation.summary import ItemFacts, gains, summarise
+from models.evaluation.summary import ItemFacts, gains, slices, summarise
 from tests.models.evaluation.fixed_scores import FixedScores
 
 # Ten events of two users; items are 0..4 and are scored 5, 4, 3, 2, 1 for everybody.
@@ -123,6 +123,20 @@ def test_summary_of_ten_events_is_exactly_this() -> None:
     }
     assert summary["slices"]["cold_items"]["filtered"]["mrr@10"]["mean"] == 0.5
     assert summary["lists"]["coverage@10"]["mean"] == 1.0
+
+
+def test_intervals_are_of_users_and_five_events_make_no_new_user() -> None:
+    n_events = 30
+    users, items = np.repeat([0, 1], n_events), np.repeat([0, 4], n_events)  # ranked first and last, every time
+    data = SequenceData.from_events(users, items, np.tile(np.arange(n_events), 2) * 1_000)
+    asked = Questions(data, np.full(5, ALWAYS), np.zeros(5, np.bool_))
+
+    summary = summarise(asked, [rank_all(FixedScores(SCORES), asked)], facts([1] * 5))
+
+    figure = summary["unfiltered"]["mrr@5"]
+    assert (figure["mean"], figure["low"], figure["high"]) == pytest.approx((0.6, 0.2, 1.0))
+    is_new = slices(asked, facts([1] * 5))["new_users"]
+    assert asked.n_before[is_new].tolist() == [1, 2, 3, 4] * 2
 
 
 def test_several_seeds_are_averaged_question_by_question() -> None:

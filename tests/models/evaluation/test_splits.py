@@ -107,7 +107,7 @@ def test_a_share_that_cannot_be_withheld_is_refused() -> None:
 
 
 def test_too_short_histories_cannot_be_split() -> None:
-    with pytest.raises(SplitError, match=r"no user of 1 has 3 events to predict.*use --split time"):
+    with pytest.raises(SplitError, match=r"no user of 1 has 3 events to predict.*--split time"):
         leave_one_out(histories([(0, 1, 1, True), (0, 2, 2, True)]))
     with pytest.raises(SplitError, match=r"3 events within 0 s cannot be cut by time.*use --split leave-one-out"):
         by_time(histories([(0, 1, 5, True), (0, 2, 5, True), (1, 3, 5, True)]))
