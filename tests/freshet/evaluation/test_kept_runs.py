@@ -71,7 +71,7 @@ def test_towers_never_learn_from_what_came_after_the_split(
     shop = write_shop_of_texts(tmp_path / "timed")
     head, *rows = (shop / "items.csv").read_text().splitlines()
     timed = [f"{head},timestamp", *(f"{row},{START_S}" for row in rows)]
-    late = [f"late-{n},Late {n},A text.,ada,{START_S + 4_800}" for n in range(2)]  # the last events come then
+    late = [f"late-{n},Late {n},A text.,ada,{START_S + 4_805}" for n in range(2)]  # the last events come then
     (shop / "items.csv").write_text("\n".join(timed + late) + "\n")
     options = replace(options, data=str(shop), models=("content-knn",), towers=TowerConfig(text="tfidf"))
 
