@@ -64,7 +64,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         file: name in the buffer's folder.
         topic: `events` or `items`.
-        rows: in the file; records that are no events have no row.
+        rows: in the file; records that are no events have no row, and of an item only the newest may be left.
         from_: first offset by partition; `from` in JSON.
         to: next offset after the last, by partition.
     """
@@ -77,7 +77,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retired(msgspec.Struct, frozen=True):
-    """A file merged into another; kept a while for whoever reads it now."""
+    """A file merged into another or let go; kept a while for whoever reads it now."""
 
     file: str
     at_ms: int

@@ -13,6 +13,8 @@ At start, what the manifest does not name is removed, and reading goes on from t
 
 from __future__ import annotations
 
+import itertools
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ from consumers.learning.segments import (
     read_manifest,
 )
 from models.durable import fsync_file, fsync_path
+from stream.topics import EVENTS, ITEMS
 
 __all__ = [
     "BufferSettings",
@@ -97,7 +100,8 @@ class BufferSettings:
         flush_s: seconds the oldest row may wait.
         merge_files: so many small segments of a topic become one.
         merge_rows: a segment of so many rows is no longer small; above flush_rows.
-        retire_s: seconds a merged file is kept for whoever reads it.
+        retire_s: seconds a file that was merged or let go is kept for whoever reads it.
+        keep_events: the newest so many are kept, and up to a segment more; a cycle reads half as many.
     """
 
     flush_rows: int = 20_000
@@ -105,12 +109,15 @@ class BufferSettings:
     merge_files: int = 16
     merge_rows: int = 500_000
     retire_s: float = 3_600.0
+    keep_events: int = 10_000_000
 
     def __post_init__(self) -> None:
         if not 1 <= self.flush_rows < self.merge_rows:
             raise ValueError(f"flush_rows={self.flush_rows} must be 1 to merge_rows={self.merge_rows} less one")
         if self.merge_files < 2:
             raise ValueError(f"merge_files={self.merge_files} must be at least 2")
+        if self.keep_events < self.merge_rows:
+            raise ValueError(f"keep_events={self.keep_events} must be at least merge_rows={self.merge_rows}")
 
 
 class TrainingBuffer:
@@ -170,6 +177,7 @@ class TrainingBuffer:
             self._replace(msgspec.structs.replace(self._manifest, segments=segments, next=offsets))
             try:
                 self._merge(topic)
+                self._let_go()
             except OSError as exc:  # the rows count already, and the next flush merges
                 structlog.get_logger().warning("training_buffer_not_merged", topic=topic, reason=str(exc))
 
@@ -209,18 +217,31 @@ class TrainingBuffer:
         self._manifest = manifest
 
     def _merge(self, topic: str) -> None:
-        """Many small segments become one, by the same steps; the old files go when nobody reads them."""
+        """Many small segments become one, by the same steps, with one row an item of `items`."""
         newest_first = reversed(self._manifest.of(topic))
         small = list(takewhile(lambda part: part.rows < self.settings.merge_rows, newest_first))[::-1]
         if len(small) < self.settings.merge_files:
             return
         tables = [pq.read_table(self.root / part.file, schema=SCHEMAS[topic]) for part in small]
-        merged = self._write_segment(topic, pa.concat_tables(tables), _ends(small))
-        gone = {part.file for part in small}
-        segments = [part for part in self._manifest.segments if part.file not in gone]
+        table = pa.concat_tables(tables)
+        merged = self._write_segment(topic, _newest_of_each(table) if topic == ITEMS else table, _ends(small))
+        self._retire(small, merged)
+
+    def _let_go(self) -> None:
+        """Of the oldest events those segments that are not needed for `keep_events`."""
+        events = self._manifest.of(EVENTS)
+        left = itertools.accumulate((part.rows for part in events), operator.sub, initial=self._manifest.rows(EVENTS))
+        n_gone = sum(rows >= self.settings.keep_events for rows in left) - 1
+        if n_gone > 0:
+            self._retire(events[:n_gone])
+
+    def _retire(self, gone: Sequence[Segment], *instead: Segment) -> None:
+        """Take segments out of the manifest; their files go when nobody reads them any more."""
+        files = {part.file for part in gone}
+        segments = [part for part in self._manifest.segments if part.file not in files]
         now_ms = int(self._now_s() * 1_000)
-        retired = self._remove_retired(now_ms) + [Retired(name, now_ms) for name in sorted(gone)]
-        self._replace(msgspec.structs.replace(self._manifest, segments=[*segments, merged], retired=retired))
+        retired = self._remove_retired(now_ms) + [Retired(name, now_ms) for name in sorted(files)]
+        self._replace(msgspec.structs.replace(self._manifest, segments=[*segments, *instead], retired=retired))
 
     def _remove_retired(self, now_ms: int) -> list[Retired]:
         """Remove what was retired long ago; those that stay."""
@@ -235,6 +256,16 @@ def _table(topic: str, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     schema = SCHEMAS[topic]
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
     return pa.table(columns, schema=schema)
+
+
+def _newest_of_each(items: pa.Table) -> pa.Table:
+    """Of each item the row that counts, as `load_items` chooses it, in the order the items first came."""
+    newest: dict[str, int] = {}
+    ts_ms = items["ts_ms"].to_numpy()
+    for row, item_id in enumerate(items["item_id"].to_pylist()):
+        if ts_ms[row] >= ts_ms[newest.get(item_id, row)]:
+            newest[item_id] = row
+    return items.take(list(newest.values()))
 
 
 def _number(file: str) -> int:

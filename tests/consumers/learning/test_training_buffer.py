@@ -1,6 +1,7 @@
 import errno
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,32 @@ def test_small_segments_become_one_and_the_number_of_files_is_bounded(tmp_path: 
     assert [segment.from_[0] for segment in segments[1:]] == [segment.to[0] for segment in segments[:-1]]
 
 
+def test_what_items_were_before_is_let_go_when_segments_are_merged(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL)
+    buffer.append("items", [item_row(0, "gone", "G"), item_row(1, "x", "first")], {0: 2})
+    buffer.append("items", [item_row(9, "x", "newest"), item_row(3, "y", "Y")], {0: 4})
+    assert buffer.manifest.rows("items") == 4
+
+    buffer.append("items", [item_row(8, "x", "late"), item_row(5, "gone", "", is_removed=True)], {0: 6})
+
+    assert [segment.rows for segment in buffer.manifest.of("items")] == [3]
+    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "newest", "y": "Y"}
+    buffer.append("items", [item_row(4, "gone", "before its removal")], {0: 7})
+    assert list(load_items(tmp_path)) == ["x", "y"]
+    assert buffer.next_offset("items", 0) == 7
+
+
+def test_the_oldest_events_are_let_go_and_not_asked_for_again(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=replace(SMALL, keep_events=30))
+    for last in range(4, 121, 4):
+        feed(buffer, last, batch=4)
+        assert event_ids(tmp_path)[-30:] == [f"0-{n}" for n in range(max(0, last - 30), last)]
+        assert len(event_ids(tmp_path)) < 30 + SMALL.merge_rows + 4 * SMALL.merge_files
+
+    again = TrainingBuffer(tmp_path, "log-1", settings=SMALL)
+    assert again.next_offset("events", 0) == 120
+
+
 def test_merged_files_stay_for_their_readers_then_go(tmp_path: Path) -> None:
     now_s = [0.0]
     buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL, now_s=lambda: now_s[0])
@@ -273,3 +300,5 @@ def test_settings_outside_their_range_are_refused() -> None:
         BufferSettings(flush_rows=5, merge_rows=5)
     with pytest.raises(ValueError, match="merge_files=1 must be at least 2"):
         BufferSettings(merge_files=1)
+    with pytest.raises(ValueError, match="keep_events=9 must be at least merge_rows=12"):
+        replace(SMALL, keep_events=9)
