@@ -14,7 +14,7 @@ import ssl
 from errno import EINPROGRESS
 from typing import Any
 
-from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
@@ -29,7 +29,12 @@ class Selector(selectors.DefaultSelector):
 
 
 class Network(KafkaNetClient):  # type: ignore[misc]
-    """Connects, and notes why a connection was not made."""
+    """Connects, and notes why a connection was not made.
+
+    Attributes:
+        last_error: of the attempts the last that tells most: a refusal of who we are, then a connection that was not
+            made or lost, then one that the deadline cut short.
+    """
 
     def __init__(self, **configs: object) -> None:
         super().__init__(**configs | {"selector": Selector})
@@ -48,7 +53,7 @@ class Network(KafkaNetClient):  # type: ignore[misc]
         return connection
 
     def _note(self, error: BaseException) -> None:
-        if not isinstance(self.last_error, SaslAuthenticationFailedError):  # it tells more than a lost connection
+        if self.last_error is None or _told(error) >= _told(self.last_error):
             self.last_error = error
 
     async def _open(self, node: Any, timeout_at: float) -> KafkaTCPTransport:  # noqa: ANN401 - has no type
@@ -105,3 +110,11 @@ class Network(KafkaNetClient):  # type: ignore[misc]
                 await self._net.wait_read(secured, timeout_at=timeout_at)
             except ssl.SSLWantWriteError:
                 await self._net.wait_write(secured, timeout_at=timeout_at)
+
+
+def _told(error: BaseException) -> int:
+    """How much an error says of why."""
+    if isinstance(error, SaslAuthenticationFailedError):
+        return 2
+    cut_short = (KafkaTimeoutError, RequestTimedOutError)
+    return 0 if isinstance(error, cut_short) or isinstance(error.__cause__, cut_short) else 1
