@@ -1,14 +1,17 @@
 """Brokers that stop, die, or have no room: what was acknowledged stays, feeds go on, and all comes back by itself."""
 
 import random
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from broker.cluster import Cluster
-from broker.node import free_port
-from tests.faults.process import wait_until
+from broker.node import Node, free_port
+from tests.faults.process import DEADLINE_S, wait_until
 from tests.faults.test_disk import disk, fill
 from tests.faults.traffic import put_catalogue
 from tests.kafka.faults.figures import check
@@ -27,6 +30,25 @@ def serve(site: Site) -> None:
     """A replica and a worker on a site."""
     put_catalogue(site.start_replicas("one")[0])
     site.start_workers("worker")
+
+
+@contextmanager
+def supervised(node: Node) -> Iterator[None]:
+    """Start the node whenever it has ended, as what runs it would; it may take its time to end."""
+    stopping = threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(0.2):
+            if not node.is_running:
+                node.start()
+
+    thread = threading.Thread(target=watch, name="supervisor")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(DEADLINE_S)
 
 
 def test_broker_stopped_and_killed_loses_nothing(broker_jars: Path, tmp_path: Path) -> None:
@@ -85,10 +107,7 @@ def test_broker_without_disk_space_refuses_events_until_there_is_some(
             n_feeds = load.visits.n_answered
             wait_until(lambda: load.visits.n_answered > n_feeds + 10, "feeds go on")
             (disk / "filler").unlink()
-            since_s = time.monotonic()
-            if not node.is_running:
-                node.start()
-                node.wait()
-            load.wait_until_served(since_s)
-            load.wait_for_progress(300)
+            with supervised(node):
+                load.wait_until_served(time.monotonic())
+                load.wait_for_progress(300)
         check(site, load, "the broker's disk full, then with room again", name="broker_disk_full")
