@@ -44,6 +44,7 @@ AttributeText = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_LENGTH)]
 Attributes = Annotated[dict[AttributeText, AttributeText], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 Vector = Annotated[bytes, msgspec.Meta(max_length=MAX_VECTOR_BYTES)]
 Weights = Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_PARTS)]
+Trending = Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)]  # most first
 
 
 class BadEvent(ValueError):
@@ -133,7 +134,7 @@ class PartitionCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
 
     partition: Count
     hour: Count  # newest of its events, in hours since 1970
-    trending: Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)]  # most first
+    trending: Trending
     arms: tuple[ArmCount, ...] = ()
 
 
@@ -161,8 +162,7 @@ class BlendState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     model_version: str | None
     is_on: bool  # False: blended scores do no better than the model's own at the moment, and feeds use those
     ts_ms: TsMs
-    trending: Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)] = ()
-    """Items that came most among the last events, and how often."""
+    trending: Trending = ()  # among the last events
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from structlog.testing import capture_logs
 
 from consumers.memory.blending import BlendLearner
@@ -13,11 +14,12 @@ from consumers.memory.shared_blend import KEY, SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
 from consumers.writing import publish_durably
 from stream.embedded.log import EmbeddedLog
-from stream.events import MAX_ID_LENGTH, MAX_TRENDING_ITEMS, BlendState, Interaction, decode_blend_state, encode
+from stream.events import MAX_ID_LENGTH, MAX_TRENDING_ITEMS, Interaction, decode_blend_state, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Record
 from stream.topics import CONTROL, EVENTS
-from tests.consumers.memory.blend_bench import ALL, START, Model, Slot, pairs
+from tests.consumers.memory.blend_bench import ALL, Model, Slot, pairs
+from tests.consumers.memory.test_shared_blend import state
 from tests.consumers.store_support import click, new_metrics, open_log
 
 
@@ -105,19 +107,11 @@ def test_what_is_no_state_is_passed_over_and_said() -> None:
 
 
 def test_as_much_as_a_state_may_say_is_published_and_followed(tmp_path: Path) -> None:
-    state = BlendState(
-        number=1,
-        steady=START,
-        ageing=START,
-        age=0.0,
-        model_version="v1",
-        is_on=True,
-        ts_ms=1,
-        trending=tuple((f"{nth:04}{chr(1) * (MAX_ID_LENGTH - 4)}", nth) for nth in range(MAX_TRENDING_ITEMS)),
-    )
+    longest = tuple((f"{nth:04}{chr(1) * (MAX_ID_LENGTH - 4)}", nth) for nth in range(MAX_TRENDING_ITEMS))
+    longest_state = msgspec.structs.replace(state(1), trending=longest)
     followed = SharedBlend()
     with open_log(tmp_path) as log:
-        publish_durably(log, CONTROL, [Message(KEY, encode(state))])
+        publish_durably(log, CONTROL, [Message(KEY, encode(longest_state))])
         BlendFollower(followed).handle(said(log))
     now = followed.now("v1")
     assert now is not None

@@ -191,6 +191,7 @@ def test_model_without_epochs_has_no_bar(shop: str, tmp_path: Path) -> None:
         ),
         (["--model", "popularity", "--epochs", "3"], "--epochs 3: popularity has none; leave it out"),
         (["--model", "sasrec", "--epochs", "0"], "--epochs 0 must be at least 1"),
+        (["--model", "sasrec", "--epochs", "21"], "--epochs 21 must be at most 20, the schedule of sasrec"),
         (["--model", "sasrec", "--seed", "-1"], "--seed -1 must be at least 0 and at most 4294967295"),
     ],
 )
