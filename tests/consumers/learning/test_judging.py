@@ -1,6 +1,7 @@
 """What a candidate is asked at the gate, and which of it the blend learns from."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -143,6 +144,9 @@ def test_nothing_that_followed_a_feed_is_asked() -> None:
 
     assert (found["fresh"], found["cold"]) == ([], [])
     assert found["old"]
+    data = walks(8, n_past=7, holdout_share=0.3)
+    of_feeds = replace(data, is_organic=np.zeros_like(data.is_organic))
+    assert slices(of_feeds, n_owners=15, config=GATE, seed=0) == {"fresh": [], "cold": [], "old": []}
 
 
 def test_asked_is_what_is_fresh_what_owns_no_id_and_what_users_kept_out_did_before() -> None:
