@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder.softmax import softmax_loss
+from models.encoder.softmax import divergence_loss, softmax_loss
 
 
 def msnip(
@@ -81,7 +81,7 @@ def next_item(
 def distillation(
     states: Tensor,
     items: Tensor,
-    teacher_scores: Tensor,
+    teacher: tuple[Tensor, Tensor],
     *,
     temperature: float,
     log_inclusion: Tensor | None = None,
@@ -93,15 +93,13 @@ def distillation(
     Args:
         states: (M, 2D) of the model that learns.
         items: (N, 2D) of the model that learns, N at least the teacher's.
-        teacher_scores: (M, N_t), the previous model's scores, its own temperature applied.
+        teacher: (M, E) states and (N_t, E) items of the previous model, whose product is its scores, its own
+            temperature applied.
         temperature: Of the model that learns.
         log_inclusion: (N_t,), where the items are a sample: taken off both models' scores (`sampling.py`).
 
     Returns:
         Scalar, mean over positions.
     """
-    student_scores = states @ items[: teacher_scores.shape[1]].T / temperature
-    if log_inclusion is not None:
-        student_scores, teacher_scores = student_scores - log_inclusion, teacher_scores - log_inclusion
-    student, teacher = student_scores.log_softmax(-1), teacher_scores.log_softmax(-1)
-    return functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
+    known = items[: len(teacher[1])] / temperature
+    return divergence_loss(states, known, teacher, log_inclusion=log_inclusion)

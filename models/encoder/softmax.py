@@ -1,11 +1,11 @@
-"""Softmax cross-entropy over many items, fused: gradients are made with the loss, a few rows of scores at a time.
+"""Losses of a softmax over many items, fused: gradients are made with the loss, a few rows of scores at a time.
 
 The scores of a batch, (M, N), never exist as a whole: a chunk that fits the processor's cache is multiplied, turned
 into probabilities and into its share of both gradients, and overwritten by the next. The idea is Liger Kernel's fused
 linear cross-entropy (Hsu et al., arXiv 2410.10989), here on CPUs too.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,18 +31,64 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, *, log_inclusio
     Returns:
         Scalar, mean over rows.
     """
-    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, log_inclusion)
+
+    def errors(scores: Tensor, rows: slice, shares: Tensor, losses: Tensor) -> Tensor:
+        if log_inclusion is not None:
+            _correct(scores, targets[rows], log_inclusion)
+        return _errors(scores, targets[rows], shares=shares, losses=losses)
+
+    loss: Tensor = _FusedLoss.apply(states, items, errors)
     return loss
 
 
-class _SoftmaxLoss(torch.autograd.Function):
+def divergence_loss(
+    states: Tensor, items: Tensor, teacher: tuple[Tensor, Tensor], *, log_inclusion: Tensor | None = None
+) -> Tensor:
+    """KL divergence from a teacher's softmax over the items to that of `states @ items.T`, whose gradient it is.
+
+    Args:
+        states: (M, D).
+        items: (N, D).
+        teacher: (M, E) and (N, E), whose product is the teacher's scores; they get no gradient.
+        log_inclusion: (N,), where the items are a sample: taken off both models' scores (`sampling.py`).
+
+    Returns:
+        Scalar, mean over rows.
+    """
+    teacher_states, teacher_items = teacher
+
+    def errors(scores: Tensor, rows: slice, shares: Tensor, losses: Tensor) -> Tensor:
+        wanted = torch.mm(teacher_states[rows], teacher_items.T, out=shares[: len(scores)])
+        if log_inclusion is not None:
+            scores, wanted = scores.sub_(log_inclusion), wanted.sub_(log_inclusion)
+        own, wanted = scores.log_softmax(-1), wanted.log_softmax(-1)
+        torch.sum(wanted.exp() * (wanted - own), -1, out=losses)
+        return own.exp_().sub_(wanted.exp_())
+
+    loss: Tensor = _FusedLoss.apply(states, items, errors)
+    return loss
+
+
+class _Errors(Protocol):
+    def __call__(self, scores: Tensor, rows: slice, shares: Tensor, losses: Tensor) -> Tensor:
+        """Gradient (m, N) of a chunk's losses by its scores; what is in `scores` and `shares` may be overwritten.
+
+        Args:
+            scores: (m, N), `states[rows] @ items.T`.
+            rows: The chunk's.
+            shares: (>= m, N), room.
+            losses: (m,), to be filled.
+        """
+        ...
+
+
+class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - torch's
         states: Tensor,
         items: Tensor,
-        targets: Tensor,
-        log_inclusion: Tensor | None,
+        errors_of: _Errors,
     ) -> Tensor:
         narrow = gradient_dtype(states)
         to_states, to_items = torch.empty_like(states), torch.zeros_like(items)
@@ -56,9 +102,7 @@ class _SoftmaxLoss(torch.autograd.Function):
             rows = slice(begin, begin + n_rows)
             whole = scores[: len(states[rows])]
             torch.mm(states[rows], items.T, out=whole)
-            if log_inclusion is not None:
-                _correct(whole, targets[rows], log_inclusion)
-            errors = _errors(whole, targets[rows], shares=shares, losses=losses[rows])
+            errors = errors_of(whole, rows, shares, losses[rows])
             narrow_states = _narrowed(states[rows], narrow, n_columns=states.shape[1])
             errors = _narrowed(errors, narrow, n_columns=len(narrow_items))
             to_states[rows] = (errors @ narrow_items)[: len(states[rows])]
@@ -68,9 +112,9 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 - torch's
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401 - torch's
         to_states, to_items = ctx.saved_tensors
-        return to_states * gradient, to_items * gradient, None, None
+        return to_states * gradient, to_items * gradient, None
 
 
 def _correct(scores: Tensor, targets: Tensor, log_inclusion: Tensor) -> None:

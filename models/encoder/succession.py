@@ -39,11 +39,11 @@ class PreviousModel:
         return len(self._known)
 
     @torch.inference_mode()
-    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
-        """(M, N_t) scores at the batch's target positions, or (M, n) of some of the items it knew."""
+    def factors(self, batch: Batch, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(M, 2D) at the batch's target positions and (N_t, 2D), or (n, 2D) of some of the items it knew."""
         states = self._model.encode_sequences(self._vectors.at(batch.rows), batch.ts_ms)  # (B, L, 2D)
         known = self._known if rows is None else self._known[rows]
-        return states[batch.is_target] @ known.T
+        return states[batch.is_target], known
 
 
 def first_model(shape: Shape, table: ContentTable, n_ids: int, seed: int) -> M2SE:

@@ -28,8 +28,8 @@ class Teacher(Protocol):
         """N_t, how many of the catalogue's first items it can score."""
         ...
 
-    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
-        """(M, N_t) scores at the batch's target positions, or (M, n) of some items, without gradient."""
+    def factors(self, batch: Batch, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(M, E) at the batch's target positions and (N_t, E), or (n, E) of some items: scores are their product."""
         ...
 
     def move(self, device: torch.device) -> None:
@@ -177,8 +177,7 @@ class Trainer(TrainingLoop):
             known, log_inclusion = sample.rows[:n_known], sample.log_inclusion[:n_known]
             if not n_known:
                 return states.new_zeros(())
-        said = self.teacher.scores(batch, known)
-        temperature = self.model.config.temperature
+        teacher, temperature = self.teacher.factors(batch, known), self.model.config.temperature
         return weight * objectives.distillation(
-            states, items, said, temperature=temperature, log_inclusion=log_inclusion
+            states, items, teacher, temperature=temperature, log_inclusion=log_inclusion
         )

@@ -93,17 +93,17 @@ def test_losses_stay_finite_at_a_tiny_temperature() -> None:
 
 def test_distillation_is_zero_for_the_same_model_and_positive_for_another() -> None:
     states, items = unit(4, 6, seed=10), unit(5, 6, seed=11)
-    own = states @ items.T / 0.07
+    own = (states, items / 0.07)
 
     assert float(distillation(states, items, own, temperature=0.07)) == pytest.approx(0.0, abs=1e-12)
-    assert float(distillation(states, items, own.flip(1), temperature=0.07)) > 0.1
+    assert float(distillation(states, items, (states, items.flip(0) / 0.07), temperature=0.07)) > 0.1
 
 
 def test_distillation_is_the_divergence_of_the_students_chances_from_the_teachers() -> None:
     states, items = unit(4, 6, seed=10), unit(5, 6, seed=11)
-    teacher = 3.0 * unit(4, 5, seed=12)
+    teacher = (3.0 * unit(4, 8, seed=12), unit(5, 8, seed=13))
     expected = 0.0
-    for state, said in zip(states.tolist(), teacher.tolist(), strict=True):
+    for state, said in zip(states.tolist(), (teacher[0] @ teacher[1].T).tolist(), strict=True):
         own = [math.exp(sum(map(operator.mul, state, item)) / 0.07) for item in items.tolist()]
         wanted = [math.exp(score) for score in said]
         for chance, target in zip(own, wanted, strict=True):
@@ -115,9 +115,12 @@ def test_distillation_is_the_divergence_of_the_students_chances_from_the_teacher
 
 def test_distillation_by_a_sample_takes_off_how_likely_it_held_each_item() -> None:
     states, items = unit(2, 6, seed=10), unit(3, 6, seed=11)
-    teacher, inclusion = 3.0 * unit(2, 3, seed=12), torch.tensor([0.1, 0.9, 0.5], dtype=torch.float64)
+    teacher, inclusion = (
+        (3.0 * unit(2, 8, seed=12), unit(3, 8, seed=13)),
+        torch.tensor([0.1, 0.9, 0.5], dtype=torch.float64),
+    )
     expected = 0.0
-    for state, said in zip(states.tolist(), teacher.tolist(), strict=True):
+    for state, said in zip(states.tolist(), (teacher[0] @ teacher[1].T).tolist(), strict=True):
         own = [math.exp(sum(map(operator.mul, state, item)) / 0.07) for item in items.tolist()]
         own = [one / chance for one, chance in zip(own, inclusion.tolist(), strict=True)]
         wanted = [math.exp(score) / chance for score, chance in zip(said, inclusion.tolist(), strict=True)]
@@ -132,6 +135,6 @@ def test_distillation_by_a_sample_takes_off_how_likely_it_held_each_item() -> No
 
 def test_distillation_looks_only_at_items_the_teacher_knew() -> None:
     states, items = unit(4, 6, seed=10), unit(5, 6, seed=11)
-    teacher = states @ items[:3].T / 0.07
+    teacher = (states, items[:3] / 0.07)
 
     assert float(distillation(states, items, teacher, temperature=0.07)) == pytest.approx(0.0, abs=1e-12)

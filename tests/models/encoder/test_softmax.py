@@ -1,5 +1,6 @@
-"""The fused loss against torch's own, which makes the whole matrix of scores."""
+"""The fused losses against torch's own, which make the whole matrix of scores."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from models.encoder import softmax
-from models.encoder.softmax import CHUNK_SCORES, softmax_loss
+from models.encoder.softmax import CHUNK_SCORES, divergence_loss, softmax_loss
 
 
 def arguments(n_states: int, n_items: int, *, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,6 +47,50 @@ def test_items_of_a_sample_count_as_negatives_by_how_likely_they_were_to_be_in_i
     torch.testing.assert_close(fused, plain)
     for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("is_sample", [False, True])
+def test_divergence_and_its_gradients_equal_the_plain_ones(is_sample: bool) -> None:
+    states, items, _ = arguments(5_000, 1_000, dtype=torch.float64)
+    teacher = (states.detach()[:, :5].flip(0), items.detach()[:, :5])
+    log_inclusion = torch.linspace(-4, 0, 1_000, dtype=torch.float64) if is_sample else None
+
+    fused = divergence_loss(states, items, teacher, log_inclusion=log_inclusion)
+
+    taken_off = 0.0 if log_inclusion is None else log_inclusion
+    own, wanted = ((one @ other.T - taken_off).log_softmax(-1) for one, other in ((states, items), teacher))
+    plain = functional.kl_div(own, wanted, log_target=True, reduction="batchmean")
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(gradients(fused, states, items), gradients(plain, states, items), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        softmax_loss,
+        lambda states, items, _: divergence_loss(states, items, (states.detach(), items.detach())),
+    ],
+)
+def test_the_whole_matrix_of_scores_never_exists(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    with Sizes() as sizes:
+        loss(*arguments(5_000, 1_000, dtype=torch.float32)).backward()
+
+    assert sizes.largest <= CHUNK_SCORES
+
+
+class Sizes(TorchDispatchMode):
+    """Notes how many numbers the largest tensor holds that any operation gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        sizes = [one.numel() for one in tree_flatten(result)[0] if isinstance(one, Tensor)]
+        self.largest = max(self.largest, *sizes, 0)
+        return result
 
 
 def test_gradients_of_single_precision_are_right_to_three_digits() -> None:

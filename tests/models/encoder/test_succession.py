@@ -62,12 +62,12 @@ def test_teacher_scores_what_the_parent_knew_and_does_not_learn_along(tmp_path: 
     with torch.no_grad():
         model.sequence.positions.fill_(9.0)
 
-    scores = teacher.scores(batch)
+    states, known = teacher.factors(batch)
+    scores = states @ known.T
 
     with torch.inference_mode():
         items = parent.encode_items(small_content())
-        states = parent.encode_sequences(items.at(batch.rows))[0, :2]
-        expected = states @ items.directions()[:4].T / 0.07
+        expected = parent.encode_sequences(items.at(batch.rows))[0, :2] @ items.directions()[:4].T / 0.07
     torch.testing.assert_close(scores, expected)
 
 
