@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.device import CPU, own_device
+from models.device import CPU, give_back_freed, own_device
 from models.encoder.batches import Batch, SequenceData, epoch_batches
 from models.encoder.config import StepConfig
 from models.encoder.parallel import ALONE, Processes
@@ -177,6 +177,7 @@ class TrainingLoop:
         started = time.perf_counter()
         losses: list[float] = []
         n_targets = 0
+        give_back_freed()
         with self._moved(), seeded(seed, self.processes.rank, self.device) as generator:
             self.model.train()
             batches = list(self._batches(phase, np.random.default_rng(seed)))
