@@ -17,6 +17,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError, UnsupportedForMessageFormatError
 from kafka.protocol.consumer import IsolationLevel
 
+from stream.kafka.connect import reason
 from stream.log import Record
 
 _new = tuple.__new__  # half the time of calling Record
@@ -107,8 +108,13 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         self._end_of_batch = fetch_offset
 
     def take(self, n: int) -> list[Record]:
-        """The next records, up to n; fewer only at the end, or before an error that the next call raises."""
-        self._maybe_raise_next_inline_exception()
+        """The next records, up to n; fewer at the end, or before a batch that cannot be read.
+
+        Such a batch ends what was fetched: reading goes on with it, fetched anew, and never behind it.
+
+        Raises:
+            KafkaError: it is the next one.
+        """
         taken: list[Record] = []
         try:
             while len(taken) < n and (self._n_taken < len(self._decoded) or self._decode_next()):
@@ -118,10 +124,13 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 # Past the end of a batch, too, whose last records compaction has removed.
                 self.next_fetch_offset = self._end_of_batch if is_batch_over else more[-1].offset + 1
                 taken = taken + more if taken else more
-        except KafkaError as exc:
-            if not taken:
+        except Exception as exc:  # codecs raise their own
+            self.drain()
+            if not taken and isinstance(exc, KafkaError):
                 raise
-            self._next_inline_exception = exc
+            if not taken:
+                place = f"{self.topic_partition} at {self.next_fetch_offset}"
+                raise CorruptRecordError(f"{place} cannot be read: {reason(exc)}") from exc
         return taken
 
     def _decode_next(self) -> bool:
