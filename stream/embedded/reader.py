@@ -208,20 +208,23 @@ class EmbeddedReader:
             ready = [(p, state.ends[p]) for p in self._active() if self._positions[p] < state.ends[p]]
         self._first += 1
         records: list[Record] = []
+        positions: dict[int, int] = {}
         for i in range(len(ready)):
             partition, end = ready[(i + self._first) % len(ready)]
-            records += self._read_partition(partition, end, max_records - len(records))
+            more, positions[partition] = self._read_partition(partition, end, max_records - len(records))
+            records += more
             if len(records) >= max_records:
                 break
+        self._positions.update(positions)  # last: an error above reads all of it again
         return records
 
-    def _read_partition(self, partition: int, end: int, max_records: int) -> list[Record]:
+    def _read_partition(self, partition: int, end: int, max_records: int) -> tuple[list[Record], int]:
+        """Records, and where to go on."""
         with self._reading:
             self._check_open()
             rows = self._file.read(self._state.tables[partition], self._positions[partition], max_records)
         # Nothing below `end` is left when no row came: it was compacted or retired.
-        self._positions[partition] = rows[-1][0] + 1 if rows else end
-        return to_records(self._state.topic.name, partition, rows)
+        return to_records(self._state.topic.name, partition, rows), rows[-1][0] + 1 if rows else end
 
     def _wait(self, generation: int, deadline_s: float) -> bool:
         """Wait for something to read or a change of the group; False when the time is over."""

@@ -175,6 +175,21 @@ def test_maintenance_that_cannot_read_the_file_says_so_as_any_use_of_the_log_doe
             log.maintain(time.time_ns() // 1_000_000)
 
 
+def test_a_partition_that_cannot_be_read_loses_nothing_of_the_others(path: Path) -> None:
+    two = {"two": Topic("two", 2)}
+    with closing(EmbeddedLog(path, two)) as log, closing(log.reader("two", group="g")) as reader:
+        sent = [Message(b"%d" % i, b"%d" % i) for i in range(10)]
+        assert {at.partition for at in log.publish("two", sent).result(DEADLINE_S)} == {0, 1}
+        with closing(sqlite3.connect(path)) as sql:
+            sql.execute("ALTER TABLE records_1_0 RENAME TO away")
+            for _ in range(3):  # partitions take turns
+                with pytest.raises(LogUnavailable, match=r"no such table: records_1_0; check the disk"):
+                    reader.poll(max_records=100, timeout_s=0)
+            sql.execute("ALTER TABLE away RENAME TO records_1_0")
+        records = reader.poll(max_records=100, timeout_s=0)
+        assert sorted(record.value or b"" for record in records) == [message.value for message in sent]
+
+
 def test_readers_can_commit_while_the_log_is_full(path: Path) -> None:
     with closing(EmbeddedLog(path, ONE, max_bytes=400_000)) as log, closing(log.reader("one", group="g")) as reader:
         reader.poll(max_records=1, timeout_s=0)
