@@ -110,7 +110,7 @@ class ItemIn(Body):
     @field_validator("ts_ms")
     @classmethod
     def _is_not_ahead(cls, ts_ms: int | None) -> int | None:
-        """The newest word on an item counts: one from the future would outlive every later one."""
+        """No reader of `items` takes what is from the future."""
         latest_ms = wall_ms() + MAX_AHEAD_MS
         if ts_ms is not None and ts_ms > latest_ms:
             raise ValueError(f"is too far ahead, latest now is {latest_ms}; is it in milliseconds?")

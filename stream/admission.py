@@ -49,10 +49,12 @@ def admit_item(record: Record) -> ItemEvent:
     """A record of `items` as an upsert or a removal; a tombstone of the log removes the item of its key.
 
     Raises:
-        BadEvent: not valid; never retried.
+        BadEvent: not valid, or from the future; never retried.
     """
     if record.value is not None:
-        return decode_item(record.value)
+        item = decode_item(record.value)
+        _check_time("item", item.ts_ms, record)
+        return item
     try:
         return ItemRemoval(item_id=(record.key or b"").decode(), ts_ms=record.ts_ms)
     except UnicodeDecodeError as exc:

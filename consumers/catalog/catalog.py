@@ -1,7 +1,7 @@
-"""The catalogue in memory: the newest word on every item, rebuilt from the compacted `items` topic at each start.
+"""The catalogue in memory: the last record of every item, rebuilt from the compacted `items` topic at each start.
 
-Written by the catalog role, read by serving (titles, pictures) and by placement (content). Records may come twice
-and late: what is older than the newest known of an item changes nothing, a removal included.
+Written by the catalog role, read by serving (titles, pictures) and by placement (content). Of an item the last record
+on the log counts, whatever its event time: compaction keeps that one, so a start finds what was there before it.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ class Changes(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    item: CatalogItem | None  # None: removed, remembered so that an older upsert does not bring it back
-    ts_ms: int
+    item: CatalogItem | None  # None: removed
     version: int
 
 
@@ -95,7 +94,7 @@ class Catalog:
 
     @property
     def newest_ts_ms(self) -> int | None:
-        """Event time of the newest upsert; None before the first."""
+        """The highest event time of an upsert; None before the first."""
         return self._newest_ts_ms
 
     def newest(self, k: int) -> list[str]:
@@ -113,26 +112,22 @@ class Catalog:
         return self.changed_since(0).upserted
 
     def apply(self, event: ItemEvent) -> bool:
-        """Take in one record.
+        """Take in one record, in the order of the log.
 
         Returns:
-            Whether it changed anything: False for what is already known or older than what is known. Of two with
-            the same time the later on the log wins.
+            Whether it changed anything: False for what is already known.
         """
         item = CatalogItem.of(event) if isinstance(event, ItemUpsert) else None
         with self._lock:
-            known = self._entries.get(event.item_id)
-            if known is not None and event.ts_ms < known.ts_ms:
+            known = self.get(event.item_id)
+            if item == known:
                 return False
-            if known is not None and item == known.item:
-                self._entries[event.item_id] = known._replace(ts_ms=event.ts_ms)  # a removal may be the newer one
-                return False
-            self._n_items += (item is not None) - (known is not None and known.item is not None)
+            self._n_items += (item is not None) - (known is not None)
             self._version += 1
-            self._entries[event.item_id] = _Entry(item, event.ts_ms, self._version)
+            self._entries[event.item_id] = _Entry(item, self._version)
             if item is not None:
                 self._newest_ts_ms = max(item.ts_ms, self._newest_ts_ms or 0)
-            return known is not None or item is not None
+            return True
 
     def changed_since(self, version: int) -> Changes:
         """Items upserted and removed after a version; version 0 is the empty catalogue."""

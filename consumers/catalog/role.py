@@ -17,7 +17,7 @@ from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
 from stream.admission import admit_item
 from stream.dead_letters import DeadLetters
-from stream.events import BadEvent, ItemEvent, ItemUpsert
+from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert
 from stream.log import Log, Record
 from stream.topics import ITEMS
 
@@ -85,18 +85,12 @@ class CatalogRole:
 
     def _apply(self, events: Sequence[tuple[ItemEvent, int]]) -> None:
         """Take items in, each with the time its record was appended, and have what changed placed or taken out."""
-        appended_ms: dict[str, int] = {}
-        removed: list[str] = []
-        for event, ts_ms in events:
-            if self._catalog.apply(event):
-                appended_ms.pop(event.item_id, None)
-                if isinstance(event, ItemUpsert):
-                    appended_ms[event.item_id] = ts_ms
-                else:
-                    removed.append(event.item_id)
+        last = {event.item_id: (event, ts_ms) for event, ts_ms in events}  # so a batch read again changes nothing
+        changed = [(event, ts_ms) for event, ts_ms in last.values() if self._catalog.apply(event)]
+        removed = [event.item_id for event, _ in changed if isinstance(event, ItemRemoval)]
         if removed:
-            self._placement.remove([item_id for item_id in removed if item_id not in self._catalog])
-        self._placer.submit(appended_ms)
+            self._placement.remove(removed)
+        self._placer.submit({event.item_id: ts_ms for event, ts_ms in changed if isinstance(event, ItemUpsert)})
 
     def _decoded(self, record: Record) -> ItemEvent | None:
         try:

@@ -64,7 +64,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         file: name in the buffer's folder.
         topic: `events` or `items`.
-        rows: in the file; records that are no events have no row, and of an item only the newest may be left.
+        rows: in the file; records that are no events have no row, and of an item only the last may be left.
         from_: first offset by partition; `from` in JSON.
         to: next offset after the last, by partition.
     """
@@ -148,20 +148,15 @@ def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Tab
 
 
 def load_items(root: Path, segments: Sequence[Segment] | None = None) -> dict[str, ItemUpsert]:
-    """The catalogue as the buffer knows it: the newest upsert of each item that was not removed since.
+    """The catalogue as the buffer knows it: the last upsert of each item that was not removed after it.
 
-    Newest by event time, then by place on the log, as in `consumers.catalog.catalog`.
+    Last on the log, as in `consumers.catalog.catalog`.
 
     Raises:
         FileNotFoundError: a segment was merged away long ago; read the manifest again.
     """
-    newest: dict[str, dict[str, object]] = {}
-    newest_ms: dict[str, int] = {}
-    for row in _read(root, ITEMS, segments).to_pylist():
-        item_id, ts_ms = row["item_id"], row["ts_ms"]
-        if ts_ms >= newest_ms.get(item_id, ts_ms):
-            newest[item_id], newest_ms[item_id] = row, ts_ms
-    return {item_id: _upsert(row) for item_id, row in newest.items() if not row["is_removed"]}
+    last = {row["item_id"]: row for row in _read(root, ITEMS, segments).to_pylist()}
+    return {item_id: _upsert(row) for item_id, row in last.items() if not row["is_removed"]}
 
 
 def _read(root: Path, topic: str, segments: Sequence[Segment] | None) -> pa.Table:

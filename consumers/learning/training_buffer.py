@@ -224,7 +224,7 @@ class TrainingBuffer:
             return
         tables = [pq.read_table(self.root / part.file, schema=SCHEMAS[topic]) for part in small]
         table = pa.concat_tables(tables)
-        merged = self._write_segment(topic, _newest_of_each(table) if topic == ITEMS else table, _ends(small))
+        merged = self._write_segment(topic, _last_of_each(table) if topic == ITEMS else table, _ends(small))
         self._retire(small, merged)
 
     def _let_go(self) -> None:
@@ -258,14 +258,10 @@ def _table(topic: str, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _newest_of_each(items: pa.Table) -> pa.Table:
+def _last_of_each(items: pa.Table) -> pa.Table:
     """Of each item the row that counts, as `load_items` chooses it, in the order the items first came."""
-    newest: dict[str, int] = {}
-    ts_ms = items["ts_ms"].to_numpy()
-    for row, item_id in enumerate(items["item_id"].to_pylist()):
-        if ts_ms[row] >= ts_ms[newest.get(item_id, row)]:
-            newest[item_id] = row
-    return items.take(list(newest.values()))
+    rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_pylist())}
+    return items.take(list(rows.values()))
 
 
 def _number(file: str) -> int:

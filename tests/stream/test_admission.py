@@ -1,14 +1,14 @@
 import pytest
 
-from stream.admission import MAX_AHEAD_MS, admit, admit_exposure
-from stream.events import BadEvent, Exposure, Interaction, encode
+from stream.admission import MAX_AHEAD_MS, admit, admit_exposure, admit_item
+from stream.events import BadEvent, Exposure, Interaction, ItemRemoval, ItemUpsert, encode
 from stream.kinds import DEFAULT_KINDS, UnknownKind
 from stream.log import Record
 
 APPENDED_MS = 1_700_000_000_000
 
 
-def record(event: Interaction | Exposure) -> Record:
+def record(event: Interaction | Exposure | ItemUpsert) -> Record:
     return Record("events", 0, 0, b"ada", encode(event), APPENDED_MS)
 
 
@@ -41,3 +41,14 @@ def test_exposure_is_admitted_unless_it_is_far_ahead_of_its_append() -> None:
     ahead = Exposure(feed_id="f", user_id="ada", ts_ms=APPENDED_MS + MAX_AHEAD_MS + 1, item_ids=("x",))
     with pytest.raises(BadEvent, match="exposure rejected: ts_ms=1700003600001 is 3600001 ms after it was appended"):
         admit_exposure(record(ahead))
+
+
+def test_item_is_admitted_unless_it_is_far_ahead_of_its_append() -> None:
+    item = ItemUpsert(item_id="x", ts_ms=APPENDED_MS + MAX_AHEAD_MS)
+    assert admit_item(record(item)) == item
+    with pytest.raises(BadEvent, match="item rejected: ts_ms=1700003600001 is 3600001 ms after it was appended"):
+        admit_item(record(ItemUpsert(item_id="x", ts_ms=APPENDED_MS + MAX_AHEAD_MS + 1)))
+
+
+def test_tombstone_of_an_item_is_its_removal_at_the_time_of_appending() -> None:
+    assert admit_item(Record("items", 0, 0, b"x", None, APPENDED_MS)) == ItemRemoval(item_id="x", ts_ms=APPENDED_MS)

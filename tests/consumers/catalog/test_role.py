@@ -6,7 +6,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from consumers.catalog.catalog import Catalog
+from consumers.catalog.catalog import Catalog, CatalogItem
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
 from consumers.runner import Runner, RunnerSettings
@@ -158,6 +158,22 @@ def test_restart_rebuilds_the_catalogue_from_the_topic(world: World) -> None:
 
     wait_until(lambda: catalog.n_items == 1)
     assert "b" in catalog
+
+
+def test_a_late_record_says_the_same_before_and_after_compaction(world: World) -> None:
+    world.publish(ItemUpsert(item_id="a", ts_ms=100))
+    world.publish(ItemRemoval(item_id="a", ts_ms=200), ItemUpsert(item_id="a", ts_ms=100, title="late"))
+    first = world.run()
+    wait_until(lambda: sum(world.role.positions().values()) == 3)
+    assert first.stop(DEADLINE_S) == []
+    before = world.catalog.items()
+
+    assert world.log.maintain(time.time_ns() // 1_000_000).compacted == 2
+    catalog, _ = world.new_process()
+    world.run()
+
+    wait_until(lambda: sum(world.role.positions().values()) == 3)
+    assert catalog.items() == before == [CatalogItem("a", 100, "late")]
 
 
 def test_records_read_again_are_not_measured_as_new(world: World) -> None:

@@ -136,15 +136,15 @@ def test_catalogue_is_the_last_upsert_of_what_was_not_removed(tmp_path: Path) ->
     )
 
 
-def test_an_upsert_or_removal_that_came_late_changes_nothing_as_in_the_catalogue(tmp_path: Path) -> None:
+def test_the_last_on_the_log_counts_whatever_its_time_as_in_the_catalogue(tmp_path: Path) -> None:
     buffer = TrainingBuffer(tmp_path, "log-1")
-    late_upsert = item_row(1, "x", "old", is_removed=False)
+    late_upsert = item_row(1, "x", "last", is_removed=False)
     late_removal = item_row(2, "y", "", is_removed=True)
-    rows = [item_row(5, "x", "new"), item_row(5, "y", "kept"), late_upsert, late_removal]
+    rows = [item_row(5, "x", "first"), item_row(5, "y", "removed"), late_upsert, late_removal]
 
     buffer.append("items", rows, {0: 4})
 
-    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "new", "y": "kept"}
+    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "last"}
 
 
 def test_buffer_nobody_wrote_is_empty(tmp_path: Path) -> None:
@@ -244,15 +244,15 @@ def test_small_segments_become_one_and_the_number_of_files_is_bounded(tmp_path: 
 def test_what_items_were_before_is_let_go_when_segments_are_merged(tmp_path: Path) -> None:
     buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL)
     buffer.append("items", [item_row(0, "gone", "G"), item_row(1, "x", "first")], {0: 2})
-    buffer.append("items", [item_row(9, "x", "newest"), item_row(3, "y", "Y")], {0: 4})
+    buffer.append("items", [item_row(9, "x", "second"), item_row(3, "y", "Y")], {0: 4})
     assert buffer.manifest.rows("items") == 4
 
-    buffer.append("items", [item_row(8, "x", "late"), item_row(5, "gone", "", is_removed=True)], {0: 6})
+    buffer.append("items", [item_row(8, "x", "last"), item_row(5, "gone", "", is_removed=True)], {0: 6})
 
     assert [segment.rows for segment in buffer.manifest.of("items")] == [3]
-    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "newest", "y": "Y"}
-    buffer.append("items", [item_row(4, "gone", "before its removal")], {0: 7})
-    assert list(load_items(tmp_path)) == ["x", "y"]
+    assert {item_id: item.title for item_id, item in load_items(tmp_path).items()} == {"x": "last", "y": "Y"}
+    buffer.append("items", [item_row(4, "gone", "here again")], {0: 7})
+    assert list(load_items(tmp_path)) == ["gone", "x", "y"]
     assert buffer.next_offset("items", 0) == 7
 
 
