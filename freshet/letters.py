@@ -29,13 +29,19 @@ def list_letters(settings: Settings) -> int:
 def replay_letters(settings: Settings) -> int:
     """Publish to their source topic the bytes of all dead letters that came since the last time.
 
-    What is still bad comes back as a new letter; so the old ones stay behind, or each time would double them.
+    What is still bad comes back as a new letter; so the old ones stay behind, or each time would double them. What the
+    log does not take, such as a record above its topic's limit, is left out, and printed.
     """
+    n_sent = 0
     with closing(_open(settings)) as log, closing(log.reader(DEAD_LETTER, group=REPLAY_GROUP)) as reader:
         _join(reader)
-        done = replay(log, from_offset=reader.committed()[0], timeout_s=TIMEOUT_S)
-        reader.commit({0: done.next_offset})  # last: a crash above sends them again, and events count once
-        print(f"sent {done.n_replayed:,} dead letters to where they came from")
+        for batch in replay(log, from_offset=reader.committed()[0], timeout_s=TIMEOUT_S):
+            for refused in batch.refused:
+                print(f"left out {refused}")
+            reader.poll(max_records=1, timeout_s=0)  # or a long replay would be put out of its group
+            reader.commit({0: batch.next_offset})  # last: a crash above sends them again, and events count once
+            n_sent += batch.n_replayed
+        print(f"sent {n_sent:,} dead letters to where they came from")
     return 0
 
 

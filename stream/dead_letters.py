@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from stream.events import BadEvent, DeadLetter, decode_dead_letter, encode
-from stream.log import Log, LogUnavailable, Message, Position, Record
+from stream.log import Log, LogUnavailable, Message, MessageTooLarge, Position, Record, UnknownTopic
 from stream.topics import DEAD_LETTER
 
 MAX_REASON_LENGTH = 2_000
@@ -26,11 +26,19 @@ Select = Callable[[DeadLetter], bool]
 
 
 class Replayed(NamedTuple):
-    """What a replay did; `next_offset` is where the next one starts."""
+    """What a replay did with one batch.
+
+    Attributes:
+        n_replayed: letters whose record was published again.
+        n_skipped: the others.
+        next_offset: where the next replay starts.
+        refused: of those skipped, the records that the log does not take, with the reason.
+    """
 
     n_replayed: int
     n_skipped: int
     next_offset: int
+    refused: tuple[str, ...] = ()
 
 
 class DeadLetters:
@@ -68,30 +76,29 @@ class DeadLetters:
         _wait_all(waiting, timeout_s)
 
 
-def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, timeout_s: float) -> Replayed:
-    """Publish dead letters again to the topics they came from, with their own key and bytes.
+def replay(log: Log, *, from_offset: int = 0, select: Select | None = None, timeout_s: float) -> Iterator[Replayed]:
+    """Publish dead letters again to the topics they came from, with their own key and bytes; one batch a step.
 
-    Records are idempotent, so a replay may be repeated; `next_offset` of the last one avoids it. A record that several
-    readers rejected, or one of them again after a crash, has several letters and is published once.
+    Records are idempotent, so a replay may be repeated; `next_offset` of the last batch avoids it. A record that
+    several readers rejected, or one of them again after a crash, has several letters and is published once.
 
     Args:
         log: holds the `dead-letter` topic.
         from_offset: in the one partition of that topic.
         select: which to replay; None is all.
-        timeout_s: for each batch to be durable.
+        timeout_s: for each batch to be read, and again to be durable.
+
+    Yields:
+        What was done with a batch, once it is durable.
 
     Raises:
-        LogUnavailable: a batch is not durable; replay again.
-        UnknownTopic: a source topic is not one of this log; leave it out with select.
+        LogUnavailable: a batch was not read or is not durable; replay again from the batch before.
     """
-    n_replayed = n_read = 0
     published: set[tuple[str, int, int]] = set()  # where records came from; one entry a letter
-    end = log.ends(DEAD_LETTER)[0]
     for records in dead_letters(log, from_offset=from_offset, timeout_s=timeout_s):
         letters = [letter for letter in _decoded(records) if select is None or select(letter)]
-        n_replayed += _replay_batch(log, letters, published, timeout_s)
-        n_read += len(records)
-    return Replayed(n_replayed, n_read - n_replayed, max(from_offset, end))
+        n_replayed, refused = _replay_batch(log, letters, published, timeout_s)
+        yield Replayed(n_replayed, len(records) - n_replayed, records[-1].offset + 1, refused)
 
 
 def dead_letters(log: Log, *, from_offset: int = 0, timeout_s: float) -> Iterator[list[Record]]:
@@ -100,7 +107,7 @@ def dead_letters(log: Log, *, from_offset: int = 0, timeout_s: float) -> Iterato
     Args:
         log: holds the `dead-letter` topic.
         from_offset: in the one partition of that topic.
-        timeout_s: for all of it.
+        timeout_s: for each batch.
 
     Raises:
         LogUnavailable: the log did not give it in time.
@@ -117,6 +124,7 @@ def dead_letters(log: Log, *, from_offset: int = 0, timeout_s: float) -> Iterato
             if records:
                 at = records[-1].offset + 1
                 yield records
+                deadline_s = time.monotonic() + timeout_s
 
 
 def _decoded(records: Sequence[Record]) -> Iterator[DeadLetter]:
@@ -127,15 +135,20 @@ def _decoded(records: Sequence[Record]) -> Iterator[DeadLetter]:
 
 def _replay_batch(
     log: Log, letters: Sequence[DeadLetter], published: set[tuple[str, int, int]], timeout_s: float
-) -> int:
-    waiting = []
+) -> tuple[int, tuple[str, ...]]:
+    """How many were published, and what the log refused."""
+    waiting, refused = [], []
     for letter in letters:
         source = (letter.source_topic, letter.partition, letter.offset)
-        if source not in published:
+        if source in published:
+            continue
+        published.add(source)
+        try:
             waiting.append(log.publish(letter.source_topic, [Message(letter.key, letter.value)]))
-            published.add(source)
+        except (UnknownTopic, MessageTooLarge, ValueError) as exc:  # it would be refused for ever
+            refused.append(f"{letter.source_topic}[{letter.partition}] offset {letter.offset}: {exc}")
     _wait_all(waiting, timeout_s)
-    return len(waiting)
+    return len(waiting), tuple(refused)
 
 
 def _wait_all(waiting: Sequence[Future[list[Position]]], timeout_s: float) -> None:

@@ -11,7 +11,7 @@ from freshet.cli import main
 from models.registry.registry import Registry
 from stream.dead_letters import DeadLetters
 from stream.embedded.log import EmbeddedLog
-from stream.log import Message
+from stream.log import Message, Record
 from stream.topics import topics
 from tests.models.encoder_fixtures import small_model
 from tests.models.ranker_fixtures import publish
@@ -202,6 +202,24 @@ def test_dead_letters_sent_again_are_not_sent_a_second_time(run: Ran) -> None:
     log.close()
     assert out == "sent 0 dead letters to where they came from\n"
     assert sum(ends.values()) == 2
+
+
+def test_one_dead_letter_that_cannot_be_sent_does_not_keep_the_others_back(run: Ran) -> None:
+    reject_one()
+    log = EmbeddedLog(Path("data/log.sqlite"), topics(4))
+    letters = DeadLetters(log)
+    letters.send(Record("events", 3, 9, b"ann", b"x" * 70_000, 0), reason="event rejected: too large")
+    letters.flush(10.0)
+    log.close()
+
+    status, out, _ = run("dead-letters", "replay", "--data-dir", "data")
+
+    assert status == 0
+    assert out == (
+        "left out events[3] offset 9: message of 70003 bytes for topic 'events'; the limit is 65536: send less\n"
+        "sent 1 dead letters to where they came from\n"
+    )
+    assert run("dead-letters", "replay", "--data-dir", "data")[1] == "sent 0 dead letters to where they came from\n"
 
 
 def test_log_that_a_service_owns_is_left_alone(run: Ran) -> None:
