@@ -47,6 +47,14 @@ class OffsetOwner(Role, Protocol):
         """
         ...
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Keep the state, and stand at these offsets, durably: the log ends there, before what was gained.
+
+        Args:
+            offsets: next offset to read, by partition held.
+        """
+        ...
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Write down and let go of these partitions."""
         ...

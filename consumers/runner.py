@@ -144,10 +144,28 @@ class _RoleLoop:
         if not self._gained:
             return records
         gained = sorted(set(reader.assigned()).intersection(self._gained))
-        for partition, offset in self._owner.gained(gained).items():
+        for partition, offset in self._offsets_of(self._owner, gained).items():
             reader.seek(partition, offset)
         self._gained.clear()
         return [record for record in records if record.partition not in gained]
+
+    def _offsets_of(self, owner: OffsetOwner, gained: Sequence[int]) -> dict[int, int]:
+        """Where the owner stands: never beyond the log's end, since all that is yet to come would be passed over.
+
+        It was beyond when an older log was put back, or brokers lost what was not on their disks. The end is asked
+        first: events that come while state is loaded are not to hide it.
+        """
+        ends = self._log.ends(self._role.topic)
+        offsets = dict(owner.gained(gained))
+        ahead = {partition: offset for partition, offset in offsets.items() if offset > ends[partition]}
+        if not ahead:
+            return offsets
+        log_ends = {partition: ends[partition] for partition in ahead}
+        structlog.get_logger().error(
+            "state_ahead_of_log", role=self._role.name, topic=self._role.topic, state=ahead, log_ends=log_ends
+        )
+        owner.rewind(log_ends)
+        return offsets | log_ends
 
     def _let_go(self, reader: Reader) -> None:
         """Have an owner give up what was lost while the role was being restarted, once its group has settled."""

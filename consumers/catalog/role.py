@@ -56,6 +56,10 @@ class CatalogRole:
             self._positions.setdefault(partition, 0)
         return {partition: self._positions[partition] for partition in partitions}
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets with the catalogue there is."""
+        self._positions.update(offsets)
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Forget the positions; should the partitions come back, they are read anew, which changes nothing."""
         for partition in partitions:

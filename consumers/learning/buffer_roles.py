@@ -51,6 +51,10 @@ class TrainingBufferRole:
         self._next = {partition: to for partition, to in self._next.items() if partition not in partitions}
         return {partition: self._buffer.next_offset(self.topic, partition) for partition in partitions}
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Have the manifest stand at these offsets, and keep the rows."""
+        self._buffer.append(self.topic, [], offsets)
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Write what waits, then let go."""
         self._flush()

@@ -102,6 +102,11 @@ class MemoryRole:
         self._held.update(partitions)
         return {partition: self._next[partition] for partition in partitions}
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets with what is known, and save that."""
+        self._next.update(offsets)
+        self._save()
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Save; what was learned of them stays learned, and they go on from there should they come back."""
         self._held.difference_update(partitions)

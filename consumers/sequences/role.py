@@ -71,6 +71,14 @@ class Snapshots:
         if kept is None or kept < state.next_offset:
             snapshot(state, path, self._log_id)
 
+    def replace(self, partition: int, state: PartitionState) -> None:
+        """Write the partition, wherever the file stands.
+
+        Raises:
+            OSError: not written; the file of the last time is still there.
+        """
+        snapshot(state, self.path(partition), self._log_id)
+
     def load(self, partition: int, sequences: UserSequences) -> PartitionState | None:
         """The partition as it was saved; None when there is nothing to use, and then it must be rebuilt."""
         path = self.path(partition)
@@ -130,6 +138,12 @@ class SequencesRole:
         self._metrics.users.set(self._sequences.n_users)
         self._start_saver()
         return {partition: self.positions()[partition] for partition in partitions}
+
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets with the state there is; the files as well, though they stand further on."""
+        for partition, offset in offsets.items():
+            self._sequences.rewind(partition, offset)
+            self._snapshots.replace(partition, self._sequences.held()[partition])
 
     def lost(self, partitions: Sequence[int]) -> None:
         """Save and drop the partitions; the next owner reads on from the file."""

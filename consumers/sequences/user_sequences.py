@@ -168,6 +168,13 @@ class UserSequences:
         self.applied.advance(partition, next_offset)
         return np.concatenate(results)
 
+    def rewind(self, partition: int, next_offset: int) -> None:
+        """Go on from an earlier offset, with the state as it is."""
+        state = self._states[partition]
+        with state.lock:
+            state.next_offset = next_offset
+        self.applied.advance(partition, next_offset)
+
     def empty_state(self) -> PartitionState:
         """A partition without events, at offset 0."""
         return PartitionState(SequenceStore(length=self.length, max_seen=self.max_seen), TrendingCounts())

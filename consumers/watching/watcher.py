@@ -94,6 +94,10 @@ class WatcherRole:
                 self._next.setdefault(partition, 0)
         return {partition: self._next[partition] for partition in partitions}
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets with the state there is."""
+        self._next.update(offsets)
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Let the state of these partitions go."""
         with self._lock:

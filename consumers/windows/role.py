@@ -53,6 +53,10 @@ class WindowsRole:
             self._pending.pop(partition, None)
         return self._windows.gain(self.topic, partitions)
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets of the topic."""
+        self._windows.rewind(self.topic, offsets)
+
     def lost(self, partitions: Sequence[int]) -> None:
         """Let go of the partitions; the last role that does saves them."""
         for partition in partitions:

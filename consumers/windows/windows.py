@@ -76,6 +76,18 @@ class Windows:
         offsets = self.positions(topic)
         return {partition: offsets[partition] for partition in partitions}
 
+    def rewind(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Stand at these offsets of the topic, by partition, with the windows as they are, and save that.
+
+        Raises:
+            OSError: not saved; the files of the last time are still there.
+        """
+        for partition, offset in offsets.items():
+            windows = self._held[partition]
+            with windows.changed:
+                windows.next_offsets[topic] = offset
+        self.save()
+
     def lose(self, topic: str, partitions: Sequence[int]) -> None:
         """A reader of the topic has these partitions no longer; what nobody reads is saved and let go."""
         with self._lock:

@@ -64,6 +64,9 @@ class Owning(Noting):
         for partition in partitions:
             del self.own[partition]
 
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        self.own.update(offsets)
+
     def idle(self) -> None:
         self.n_idle += 1
 
@@ -331,6 +334,24 @@ def test_owner_is_put_back_to_its_own_offsets(tmp_path: Path) -> None:
         restored = Owning({partition: 3})
         with running(log, restored):
             wait_until(lambda: restored.offsets == [3, 4], "records after its own offset")
+
+
+def test_owner_that_stands_beyond_the_logs_end_is_told_so_and_reads_on_from_there(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(3)])
+        partition, other = sorted(log.ends("events"), key=lambda p: log.ends("events")[p], reverse=True)
+        role = Owning({partition: 8})
+        with capture_logs() as logs, running(log, role):
+            wait_until(lambda: role.own == {partition: 3, other: 0}, "the log's end")
+            publish(log, [click(n) for n in range(3, 7)])
+            wait_until(lambda: role.offsets == [3, 4, 5, 6], "all that is new")
+    (told,) = [line for line in logs if line["event"] == "state_ahead_of_log"]
+    assert (told["role"], told["topic"], told["state"], told["log_ends"]) == (
+        "owning",
+        "events",
+        {partition: 8},
+        {partition: 3},
+    )
 
 
 def test_owner_keeps_its_state_over_a_restart(tmp_path: Path) -> None:

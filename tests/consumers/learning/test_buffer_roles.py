@@ -76,6 +76,16 @@ def test_rows_of_a_partition_held_survive_gaining_another(tmp_path: Path) -> Non
     assert load_events(tmp_path)["event_id"].to_pylist() == ["e0"]
 
 
+def test_buffer_ahead_of_an_older_log_keeps_its_rows_and_goes_on_from_the_logs_end(tmp_path: Path) -> None:
+    role = new_role(tmp_path, 2)
+    role.handle([record(0), record(1)])
+    role.rewind({0: 1})
+    assert read_manifest(tmp_path).next == {"events": {0: 1}}
+    role.handle([Record("events", 0, 1, b"ada", encode(click(9)), 10**12)])
+    role.close()
+    assert load_events(tmp_path)["event_id"].to_pylist() == ["e0", "e1", "e9"]
+
+
 def test_rows_waiting_are_read_again_after_an_error(tmp_path: Path) -> None:
     role = new_role(tmp_path, 1_000)
     role.handle([record(0)])

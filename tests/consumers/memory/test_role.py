@@ -21,6 +21,7 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, TransitionRow, decode_transition_row, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Record
+from stream.partition import partition_of
 from stream.topics import EVENTS, TRANSITIONS
 from tests.consumers.store_support import (
     DEADLINE_S,
@@ -144,6 +145,22 @@ def test_state_lost_after_the_last_snapshot_is_learned_again_and_no_event_counts
 
     assert scores(after, history) == pytest.approx(scores(before, history), rel=1e-4)
     assert max(scores(after, history).values()) > 0.1
+
+
+def test_memory_ahead_of_an_older_log_is_kept_and_links_every_new_event(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        role, memory = new_role(log, tmp_path)
+        role.gained([0, 1])
+        part = partition_of(b"ada", N_PARTITIONS)
+        role.handle([Record(EVENTS, part, n, b"ada", encode(click(n, item=f"item-{n}")), 0) for n in range(1, 9)])
+        role.close()
+        role, memory = new_role(log, tmp_path)
+        with running(log, role):
+            wait_until(lambda: role.positions() == log.ends(EVENTS), "the log's ends")
+            publish(log, [click(10, item="item-20"), click(11, item="item-21")])
+            wait_until(lambda: role.positions() == log.ends(EVENTS), "what is new")
+        assert new_role(log, tmp_path)[0].gained([0, 1]) == log.ends(EVENTS)
+    assert {"item-2", "item-21"} <= scores(memory, ["item-1", "item-20"]).keys()
 
 
 def test_role_started_again_goes_on_with_what_it_has(tmp_path: Path) -> None:

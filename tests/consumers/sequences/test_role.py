@@ -117,6 +117,30 @@ def test_damaged_snapshot_is_set_aside_and_rebuilt_from_the_log(tmp_path: Path) 
     assert (path.parent / f"{path.name}.damaged").exists()
 
 
+def test_state_ahead_of_an_older_log_is_kept_and_every_new_event_applied(tmp_path: Path) -> None:
+    partition = partition_of(b"ada", N_PARTITIONS)
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(1, 3)])
+    older = (tmp_path / "log.sqlite").read_bytes()
+    with open_log(tmp_path) as log, running(log, tmp_path) as sequences:
+        publish(log, [click(n) for n in range(3, 9)])
+        assert all_applied(sequences, log)
+    for path in tmp_path.glob("log.sqlite*"):
+        path.unlink()
+    (tmp_path / "log.sqlite").write_bytes(older)
+    with open_log(tmp_path) as log:
+        with running(log, tmp_path) as sequences:
+            wait_until(lambda: sequences.applied.next_offsets().get(partition) == 2, "the log's end")
+        loaded = Snapshots(tmp_path / "snapshots", log.log_id).load(partition, sequences)
+        assert loaded is not None
+        assert loaded.next_offset == 2
+        with running(log, tmp_path) as sequences:
+            publish(log, [click(n) for n in range(20, 23)])
+            assert all_applied(sequences, log)
+            assert sequences.sequence("ada") == ["item-8", "item-20", "item-21", "item-22"]
+            assert "item-3" in sequences.seen("ada")
+
+
 def test_snapshots_are_written_by_interval(tmp_path: Path) -> None:
     path = tmp_path / "snapshots" / f"events-{partition_of(b'ada', N_PARTITIONS)}.snapshot"
     with open_log(tmp_path) as log, running(log, tmp_path, snapshot_s=0.02):

@@ -224,6 +224,22 @@ def test_partition_that_no_role_reads_is_saved_and_let_go(tmp_path: Path) -> Non
         assert windows.gain(EVENTS, [0]) == {0: 1}
 
 
+def test_windows_ahead_of_an_older_log_are_put_back_to_its_end_by_topic(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        publish(log, [click("e", 1_000_000, "a"), shown("f", 1_000_000, "a")])
+        partition = partition_of(b"ada", N_PARTITIONS)
+        windows = new_windows(log, tmp_path)
+        for topic in (EVENTS, EXPOSURES):
+            windows.gain(topic, [partition])
+            windows.apply(topic, partition, [], next_offset=5)
+        windows.save()
+        windows = new_windows(log, tmp_path)
+        with running(log, windows):
+            wait_until(lambda: all_read(log, windows), "the log's ends")
+            publish(log, [shown("g", 1_000_001, "a"), click("e2", 1_000_002, "a"), *closers()])
+            wait_until(lambda: [outcome.outcome_id for outcome in outcomes(log)] == ["g:a"], "what is new")
+
+
 def test_other_topics_have_no_windows(tmp_path: Path) -> None:
     with open_log(tmp_path) as log, pytest.raises(ValueError, match="topic 'items' has no windows"):
         windows_role(new_windows(log, tmp_path), ITEMS, kinds=DEFAULT_KINDS)
