@@ -38,9 +38,9 @@ class SnapshotFailures:
         """Around the writing of a snapshot."""
         try:
             yield
-        except OSError as exc:
+        except Exception as exc:  # whatever it is: no state depends on it, and the next one is tried in its time
             if not self._is_failing:
-                structlog.get_logger().error("snapshot_failed", error=str(exc))
+                structlog.get_logger().error("snapshot_failed", error=f"{type(exc).__name__}: {exc}")
             self._is_failing = True
         else:
             self._is_failing = False

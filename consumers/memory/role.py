@@ -110,7 +110,8 @@ class MemoryRole:
     def lost(self, partitions: Sequence[int]) -> None:
         """Save; what was learned of them stays learned, and they go on from there should they come back."""
         self._held.difference_update(partitions)
-        self._save()
+        with self._failures.noted():
+            self._save()
 
     def positions(self) -> Mapping[int, int]:
         """Next offset to read, by partition held."""

@@ -124,6 +124,7 @@ class SequencesRole:
         self._log, self._dead_letters = log, DeadLetters(log)
         self._kinds, self._metrics = kinds, metrics
         self._interval_s = snapshot_s
+        self._failures = SnapshotFailures()
         self._stop = Event()
         self._saver: Thread | None = None
 
@@ -146,11 +147,11 @@ class SequencesRole:
             self._snapshots.replace(partition, self._sequences.held()[partition])
 
     def lost(self, partitions: Sequence[int]) -> None:
-        """Save and drop the partitions; the next owner reads on from the file."""
+        """Save and drop the partitions; the next owner reads on from the file, or from the one before."""
         held = self._sequences.held()
         for partition in partitions:
             if partition in held:
-                self._snapshots.save(partition, held[partition])
+                self._save(partition, held[partition])
                 self._sequences.drop(partition)
         self._metrics.users.set(self._sequences.n_users)
 
@@ -173,8 +174,7 @@ class SequencesRole:
         self._stop.set()
         if self._saver is not None:
             self._saver.join()
-        for partition, state in self._sequences.held().items():
-            self._snapshots.save(partition, state)
+        self._save_all()
 
     def _handle_partition(self, partition: int, records: list[Record]) -> None:
         events = self._admit(records)
@@ -207,11 +207,16 @@ class SequencesRole:
             self._saver.start()
 
     def _save_by_interval(self) -> None:
-        failures = SnapshotFailures()
         while not self._stop.wait(self._interval_s):
-            with failures.noted():
-                for partition, state in self._sequences.held().items():
-                    self._snapshots.save(partition, state)
+            self._save_all()
+
+    def _save_all(self) -> None:
+        for partition, state in self._sequences.held().items():
+            self._save(partition, state)
+
+    def _save(self, partition: int, state: PartitionState) -> None:
+        with self._failures.noted():
+            self._snapshots.save(partition, state)
 
     def _log_gained(self, partition: int, *, is_restored: bool) -> None:
         structlog.get_logger().info(

@@ -77,11 +77,7 @@ class Windows:
         return {partition: offsets[partition] for partition in partitions}
 
     def rewind(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Stand at these offsets of the topic, by partition, with the windows as they are, and save that.
-
-        Raises:
-            OSError: not saved; the files of the last time are still there.
-        """
+        """Stand at these offsets of the topic, by partition, with the windows as they are, and save that."""
         for partition, offset in offsets.items():
             windows = self._held[partition]
             with windows.changed:
@@ -95,7 +91,7 @@ class Windows:
                 readers = self._readers.get(partition, set())
                 readers.discard(topic)
                 if partition in self._held and not readers:
-                    self._snapshots.save(partition, self._held.pop(partition))
+                    self._save(partition, self._held.pop(partition))
 
     def positions(self, topic: str) -> dict[int, int]:
         """Next offset to read of the topic, by partition read."""
@@ -140,8 +136,7 @@ class Windows:
                 self._close_due(windows)
         self.metrics.window_users.set(sum(windows.n_users for windows in list(self._held.values())))
         if time.monotonic() - self._saved_at >= self._snapshot_s:
-            with self._failures.noted():
-                self.save()
+            self.save()
 
     def is_ahead(self, topic: str, partition: int) -> bool:
         """Whether the topic is to wait, being far ahead of the other one in event time."""
@@ -162,15 +157,15 @@ class Windows:
         return counts.counts()
 
     def save(self) -> None:
-        """Write every partition that moved.
-
-        Raises:
-            OSError: not written; the files of the last time are still there.
-        """
+        """Write every partition that moved; what cannot be written is told, and the file of the last time kept."""
         with self._lock:
             self._saved_at = time.monotonic()
             for partition, windows in self._held.items():
-                self._snapshots.save(partition, windows)
+                self._save(partition, windows)
+
+    def _save(self, partition: int, windows: PartitionWindows) -> None:
+        with self._failures.noted():
+            self._snapshots.save(partition, windows)
 
     def _load(self, partition: int) -> PartitionWindows:
         windows = PartitionWindows(self.settings, idle_s=self._idle_s, wall=self._wall)

@@ -163,6 +163,16 @@ def test_memory_ahead_of_an_older_log_is_kept_and_links_every_new_event(tmp_path
     assert {"item-2", "item-21"} <= scores(memory, ["item-1", "item-20"]).keys()
 
 
+def test_partitions_are_let_go_also_when_the_memory_cannot_be_saved(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, capture_logs() as logs:
+        role, _ = new_role(log, tmp_path)
+        role.gained([0, 1])
+        (tmp_path / "memory" / "memory.npz").mkdir()  # takes no file in its place
+        role.lost([0])
+        assert role.positions() == {1: 0}
+    assert [line["event"] for line in logs] == ["snapshot_failed"]
+
+
 def test_role_started_again_goes_on_with_what_it_has(tmp_path: Path) -> None:
     with open_log(tmp_path) as log:
         publish(log, some_clicks(50))

@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 from consumers.runner import Runner, RunnerSettings
 from consumers.sequences.role import SequencesRole, Snapshots
+from consumers.sequences.snapshots import PartitionState
 from consumers.sequences.user_sequences import UserSequences
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
@@ -185,6 +187,58 @@ def test_partition_goes_to_a_second_owner_with_its_state(tmp_path: Path) -> None
                 assert owner.sequence(user) == [f"item-{n}"]
         wait_until(lambda: len(first.held()) == N_PARTITIONS, "both partitions back")
         assert [first.sequence(user) for user in users] == [[f"item-{n}"] for n in range(12)]
+
+
+class Refusing(Snapshots):
+    """Partition 0 cannot be written while there is an error."""
+
+    error: Exception | None = OSError(errno.ENOSPC, "No space left on device")
+
+    def save(self, partition: int, state: PartitionState) -> None:
+        if partition == 0 and self.error is not None:
+            raise self.error
+        super().save(partition, state)
+
+
+def new_role(log: EmbeddedLog, snapshots: Snapshots, snapshot_s: float = 60.0) -> SequencesRole:
+    sequences = UserSequences(N_PARTITIONS)
+    return SequencesRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=new_metrics(), snapshot_s=snapshot_s)
+
+
+def test_partitions_that_are_lost_are_let_go_also_on_a_full_disk(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, capture_logs() as logs:
+        snapshots = Refusing(tmp_path / "snapshots", log.log_id)
+        role = new_role(log, snapshots)
+        role.gained([0, 1])
+        role.lost([0, 1])
+        assert role.positions() == {}
+        role.close()
+    assert [path.name for path in snapshots.root.iterdir()] == ["events-1.snapshot"]
+    assert [line["error"] for line in logs if line["event"] == "snapshot_failed"] == [
+        "OSError: [Errno 28] No space left on device"
+    ]
+
+
+def test_a_partition_that_cannot_be_saved_at_the_end_keeps_no_other_from_it(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, capture_logs() as logs:
+        snapshots = Refusing(tmp_path / "snapshots", log.log_id)
+        role = new_role(log, snapshots)
+        role.gained([0, 1])
+        role.close()
+    assert [path.name for path in snapshots.root.iterdir()] == ["events-1.snapshot"]
+    assert "snapshot_failed" in [line["event"] for line in logs]
+
+
+def test_snapshots_go_on_after_any_error(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, capture_logs() as logs:
+        snapshots = Refusing(tmp_path / "snapshots", log.log_id)
+        snapshots.error = ValueError("the file is not what it was")
+        role = new_role(log, snapshots, snapshot_s=0.01)
+        role.gained([0, 1])
+        wait_until(lambda: "snapshot_failed" in [line["event"] for line in logs], "an error that is told")
+        snapshots.error = None
+        wait_until(snapshots.path(0).exists, "a snapshot")
+        role.close()
 
 
 def test_only_old_unfinished_snapshots_are_cleared_away(tmp_path: Path) -> None:

@@ -240,6 +240,18 @@ def test_windows_ahead_of_an_older_log_are_put_back_to_its_end_by_topic(tmp_path
             wait_until(lambda: [outcome.outcome_id for outcome in outcomes(log)] == ["g:a"], "what is new")
 
 
+def test_windows_that_cannot_be_saved_are_let_go_and_keep_no_other_from_it(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log, capture_logs() as logs:
+        windows = new_windows(log, tmp_path)
+        windows.gain(EVENTS, [0, 1])
+        (tmp_path / "windows" / "windows-0.snapshot").mkdir()  # takes no file in its place
+        windows.save()
+        assert (tmp_path / "windows" / "windows-1.snapshot").is_file()
+        windows.lose(EVENTS, [0, 1])
+        assert windows.positions(EVENTS) == {}
+    assert "snapshot_failed" in [line["event"] for line in logs]
+
+
 def test_other_topics_have_no_windows(tmp_path: Path) -> None:
     with open_log(tmp_path) as log, pytest.raises(ValueError, match="topic 'items' has no windows"):
         windows_role(new_windows(log, tmp_path), ITEMS, kinds=DEFAULT_KINDS)
