@@ -36,7 +36,7 @@ from models.encoder_scorer import EncoderScorer
 from models.gate import Verdict, judge
 from models.loading import load_ranker
 from models.ranker import Ranker
-from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, PromotionPaused
+from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, NotCurrent, PromotionPaused
 from models.registry.kept_blend import KeptBlend
 from models.registry.registry import Registry, wall_ms
 from models.towers.pair import Towers, save_towers
@@ -178,17 +178,17 @@ class Cycle:
 
     def _settle(self, verdict: Verdict, version: str | None, seconds: float) -> CycleEvent:
         """Promote what was published, write down what was refused."""
-        state: State = "published"
+        state: State = "refused"
         detail = verdict.reason
-        if version is None:
-            state = "refused"
-            self._registry.refuse(reason=detail, metrics=verdict.metrics, parent=self.plan.parent)
-        else:
+        if version is not None:
             try:
                 self._registry.promote(version, by="gate", reason=detail)
-            except PromotionPaused as exc:
-                state, detail = "refused", str(exc)
+                state = "published"
+            except (PromotionPaused, NotCurrent) as exc:
+                detail = str(exc)
             self._registry.prune(keep=self.settings.keep_bundles)
+        if state == "refused":
+            self._registry.refuse(reason=detail, metrics=verdict.metrics, parent=self.plan.parent)
         self._training.forget()
         self._content.forget()
         return CycleEvent(

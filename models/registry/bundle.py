@@ -37,7 +37,7 @@ class RegistryError(Exception):
     ├── DamagedBundle      a file is missing, changed, or of another format
     ├── UnknownKind        a bundle of a kind of model that this release does not know
     ├── PromotionPaused    an operator rolled back; the gate may not promote
-    ├── NotCurrent         a version was to be rolled back that is not current
+    ├── NotCurrent         a version was to be rolled back, or replaced by the gate, that is not current
     ├── NothingToRollBack  the pointer knows no previous version
     └── RegistryBusy       another process held the registry's lock past the deadline; retriable
     """
@@ -64,7 +64,7 @@ class PromotionPaused(RegistryError):
 
 
 class NotCurrent(RegistryError):
-    """A version was to be rolled back that is not current."""
+    """A version was to be rolled back, or replaced by the gate, that is not current."""
 
 
 class NothingToRollBack(RegistryError):

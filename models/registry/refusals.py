@@ -13,7 +13,7 @@ from models.registry.bundle import RegistryError
 
 @dataclass(frozen=True)
 class Refusal:
-    """A cycle whose model was not published.
+    """A cycle whose model did not become current.
 
     Attributes:
         refused_ms: wall clock.

@@ -28,6 +28,7 @@ from models.registry.bundle import (
     Bundle,
     DamagedPointer,
     Manifest,
+    NotCurrent,
     RegistryBusy,
     RegistryError,
     UnknownVersion,
@@ -165,17 +166,23 @@ class Registry:
     def promote(self, version: str, *, by: By, reason: str) -> Pointer:
         """Make `version` current. By hand it also resumes automatic promotion, and repairs a damaged pointer.
 
+        The gate replaces only the version's parent, which it judged against.
+
         Raises:
             UnknownVersion, DamagedBundle: nothing changes.
             PromotionPaused: `by` is "gate" after a rollback by hand; the bundle stays published.
+            NotCurrent: `by` is "gate" and the parent is not current by now; the bundle stays published.
             DamagedPointer: `by` is "gate" and the pointer cannot be read.
             RegistryBusy: another process held the lock past the deadline.
         """
-        self.open(version)
+        manifest = self.open(version).manifest
         with self._lock():
             self.path(version)
             old = self._old_pointer(by)
-            return self._point(promoted(old, version, by=by, reason=reason, now_ms=self._now_ms()))
+            new = promoted(old, version, by=by, reason=reason, now_ms=self._now_ms())
+            if by == "gate":
+                _check_judged_against(old, manifest)
+            return self._point(new)
 
     def rollback(self, *, by: By, reason: str, only_from: str | None = None) -> Pointer:
         """Return to the previous version. By hand it also pauses automatic promotion.
@@ -296,3 +303,13 @@ class Registry:
 
 def _number(version: str) -> int:
     return int(version[1:].split("-", maxsplit=1)[0])
+
+
+def _check_judged_against(old: Pointer | None, manifest: Manifest) -> None:
+    current = old.version if old else None
+    if current not in (manifest.parent, manifest.version):
+        why = f" ({old.reason})" if old else ""
+        raise NotCurrent(
+            f"{manifest.version} stays published but not current: it was judged against {manifest.parent or 'none'}, "
+            f"and {current or 'none'} is current now{why}"
+        )

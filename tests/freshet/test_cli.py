@@ -101,7 +101,7 @@ def two_models() -> tuple[str, str]:
     registry = Registry(Path("data/registry"))
     first, second = (publish(registry, small_model(seed=seed), ()) for seed in (1, 2))
     for version in (first, second):
-        registry.promote(version, by="gate", reason="better")
+        registry.promote(version, by="operator", reason="better")
     return first, second
 
 

@@ -21,7 +21,7 @@ def publish_for_ever(root: Path) -> None:
         stage = registry.stage()
         for name in ("model.safetensors", "items.json"):
             (stage / name).write_bytes(random.randbytes(5_000))
-        registry.promote(registry.publish(stage, DRAFT), by="gate", reason="")
+        registry.promote(registry.publish(stage, DRAFT), by="operator", reason="")
         registry.refuse(reason="and another", metrics={})
         registry.prune(keep=3)
 

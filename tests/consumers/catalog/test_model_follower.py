@@ -46,7 +46,7 @@ class World:
         save_towers(stage / TOWERS, TOWER)
         version = self.registry.publish(stage, manifest(model=model))
         if is_promoted:
-            self.registry.promote(version, by="gate", reason="better")
+            self.registry.promote(version, by="operator", reason="better")
         return version
 
     @property

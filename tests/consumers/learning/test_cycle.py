@@ -101,6 +101,25 @@ def test_while_promotion_is_paused_the_model_is_published_but_not_current(shop: 
     assert "it recommends lamps to everybody" in ended.detail
     assert shop.registry.versions() == [first, second, ended.version]
     assert pointer.version == first
+    assert [(refusal.reason, refusal.parent) for refusal in shop.registry.refusals()] == [(ended.detail, first)]
+
+
+def test_what_an_operator_chose_during_the_cycle_stays_current_and_the_refusal_says_so(shop: Shop, first: str) -> None:
+    second = run(shop.lenient(), next_plan(shop, first)).version or ""
+    plan = next_plan(shop, second, number=3)
+    shop.registry.promote(first, by="operator", reason="the new one is bad")
+
+    ended = run(shop.lenient(), plan)
+
+    pointer = shop.registry.current()
+    assert pointer is not None
+    assert (pointer.version, pointer.promoted_by) == (first, "operator")
+    assert ended.state == "refused"
+    assert ended.detail == (
+        f"{ended.version} stays published but not current: it was judged against {second}, and {first} is current now "
+        "(the new one is bad)"
+    )
+    assert [(refusal.reason, refusal.parent) for refusal in shop.registry.refusals()] == [(ended.detail, second)]
 
 
 def test_same_plan_and_same_data_give_the_same_weights_bit_for_bit(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_an_empty_stage_is_refused(tmp_path: Path) -> None:
 
 def test_promotion_remembers_the_previous_version(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    first, second = publish(registry), publish(registry)
+    first = publish(registry)
+    second = publish(registry, parent=first)
     registry.promote(first, by="gate", reason="first")
 
     registry.promote(second, by="gate", reason="better")
@@ -104,7 +105,8 @@ def test_promotion_remembers_the_previous_version(tmp_path: Path) -> None:
 
 def test_promoting_the_current_version_again_keeps_the_previous(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    first, second = publish(registry), publish(registry)
+    first = publish(registry)
+    second = publish(registry, parent=first)
     registry.promote(first, by="gate", reason="")
     registry.promote(second, by="gate", reason="")
 
@@ -113,7 +115,8 @@ def test_promoting_the_current_version_again_keeps_the_previous(tmp_path: Path) 
 
 def test_rollback_by_hand_pauses_the_gate_until_a_promotion_by_hand(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    first, second, third = publish(registry), publish(registry), publish(registry)
+    first = publish(registry)
+    second, third = publish(registry, parent=first), publish(registry, parent=first)
     registry.promote(first, by="gate", reason="")
     registry.promote(second, by="gate", reason="")
 
@@ -126,12 +129,50 @@ def test_rollback_by_hand_pauses_the_gate_until_a_promotion_by_hand(tmp_path: Pa
     assert third in registry.versions()
 
     assert registry.promote(third, by="operator", reason="checked").paused is False
-    assert registry.promote(second, by="gate", reason="better").version == second
+    fourth = publish(registry, parent=third)
+    assert registry.promote(fourth, by="gate", reason="better").version == fourth
+
+
+def test_the_gate_replaces_only_the_version_it_judged_against(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    first, chosen = publish(registry), publish(registry)
+    child = publish(registry, parent=first)
+    registry.promote(first, by="gate", reason="")
+    by_hand = registry.promote(chosen, by="operator", reason="the other one is bad")
+
+    with pytest.raises(
+        NotCurrent,
+        match=rf"{child} stays published but not current: it was judged against {first}, and {chosen} is current now "
+        r"\(the other one is bad\)",
+    ):
+        registry.promote(child, by="gate", reason="better")
+
+    assert registry.current() == by_hand
+    assert registry.promote(publish(registry, parent=chosen), by="gate", reason="better").previous == chosen
+
+
+def test_the_gate_leaves_alone_what_was_made_current_during_a_first_training(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    fitted, first = publish(registry), publish(registry)
+    registry.promote(fitted, by="operator", reason="fitted offline")
+
+    with pytest.raises(NotCurrent, match=f"it was judged against none, and {fitted} is current now"):
+        registry.promote(first, by="gate", reason="first model")
+
+
+def test_the_gate_brings_nothing_back_where_the_pointer_was_deleted(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    first = publish(registry)
+    child = publish(registry, parent=first)
+
+    with pytest.raises(NotCurrent, match=f"it was judged against {first}, and none is current now"):
+        registry.promote(child, by="gate", reason="better")
 
 
 def test_rollback_asked_for_one_version_leaves_another_alone(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    first, second = publish(registry), publish(registry)
+    first = publish(registry)
+    second = publish(registry, parent=first)
     registry.promote(first, by="gate", reason="")
     registry.promote(second, by="gate", reason="")
 
@@ -144,7 +185,8 @@ def test_rollback_asked_for_one_version_leaves_another_alone(tmp_path: Path) -> 
 
 def test_rollback_by_the_gate_does_not_pause(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
-    first, second = publish(registry), publish(registry)
+    first = publish(registry)
+    second = publish(registry, parent=first)
     registry.promote(first, by="gate", reason="")
     registry.promote(second, by="gate", reason="")
 
@@ -296,8 +338,8 @@ def test_a_damaged_refusal_names_its_line(tmp_path: Path) -> None:
 def test_pruning_never_removes_the_current_or_the_previous_version(tmp_path: Path) -> None:
     registry = registry_at(tmp_path)
     versions = [publish(registry) for _ in range(5)]
-    registry.promote(versions[0], by="gate", reason="")
-    registry.promote(versions[2], by="gate", reason="")
+    registry.promote(versions[0], by="operator", reason="")
+    registry.promote(versions[2], by="operator", reason="")
 
     assert registry.prune(keep=1) == [versions[1], versions[3]]
 
