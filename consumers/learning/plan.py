@@ -12,6 +12,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         offsets: Next offset by partition of `events` that it trains up to.
         n_fresh: Events the parent has not seen.
         log_id: Of the log that the offsets are of; empty in a plan of before it was written down.
+        n_starts: How often it was started; counted while it is open, and no part of what it says.
     """
 
     number: int
@@ -19,3 +20,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     offsets: dict[int, int]
     n_fresh: int
     log_id: str = ""
+    n_starts: int = 0

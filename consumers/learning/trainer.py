@@ -31,8 +31,15 @@ from stream.topics import EVENTS
 POLL_S = 0.5
 RETRY_S = 5.0  # after a failed cycle, whatever failed; doubled with each that follows
 MAX_RETRY_S = 300.0
+MAX_STARTS = 10  # of one plan; each but the last ended with the trainer's process, whatever ended that
 NICENESS = 10  # answering comes first
-EXPECTED = (RegistryError, TowerError, TrainingDiverged, BadManifest, OSError, ValueError)
+
+
+class TrainerLost(Exception):
+    """A plan was started too often, and no trainer lived to its end."""
+
+
+EXPECTED = (RegistryError, TowerError, TrainingDiverged, TrainerLost, BadManifest, OSError, ValueError)
 
 
 class TrainerLoop:
@@ -94,7 +101,7 @@ class TrainerLoop:
         return True
 
     def _run(self, plan: Plan) -> None:
-        write_durably(self._open_plan, msgspec.json.encode(plan))
+        plan = self._counted(plan)
         what = "first training" if plan.parent is None else f"continues {plan.parent}"
         self._report(CycleEvent(state="started", cycle=plan.number, detail=what, n_events=plan.n_fresh))
         outcome = Cycle(self._settings, plan, self._report).run(self._stopping)
@@ -102,6 +109,17 @@ class TrainerLoop:
         self._open_plan.unlink()
         self._idle_since, self._retry_s = self._clock(), RETRY_S
         self._report(outcome)
+
+    def _counted(self, plan: Plan) -> Plan:
+        """The plan as it was made, after this start of it is written down."""
+        if plan.n_starts == MAX_STARTS:
+            raise TrainerLost(
+                f"cycle {plan.number} was started {plan.n_starts} times and its trainer never lived to the end of it; "
+                "what it died of stands in the log of its process, or in the system's where memory ran out"
+            )
+        started = msgspec.structs.replace(plan, n_starts=plan.n_starts + 1)
+        write_durably(self._open_plan, msgspec.json.encode(started))
+        return msgspec.structs.replace(plan, n_starts=0)
 
     def _due(self) -> Plan | None:
         """The next plan, if enough is fresh or enough time has passed."""

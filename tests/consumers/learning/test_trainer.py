@@ -10,9 +10,9 @@ import pytest
 
 from consumers.learning.cycle_settings import write_settings
 from consumers.learning.plan import Plan
-from consumers.learning.trainer import TrainerLoop, main
+from consumers.learning.trainer import MAX_STARTS, TrainerLoop, main
 from consumers.learning.training_buffer import TrainingBuffer
-from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop
+from tests.consumers.cycle_fixtures import N_ITEMS, Killed, KilledAfter, Reports, Shop
 
 TOLD = threading.Event()  # set, so that no wait waits
 TOLD.set()
@@ -167,6 +167,40 @@ def test_open_plan_of_a_killed_trainer_is_run_as_it_was_written(bench: Bench) ->
     version = bench.reports[-1].version or ""
     assert bench.shop.registry.manifest(version).data.offsets == {0: 230}
     assert bench.plan("last.json") == plan
+
+
+def start_and_die(bench: Bench, *, times: int) -> None:
+    for _ in range(times):
+        loop = TrainerLoop(bench.shop.lenient(), KilledAfter("continues").append, TOLD, clock=bench.clock)
+        with pytest.raises(Killed):
+            loop.step()
+
+
+def test_plan_that_kills_every_trainer_is_dropped_as_failed_and_made_anew(bench: Bench) -> None:
+    bench.shop.add_events(60)
+    start_and_die(bench, times=MAX_STARTS)
+    bench.shop.add_events(1)
+
+    assert bench.loop.step()
+
+    assert [(event.state, event.cycle) for event in bench.reports] == [("failed", 2)]
+    assert bench.reports[0].detail == (
+        "TrainerLost: cycle 2 was started 10 times and its trainer never lived to the end of it; what it died of "
+        "stands in the log of its process, or in the system's where memory ran out"
+    )
+    assert bench.loop.step()
+    assert bench.reports[-1].state == "published"
+    assert bench.plan("last.json").offsets == {0: 261}
+
+
+def test_plan_of_a_trainer_killed_again_and_again_is_still_run_to_its_end(bench: Bench) -> None:
+    bench.shop.add_events(60)
+    start_and_die(bench, times=MAX_STARTS - 1)
+
+    assert bench.loop.step()
+
+    assert [event.state for event in bench.reports if event.state != "progress"] == ["started", "published"]
+    assert bench.plan("last.json").n_starts == 0
 
 
 def test_of_a_log_that_replaced_its_own_everything_is_fresh(bench: Bench) -> None:
