@@ -108,12 +108,28 @@ class Learning:
         return reasons
 
     def _take_turn(self) -> None:
-        while not self.is_active and not self._stopping.is_set():
+        while self._trainer is None and not self._stopping.is_set():
+            try:
+                self._go_on()
+                self._problem = None
+            except Exception as exc:  # this thread has no caller to raise to; health says it, and it is tried again
+                self._note(f"{type(exc).__name__}: {exc}")
+                self._stopping.wait(TRY_S)
+
+    def _go_on(self) -> None:
+        """The next step: the turn, or the trainer."""
+        if not self.is_active:
             if self._is_free(timeout_s=TRY_S):
-                self._try_to_activate()
+                self._activate()
+            return
         self._may_train.wait()
         if not self._stopping.is_set():
             self._start_trainer()
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem:
+            structlog.get_logger().error("learning_failed", reason=problem)
+        self._problem = problem
 
     def _is_free(self, timeout_s: float) -> bool:
         """Whether the lock could be taken."""
@@ -124,16 +140,14 @@ class Learning:
             return False
         return True
 
-    def _try_to_activate(self) -> None:
+    def _activate(self) -> None:
         try:
             self._open_buffer()
             self._fill()
-        except Exception as exc:  # standing by has no caller to raise to; health says it, and it is tried again
-            self._problem = f"{type(exc).__name__}: {exc}"
-            structlog.get_logger().error("take_over_failed", reason=self._problem)
+        except Exception:
             self.buffer = None
             self._held.close()
-            self._stopping.wait(TRY_S)
+            raise
 
     def _open_buffer(self) -> None:
         settings = self._settings
@@ -146,11 +160,11 @@ class Learning:
         roles = [events_role(self.buffer, kinds=kinds, metrics=metrics), items_role(self.buffer, metrics=metrics)]
         self._runner = Runner(self._log, roles, metrics=metrics, settings=RunnerSettings(rests_s=RESTS_S))
         self._runner.start()
-        self._problem = None
         structlog.get_logger().info("learning_active")
 
     def _start_trainer(self) -> None:
         path: Path = self._paths.work / "settings.json"
         write_settings(path, cycle_settings(self._settings, log_id=self._log.log_id))
-        self._trainer = TrainerProcess(path, self._on_cycle)
-        self._trainer.start()
+        trainer = TrainerProcess(path, self._on_cycle)
+        trainer.start()
+        self._trainer = trainer

@@ -83,3 +83,29 @@ def test_a_folder_of_another_log_is_refused_at_the_start(tmp_path: Path, log: Em
         learning(tmp_path, other),
     ):
         pass
+
+
+def test_trainer_that_cannot_be_started_is_said_and_started_once_it_can(tmp_path: Path, log: EmbeddedLog) -> None:
+    in_the_way = tmp_path / "data" / "trainer"
+    with learning(tmp_path, log) as one:
+        in_the_way.write_bytes(b"")
+        one.start_trainer()
+        wait_until(lambda: one.not_ready() != {})
+        assert one.not_ready() == {"learning": f"FileExistsError: [Errno 17] File exists: '{in_the_way}'"}
+        in_the_way.unlink()
+        wait_until((in_the_way / "settings.json").exists)
+        wait_until(lambda: one.not_ready() == {})
+
+
+def test_who_stands_by_outlives_a_folder_that_is_gone_for_a_while(tmp_path: Path, log: EmbeddedLog) -> None:
+    data, aside = tmp_path / "data", tmp_path / "aside"
+    with learning(tmp_path, log) as first, learning(tmp_path, log) as second:
+        data.rename(aside)
+        data.write_bytes(b"")
+        wait_until(lambda: second.not_ready() != {})
+        assert second.not_ready() == {"learning": f"FileExistsError: [Errno 17] File exists: '{data}'"}
+        data.unlink()
+        aside.rename(data)
+        wait_until(lambda: second.not_ready() == {})
+        assert first.stop() == []
+        wait_until(lambda: second.is_active)
