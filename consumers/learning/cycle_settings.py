@@ -60,7 +60,7 @@ class CycleSettings:
         towers: Which content towers the first training builds.
         gate: When a model is promoted.
         blend: Whether weights of the blend are learned beside a model that passes, and kept with it.
-        keep_bundles: Versions kept on disk.
+        keep_bundles: Versions of cycles kept on disk.
         first_threads: CPU threads of the first training, when no model serves yet.
         threads: CPU threads of a cycle, which runs beside serving.
         seed: Of everything drawn; each cycle adds its number.

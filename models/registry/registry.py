@@ -226,7 +226,9 @@ class Registry:
         return read_refusals(self._refusals)
 
     def prune(self, *, keep: int) -> list[str]:
-        """Delete all but the newest `keep` versions; the current and the previous one always stay.
+        """Delete all but the newest `keep` versions that cycles made.
+
+        The current and the previous one always stay, and so do those that cannot be read.
 
         Returns:
             The versions deleted, oldest first.
@@ -240,7 +242,8 @@ class Registry:
         with self._lock():
             pointer = self.current()
             held = {pointer.version, pointer.previous} if pointer else set()
-            doomed = [version for version in self.versions()[:-keep] if version not in held]
+            of_cycles = [version for version in self.versions() if self._is_of_a_cycle(version)]
+            doomed = [version for version in of_cycles[:-keep] if version not in held]
             for version in doomed:
                 self._delete_bundle(version)
         return doomed
@@ -292,6 +295,12 @@ class Registry:
     def _last_number(self) -> int:
         versions = self.versions()
         return _number(versions[-1]) if versions else 0
+
+    def _is_of_a_cycle(self, version: str) -> bool:
+        try:
+            return "cycle" in self.manifest(version).config
+        except RegistryError:
+            return False
 
     def _delete_bundle(self, version: str) -> None:
         """Move aside first: a kill half-way must not leave a version with some of its files."""

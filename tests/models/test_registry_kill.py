@@ -11,7 +11,7 @@ import pytest
 from models.registry.bundle import DataSpan, Manifest
 from models.registry.registry import Registry
 
-DRAFT = Manifest(created_ms=0, config={}, tower_revisions={}, data=DataSpan(), seed=0, code_version="0")
+DRAFT = Manifest(created_ms=0, config={"cycle": 1}, tower_revisions={}, data=DataSpan(), seed=0, code_version="0")
 
 
 def publish_for_ever(root: Path) -> None:

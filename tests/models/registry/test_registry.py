@@ -32,7 +32,7 @@ def registry_at(root: Path) -> Registry:
 def draft(**changes: object) -> Manifest:
     values: dict[str, object] = {
         "created_ms": 7,
-        "config": {"dim": 64},
+        "config": {"dim": 64, "cycle": 1},
         "tower_revisions": {"text": "tfidf-1"},
         "data": DataSpan(segments=("events-0.parquet",), offsets={0: 12, 1: 5}, n_events=17),
         "seed": 3,
@@ -345,6 +345,19 @@ def test_pruning_never_removes_the_current_or_the_previous_version(tmp_path: Pat
 
     assert registry.versions() == [versions[0], versions[2], versions[4]]
     assert publish(registry).startswith("v000006-")
+
+
+def test_pruning_counts_and_removes_only_what_cycles_made(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    fitted = publish(registry, config={"phase": "pretrain"})
+    of_cycles = [publish(registry) for _ in range(3)]
+    unreadable = publish(registry)
+    (registry.path(unreadable) / "manifest.json").write_bytes(b"{")
+    newest = publish(registry, config={"phase": "finetune"})
+
+    assert registry.prune(keep=2) == of_cycles[:1]
+
+    assert registry.versions() == [fitted, *of_cycles[1:], unreadable, newest]
 
 
 def test_pruning_everything_is_refused(tmp_path: Path) -> None:
