@@ -287,10 +287,11 @@ def _read_environment() -> dict[str, Any]:
 
 
 def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    place = ".".join(str(part) for part in error["loc"]) or "settings"  # such as kinds.0.weight
-    source = sources.get(str(error["loc"][0]), "settings") if error["loc"] else "all together"
+    is_secret = any(name in SECRETS for name in error["loc"][:1])
+    loc = error["loc"][:1] if is_secret else error["loc"]  # within api_keys the place is the key itself
+    place = ".".join(str(part) for part in loc) or "settings"  # such as kinds.0.weight
+    source = sources.get(str(loc[0]), "settings") if loc else "all together"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {place!r} in {source}; see `freshet config`"
-    is_shown = error["loc"] and error["loc"][0] not in SECRETS
-    value = f"={without_password(repr(error['input']))}" if is_shown else ""
+    value = f"={without_password(repr(error['input']))}" if loc and not is_secret else ""
     return f"{place}{value} ({source}): {error['msg'].removeprefix('Value error, ')}"

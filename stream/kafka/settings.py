@@ -29,7 +29,7 @@ SLOWEST_HEARTBEAT_S = 3.0  # kafka-python's default
 FETCH_WAIT_S = 0.2
 FETCH_BYTES = 4 * 1024 * 1024  # of one partition
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
-_USER_INFO = re.compile(r"//[^/\s]*@")
+_USER_INFO = re.compile(r"//.*@", re.DOTALL)  # to the last @: a password may hold any character
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 
 
