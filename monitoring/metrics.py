@@ -48,7 +48,9 @@ class Metrics:
         )
         self.http_in_flight_requests = self._gauge("http_in_flight_requests", "Requests being answered now.")
         self.events_ingested_total = self._counter(
-            "events_ingested_total", "Well-formed events sent to POST /v1/events: accepted or rejected.", ("outcome",)
+            "events_ingested_total",
+            "Well-formed events sent to POST /v1/events: accepted, rejected, or unconfirmed (503: on the log or not).",
+            ("outcome",),
         )
 
     def _declare_stream(self) -> None:

@@ -2,7 +2,7 @@
 
 Problem                  an answer of 4xx or 5xx
 ├── from a handler       raise Problem(...)
-├── from the log         QueueFull, LogUnavailable, LogClosed -> 503; MessageTooLarge -> 413
+├── from a publish       QueueFull, LogUnavailable, LogClosed, PoolFull -> 503; MessageTooLarge -> 413
 ├── from a queue here    BatchQueueFull, BatcherClosed, PoolFull -> 503
 ├── from the registry    UnknownVersion -> 404, the rest -> 409, RegistryBusy -> 503
 └── from FastAPI         RequestValidationError -> 422, HTTPException (404, 405, 400)
@@ -50,6 +50,7 @@ class Problem(Exception):
         field: the part of the request it is about, such as `events[3].user_id`.
         limit: the limit that was passed.
         errors: all errors when there are several; `detail` is then about the first.
+        event_ids: of events that may be on the log or not; sent again with these they count once.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Problem(Exception):
         field: str | None = None,
         limit: float | str | None = None,
         errors: list[FieldError] | None = None,
+        event_ids: list[str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -67,6 +69,7 @@ class Problem(Exception):
         self.field = field
         self.limit = limit
         self.errors = errors or []
+        self.event_ids = event_ids
 
     @classmethod
     def of_fields(cls, errors: list[FieldError]) -> "Problem":
@@ -84,6 +87,7 @@ class Problem(Exception):
             "detail": self.detail,
             "field": self.field,
             "limit": self.limit,
+            "event_ids": self.event_ids,
         }
         if self.errors:
             body["errors"] = [error.to_dict() for error in self.errors[:MAX_ERRORS_SHOWN]]
@@ -99,12 +103,12 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONRe
     return JSONResponse(problem.body(), problem.status, all_headers, media_type=MEDIA_TYPE)
 
 
-def log_problem(exc: LogError) -> Problem:
-    """What a client is told when the log refuses."""
+def publish_problem(exc: LogError | PoolFull) -> Problem:
+    """What a client is told when a publish fails. A log that is not available may have written some of it."""
     if isinstance(exc, MessageTooLarge):
         return Problem(413, str(exc), field="body")
-    if isinstance(exc, QueueFull | LogUnavailable | LogClosed):
-        return Problem(503, f"nothing was accepted: {exc}; send the same again (same event_id)")
+    if isinstance(exc, QueueFull | LogUnavailable | LogClosed | PoolFull):
+        return Problem(503, f"not confirmed: {exc}; send the same again")
     return Problem(500, f"the log refused: {exc}")
 
 
@@ -120,11 +124,6 @@ def registry_problem(exc: RegistryError) -> Problem:
 async def _on_problem(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, Problem)
     return answer(exc)
-
-
-async def _on_log(request: Request, exc: Exception) -> JSONResponse:
-    assert isinstance(exc, LogError)
-    return answer(log_problem(exc))
 
 
 async def _on_registry(request: Request, exc: Exception) -> JSONResponse:
@@ -164,7 +163,6 @@ def install(app: FastAPI) -> None:
     """Answer every refusal as a problem."""
     handlers = {
         Problem: _on_problem,
-        LogError: _on_log,
         RegistryError: _on_registry,
         RequestValidationError: _on_invalid,
         HTTPException: _on_http,

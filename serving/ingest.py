@@ -8,39 +8,41 @@ from fastapi import APIRouter
 from serving.errors import Problem
 from serving.field_errors import FieldError
 from serving.openapi import problems
-from serving.pool import PoolFull
 from serving.schemas import EventBatch, EventIn, EventsIn, EventsOut
 from serving.state import Running, Serving, wall_ms
 from stream.admission import MAX_AHEAD_MS
 from stream.events import Interaction, encode
 from stream.kinds import EventKinds, UnknownKind
-from stream.log import LogError, Message
+from stream.log import Message
 from stream.topics import EVENTS
 
 router = APIRouter(tags=["events"])
+UNCONFIRMED = 503  # of a publish: on the log or not
 
 
 @router.post("/v1/events", status_code=202, response_model=EventsOut, responses=problems(400, 413, 422, 503))
 async def ingest(body: EventsIn, serving: Running) -> EventsOut:
     """Send one event, or up to 1,000 as `{"events": [...]}`; all are accepted or none.
 
-    202 means durable. Send an event again with the same `event_id` after any other answer: it counts once.
+    202 means durable. After 503 it is not known: send the events again with the `event_ids` of the answer, and they
+    count once. So they do after no answer at all when they came with an `event_id` of yours.
     """
     events = body.events if isinstance(body, EventBatch) else [body]
     counted = serving.parts.metrics.events_ingested_total
+    accepted = [_interaction(event) for event in events]
+    event_ids = [event.event_id for event in accepted]
     try:
         check(events, serving, now_ms=wall_ms())
-        accepted = [_interaction(event) for event in events]
         positions = await serving.publish(EVENTS, [_message(event) for event in accepted])
-    except (Problem, LogError, PoolFull):
-        counted.labels(outcome="rejected").inc(len(events))
-        raise
+    except Problem as problem:
+        if problem.status != UNCONFIRMED:
+            counted.labels(outcome="rejected").inc(len(events))
+            raise
+        counted.labels(outcome="unconfirmed").inc(len(events))
+        detail = f"{problem.detail}, with these event_ids it counts once"
+        raise Problem(UNCONFIRMED, detail, event_ids=event_ids) from problem
     counted.labels(outcome="accepted").inc(len(events))
-    return EventsOut(
-        accepted=len(accepted),
-        event_ids=[event.event_id for event in accepted],
-        position=serving.token(EVENTS, positions),
-    )
+    return EventsOut(accepted=len(accepted), event_ids=event_ids, position=serving.token(EVENTS, positions))
 
 
 def check(events: Sequence[EventIn], serving: Serving, *, now_ms: int) -> None:

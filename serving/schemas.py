@@ -352,5 +352,8 @@ class ProblemOut(Out):
     detail: str
     field: str | None = None
     limit: int | float | str | None = None
+    event_ids: list[str] | None = Field(
+        None, description="of events that may be on the log or not, in the order sent: send them again with these"
+    )
     errors: list[ProblemError] | None = Field(None, description="the first 20")
     n_errors: int | None = None

@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serving.batcher import Batcher
-from serving.errors import Problem
+from serving.errors import Problem, publish_problem
 from serving.exposures import Exposures
 from serving.feed_maker import Feed, FeedMaker, FeedTask
 from serving.forwarding import Forwarder
 from serving.parts import ServingParts
-from serving.pool import Pool
+from serving.pool import Pool, PoolFull
 from serving.rates import EventRate
 from serving.tokens import PositionToken
-from stream.log import Message, Position
+from stream.log import LogError, Message, Position
 from stream.topics import EVENTS
 
 
@@ -61,20 +61,18 @@ class Serving:
         """Publish and wait until it is durable.
 
         Raises:
-            LogError: refused; nothing was written.
-            PoolFull: too many wait to publish; nothing was written.
-            Problem: 503 when the log did not say in time whether it is durable.
+            Problem: 503, not known to be durable: some of it may be written; 413, too large.
         """
+        timeout_s = self.parts.settings.publish_timeout_s
         try:
-            async with asyncio.timeout(self.parts.settings.publish_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 durable = await self._publishing.run(self.parts.log.publish, topic, messages)
                 return await asyncio.wrap_future(durable)
         except TimeoutError:
-            raise Problem(
-                503,
-                f"the log did not confirm within {self.parts.settings.publish_timeout_s} s; "
-                "send the same again (same event_id), it counts once",
-            ) from None
+            detail = f"not confirmed: the log did not answer within {timeout_s} s; send the same again"
+            raise Problem(503, detail) from None
+        except (LogError, PoolFull) as exc:
+            raise publish_problem(exc) from exc
 
     def token(self, topic: str, positions: Sequence[Position]) -> str:
         """A position token that covers these positions."""

@@ -57,8 +57,8 @@ def check_refusal(answer: httpx.Response) -> None:
     assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
     assert answer.headers["Retry-After"] == "1"
     detail = answer.json()["detail"]
-    assert "nothing was accepted: the log " in detail
-    assert "free space or restore rights, then retry; send the same again (same event_id)" in detail
+    assert "not confirmed: the log " in detail
+    assert "free space or restore rights, then retry; send the same again, with these event_ids it counts once" in detail
 
 
 def check_log(data_dir: Path, acknowledged: list[Event]) -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from serving.pool import PoolFull
 from serving.state import wall_ms
 from stream.admission import MAX_AHEAD_MS
 from stream.events import decode_interaction
@@ -204,8 +205,9 @@ def test_a_body_of_undeclared_length_is_cut_off_at_the_limit(world: World) -> No
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (LogUnavailable("database or disk is full"), "nothing was accepted: database or disk is full"),
-        (QueueFull("100000 messages wait"), "nothing was accepted: 100000 messages wait"),
+        (LogUnavailable("database or disk is full"), "not confirmed: database or disk is full; send the same again"),
+        (QueueFull("100000 messages wait"), "not confirmed: 100000 messages wait; send the same again"),
+        (PoolFull("9 jobs wait"), "not confirmed: 9 jobs wait; send the same again"),
     ],
 )
 def test_a_log_that_refuses_is_503_with_the_reason_and_when_to_come_back(
@@ -231,12 +233,35 @@ def test_a_log_that_does_not_confirm_in_time_is_503(world: World) -> None:
         answer = client.post("/v1/events", json=_event())
 
     assert answer.status_code == 503
-    assert "did not confirm within 0.05 s" in answer.json()["detail"]
+    assert answer.json()["detail"] == (
+        "not confirmed: the log did not answer within 0.05 s; send the same again, with these event_ids it counts once"
+    )
 
 
-def test_accepted_and_rejected_events_are_counted(client: AppClient, world: World) -> None:
+def test_events_without_id_that_were_not_confirmed_count_once_when_sent_with_the_ids_told(world: World) -> None:
+    event = _event()
+    with world.client(publish_timeout_s=0.05) as client, world.silent():
+        told = client.post("/v1/events", json={"events": [event]}).json()["event_ids"]
+
+    with world.client() as client:
+        position = client.post("/v1/events", json={**event, "event_id": told[0]}).json()["position"]
+        client.get("/v1/feeds/ada", params={"after": position, "timeout_ms": 10_000})
+        n_counted = len(client.get("/v1/users/ada/history").json()["items"])
+
+    assert len(world.records("events")) == 2
+    assert (len(told), n_counted) == (1, 1)
+
+
+def test_an_event_that_is_refused_for_good_is_told_no_ids(client: AppClient) -> None:
+    assert "event_ids" not in client.post("/v1/events", json=_event(kind="gaze")).json()
+
+
+def test_accepted_rejected_and_unconfirmed_events_are_counted(client: AppClient, world: World) -> None:
     client.post("/v1/events", json={"events": [_event()] * 3})
     client.post("/v1/events", json={"events": [_event(kind="gaze")] * 2})
+    with world.refusing(LogUnavailable("some of it may be written")):
+        client.post("/v1/events", json=_event())
 
     assert world.value("freshet_events_ingested_total", outcome="accepted") == 3.0
     assert world.value("freshet_events_ingested_total", outcome="rejected") == 2.0
+    assert world.value("freshet_events_ingested_total", outcome="unconfirmed") == 1.0
