@@ -3,7 +3,7 @@
 Problem                  an answer of 4xx or 5xx
 ├── from a handler       raise Problem(...)
 ├── from a publish       QueueFull, LogUnavailable, LogClosed, PoolFull -> 503; MessageTooLarge -> 413
-├── from a queue here    BatchQueueFull, BatcherClosed, PoolFull -> 503
+├── from a queue here    BatchQueueFull, BatcherClosed, PoolFull, PoolTimeout -> 503
 ├── from the registry    UnknownVersion -> 404, the rest -> 409, RegistryBusy -> 503
 └── from FastAPI         RequestValidationError -> 422, HTTPException (404, 405, 400)
 """
@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from models.registry.bundle import NotCurrent, RegistryBusy, RegistryError, UnknownVersion
 from serving.batcher import BatcherClosed, BatchQueueFull
 from serving.field_errors import FieldError, field_errors
-from serving.pool import PoolFull
+from serving.pool import PoolFull, PoolTimeout
 from stream.log import LogClosed, LogError, LogUnavailable, MessageTooLarge, QueueFull
 
 MEDIA_TYPE = "application/problem+json"
@@ -170,5 +170,5 @@ def install(app: FastAPI) -> None:
     }
     for refusal, handler in handlers.items():
         app.add_exception_handler(refusal, handler)
-    for refusal in (BatchQueueFull, BatcherClosed, PoolFull):
+    for refusal in (BatchQueueFull, BatcherClosed, PoolFull, PoolTimeout):
         app.add_exception_handler(refusal, _on_full)

@@ -91,7 +91,7 @@ async def _answer(
         try:
             feed = await serving.batcher.ask(task, timeout_s=timeout_s)
         except TimeoutError:
-            feed = await serving.pool.run(serving.maker.popular, task, DEADLINE)
+            feed = await serving.stand_ins.run(serving.maker.popular, task, DEADLINE)
     now_ms = wall_ms()
     metrics.feeds_total.labels(result=feed.degraded or "model").inc()
     if feed.newest_event_ms is not None:

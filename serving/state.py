@@ -34,6 +34,7 @@ class Serving:
         self.maker = FeedMaker(parts.slot, parts.sequences, parts.catalog, parts.counts, blend=parts.blend)
         self.forwarder = Forwarder(parts.replicas)
         self.pool = Pool("serving", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)
+        self.stand_ins = Pool("stand-ins", n_threads=1, max_waiting=settings.max_waiting_feeds)  # no disk in its way
         self._publishing = Pool("publish", n_threads=settings.n_threads, max_waiting=settings.max_waiting_jobs)
         self.exposures = Exposures(parts.log, parts.metrics, max_waiting=settings.max_waiting_exposures)
         self.event_rate = EventRate(parts.metrics)
@@ -54,8 +55,8 @@ class Serving:
         await self.batcher.close()
         await self.forwarder.close()
         await asyncio.to_thread(self.exposures.close)
-        await asyncio.to_thread(self.pool.close)
-        await asyncio.to_thread(self._publishing.close)
+        for pool in (self.pool, self.stand_ins, self._publishing):
+            await asyncio.to_thread(pool.close)
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> list[Position]:
         """Publish and wait until it is durable.

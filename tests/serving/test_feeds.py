@@ -209,6 +209,29 @@ def test_a_slow_model_is_not_waited_for_beyond_the_deadline(client: AppClient, w
     assert _ids(feed) == ["a"]
 
 
+def test_a_feed_past_its_deadline_does_not_wait_for_the_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_stuck, may_end = threading.Event(), threading.Event()
+
+    def hang(limit: int) -> list[str]:
+        is_stuck.set()
+        may_end.wait(10)
+        return []
+
+    monkeypatch.setattr(world.sequences, "recent_users", hang)  # stands for any job on a volume that hangs
+    world.serve_model(HandRanker("v1", ["a", "b"], before=lambda requests: may_end.wait(10) and None))
+    with world.client(n_threads=1) as client:
+        position = _send(client, "ada", "b")
+        asker = threading.Thread(target=client.get, args=("/v1/users",))
+        asker.start()
+        assert is_stuck.wait(10)
+        feed = client.get("/v1/feeds/ada", params={"after": position, "timeout_ms": 100}).json()
+        still_hangs = asker.is_alive()
+        may_end.set()
+        asker.join(10)
+
+    assert (feed["degraded"], still_hangs) == ("deadline", True)
+
+
 def test_a_full_queue_is_503_with_the_limit_and_when_to_come_back(world: World) -> None:
     started, may_end = threading.Event(), threading.Event()
 

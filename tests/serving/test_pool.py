@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from serving.pool import Pool, PoolFull
+from serving.pool import Pool, PoolFull, PoolTimeout
 
 
 def test_a_job_runs_on_another_thread() -> None:
@@ -23,6 +23,34 @@ def test_an_error_of_a_job_reaches_its_asker() -> None:
         pool = Pool("test", n_threads=1, max_waiting=0)
         with pytest.raises(ZeroDivisionError):
             await pool.run(lambda: 1 // 0)
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_hangs_is_not_waited_for_beyond_the_deadline_and_still_counts() -> None:
+    may_end = threading.Event()
+
+    async def scenario() -> None:
+        pool = Pool("pictures", n_threads=1, max_waiting=0, timeout_s=0.01)
+        with pytest.raises(PoolTimeout, match=r"a job for pictures was not done within 0\.01 s; it may be done later"):
+            await pool.run(may_end.wait, 10)
+        with pytest.raises(PoolFull, match="1 jobs run or wait for pictures, limit is 1"):
+            await pool.run(str, "second")
+        may_end.set()
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_timeout_of_the_job_itself_reaches_its_asker() -> None:
+    def give_up() -> None:
+        raise TimeoutError("the volume did not answer")
+
+    async def scenario() -> None:
+        pool = Pool("test", n_threads=1, max_waiting=0)
+        with pytest.raises(TimeoutError, match="the volume did not answer"):
+            await pool.run(give_up)
         pool.close()
 
     asyncio.run(scenario())
