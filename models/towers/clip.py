@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
 from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.pictures import decode_pictures
-from models.towers.tower import TowerError, fingerprint
+from models.towers.pretrained import frozen_model, lasting, loading, own_weights
+from models.towers.tower import fingerprint
 
 LAION_B32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # MIT, about 600 MB
 
 _PICTURES = 32  # of a batch
 _WORDS = 256  # of a batch
-_VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
 
 
 class Clip:
@@ -39,26 +38,16 @@ class Clip:
 
     def __init__(self, name: str, folder: Path) -> None:
         from transformers import CLIPModel, CLIPProcessor  # noqa: PLC0415 - as in `models.towers.text_tower`
-        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-        transformers_logging.disable_progress_bar()
-        try:
-            _refuse_others(folder)
-            loaded: Any = CLIPModel.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
-            self._processor: Any = CLIPProcessor.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
-            raise TowerError(f"CLIP {name!r} cannot be loaded from {folder}: {exc}") from exc
-        self._model, info = loaded[0].eval(), loaded[1]
-        if info["missing_keys"]:
-            lacking = sorted(info["missing_keys"])
-            raise TowerError(f"CLIP {name!r} in {folder} lacks {len(lacking)} weights, such as {lacking[0]}")
-        self._model.requires_grad_(requires_grad=False)
-        self._size = int(self._model.config.vision_config.image_size)
         self.name = name
-        self.dim = int(self._model.config.projection_dim)
-        self.revision = fingerprint("clip", self._identity(), self._model.state_dict())
+        with loading(f"CLIP {name!r}", folder):
+            _refuse_others(folder)
+            self._model, missing = frozen_model(CLIPModel, folder)
+            self._processor: Any = CLIPProcessor.from_pretrained(folder)
+            self._size = int(self._model.config.vision_config.image_size)
+            self.dim = int(self._model.config.projection_dim)
+            weights = own_weights(self._model, missing, has_pooler=True)
+            self.revision = fingerprint("clip", self._identity(), weights)
         self._device = own_device()
         self._model.to(self._device)
 
@@ -123,8 +112,8 @@ class Clip:
         """What the directions depend on beside the weights; not the name, as a copy gives the same directions."""
         config, processor = self._model.config, self._processor.image_processor
         return {
-            "text": _lasting(config.text_config),
-            "vision": _lasting(config.vision_config),
+            "text": lasting(config.text_config),
+            "vision": lasting(config.vision_config),
             "tokenizer": self._processor.tokenizer.backend_tokenizer.to_str(),
             "mean": list(processor.image_mean),
             "deviation": list(processor.image_std),
@@ -137,7 +126,3 @@ def _refuse_others(folder: Path) -> None:
     kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
     if kind != "clip":
         raise ValueError(f"its config.json says model_type={kind!r}, wants 'clip'")
-
-
-def _lasting(config: Any) -> dict[str, Any]:  # noqa: ANN401 - transformers' own, untyped
-    return {key: value for key, value in config.to_diff_dict().items() if key not in _VOLATILE}

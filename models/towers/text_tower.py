@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -19,14 +18,13 @@ from models.content.parts import DistinctSentences
 from models.content.table import MAX_SENTENCES
 from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
+from models.towers.pretrained import frozen_model, lasting, loading, own_weights
 from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import TextTower, TowerError, TowerState, WeightsUnavailable, fingerprint
+from models.towers.tower import TextTower, TowerState, WeightsUnavailable, fingerprint
 
 MAX_TOKENS = 128  # of one sentence; what is beyond is cut
 MAX_CHARACTERS = 4_000  # of one sentence, cut before it is made into tokens
 BATCH_TOKENS = 1_024  # padding included, so long sentences make small batches; four times as many are no faster
-
-_VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
 
 
 class TransformerTextTower:
@@ -45,21 +43,17 @@ class TransformerTextTower:
     def __init__(self, name: str, folder: Path) -> None:
         # here and not above: two thirds of the time a start takes, and most towers need none of it
         from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
-        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-        transformers_logging.disable_progress_bar()
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            self._model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
-            raise TowerError(f"text tower {name!r} cannot be loaded from {folder}: {exc}") from exc
-        self._model.requires_grad_(requires_grad=False)
         self._name = name
-        self._max_tokens = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
         self._lock = threading.Lock()  # fast tokenizers may not be shared
-        self.dim = int(self._model.config.hidden_size)
         self.max_parts = MAX_SENTENCES
-        self.revision = fingerprint(self.kind, self._identity(), self._model.state_dict())
+        with loading(f"text tower {name!r}", folder):
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            self._model, missing = frozen_model(AutoModel, folder)
+            self._max_tokens = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
+            self.dim = int(self._model.config.hidden_size)
+            weights = own_weights(self._model, missing, has_pooler=False)
+            self.revision = fingerprint(self.kind, self._identity(), weights)
         self._device = own_device()
         self._model.to(self._device)
 
@@ -113,9 +107,8 @@ class TransformerTextTower:
 
     def _identity(self) -> dict[str, Any]:
         """What the vectors depend on beside the weights; not the name, as a copy gives the same vectors."""
-        config = {k: v for k, v in self._model.config.to_diff_dict().items() if k not in _VOLATILE}
         tokenizer = self._tokenizer.backend_tokenizer.to_str() if self._tokenizer.is_fast else self._name
-        return {"config": config, "tokenizer": tokenizer, "max_tokens": self._max_tokens}
+        return {"config": lasting(self._model.config), "tokenizer": tokenizer, "max_tokens": self._max_tokens}
 
 
 def load_text_tower(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +19,8 @@ from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.patch_tower import quadrant_means
 from models.towers.pictures import decode_pictures
-from models.towers.tower import TowerError, TowerState, fingerprint
+from models.towers.pretrained import frozen_model, loading, own_weights
+from models.towers.tower import TowerState, fingerprint
 
 _BATCH = 32
 _HALF = [0.5, 0.5, 0.5]  # mean and deviation where the preprocessor names none
@@ -42,24 +42,20 @@ class VisionTower:
 
     def __init__(self, name: str, folder: Path) -> None:
         from transformers import AutoModel  # noqa: PLC0415 - as in `models.towers.text_tower`
-        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-        transformers_logging.disable_progress_bar()
-        try:
-            whole: Any = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-            preprocessor = json.loads((folder / "preprocessor_config.json").read_bytes())
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
-            raise TowerError(f"image tower {name!r} cannot be loaded from {folder}: {exc}") from exc
-        self._model: Any = getattr(whole, "vision_model", whole).eval()  # CLIP has a text half, which is left out
-        self._model.requires_grad_(requires_grad=False)
         self._name = name
-        self._size = _size(self._model.config, preprocessor)
-        self._mean = torch.tensor(preprocessor.get("image_mean") or _HALF)[:, None, None]
-        self._deviation = torch.tensor(preprocessor.get("image_std") or _HALF)[:, None, None]
         self._device = CPU
-        probe = self._parts(torch.zeros(1, 3, self._size, self._size, dtype=torch.uint8))
-        _, self.n_parts, self.dim = probe.shape
-        self.revision = fingerprint(self.kind, self._identity(), self._model.state_dict())
+        with loading(f"image tower {name!r}", folder):
+            whole, missing = frozen_model(AutoModel, folder)
+            preprocessor = json.loads((folder / "preprocessor_config.json").read_bytes())
+            self._model: Any = getattr(whole, "vision_model", whole)  # CLIP has a text half, which is left out
+            self._size = _size(self._model.config, preprocessor)
+            self._mean = torch.tensor(preprocessor.get("image_mean") or _HALF)[:, None, None]
+            self._deviation = torch.tensor(preprocessor.get("image_std") or _HALF)[:, None, None]
+            probe = self._parts(torch.zeros(1, 3, self._size, self._size, dtype=torch.uint8))
+            _, self.n_parts, self.dim = probe.shape
+            weights = own_weights(self._model, missing, has_pooler=self.n_parts == 1)
+            self.revision = fingerprint(self.kind, self._identity(), weights)
         self._device = own_device()
         self._model.to(self._device)
 

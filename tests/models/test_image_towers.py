@@ -14,7 +14,7 @@ from models.towers.pictures import decode_picture
 from models.towers.provided_tower import ProvidedTower
 from models.towers.tower import BadVector, DamagedTower, TowerError, TowerState, WeightsUnavailable
 from models.towers.vision_tower import VisionTower
-from tests.models.tower_fixtures import noisy_picture, picture, write_tiny_vit
+from tests.models.tower_fixtures import drop_weights, noisy_picture, picture, write_tiny_vit
 
 SMALL = PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2)
 
@@ -202,6 +202,29 @@ def test_vision_model_encodes_on_the_device(tmp_path: Path, monkeypatch: pytest.
 
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
         tower.encode([noisy_picture(1)])
+
+
+def test_vision_model_may_lack_a_pooler_where_its_grid_gives_the_parts(tmp_path: Path) -> None:
+    whole = VisionTower.load(str(write_tiny_vit(tmp_path / "whole")))
+    folder = write_tiny_vit(tmp_path / "bare")
+    drop_weights(folder, "pooler.")
+
+    first, again = VisionTower.load(str(folder)), VisionTower.load(str(folder))
+
+    assert first.revision == again.revision
+    assert torch.equal(first.encode([noisy_picture(1)])[0], whole.encode([noisy_picture(1)])[0])
+
+
+def test_vision_model_that_lacks_weights_in_use_is_refused(tmp_path: Path) -> None:
+    no_grid = write_tiny_vit(tmp_path / "no grid", size=8)
+    drop_weights(no_grid, "pooler.")
+    half = write_tiny_vit(tmp_path / "half")
+    drop_weights(half, "layernorm.")
+
+    with pytest.raises(TowerError, match=r"lacks 2 weights, such as pooler\.dense\.bias; name a model that has them"):
+        VisionTower.load(str(no_grid))
+    with pytest.raises(TowerError, match=r"it lacks 2 weights, such as layernorm\.bias"):
+        VisionTower.load(str(half))
 
 
 def test_vision_model_without_its_preprocessor_is_named(tmp_path: Path) -> None:

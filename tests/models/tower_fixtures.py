@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from transformers.utils import logging as transformers_logging
 
@@ -44,7 +45,7 @@ def write_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def write_tiny_vit(folder: Path) -> Path:
+def write_tiny_vit(folder: Path, *, size: int = 32) -> Path:
     transformers_logging.disable_progress_bar()
     torch.manual_seed(0)
     config = ViTConfig(
@@ -52,11 +53,19 @@ def write_tiny_vit(folder: Path) -> Path:
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=8,
-        image_size=32,
+        image_size=size,
         patch_size=8,
     )
     ViTModel(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({"image_mean": [0.4, 0.4, 0.4], "image_std": [0.3, 0.3, 0.3], "size": {"height": 32}})
+        json.dumps({"image_mean": [0.4, 0.4, 0.4], "image_std": [0.3, 0.3, 0.3], "size": {"height": size}})
     )
     return folder
+
+
+def drop_weights(folder: Path, *prefixes: str) -> None:
+    """Leave the weights of such names out of a model's file."""
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.startswith(prefixes)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})

@@ -3,12 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from models.towers.clip import Clip
 from models.towers.tower import TowerError, WeightsUnavailable
 from tests.models.clip_fixture import write_tiny_clip
-from tests.models.tower_fixtures import noisy_picture, write_tiny_bert
+from tests.models.tower_fixtures import drop_weights, noisy_picture, write_tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +83,7 @@ def test_another_kind_of_model_is_named(tmp_path: Path) -> None:
 
 def test_lacking_weights_are_counted(tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    del weights["text_projection.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    drop_weights(folder, "text_projection")
 
     with pytest.raises(TowerError, match=r"lacks 1 weights, such as text_projection\.weight"):
         Clip.load(str(folder))

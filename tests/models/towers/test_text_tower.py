@@ -11,7 +11,7 @@ from models.towers import hub
 from models.towers.text_tower import MAX_TOKENS, TransformerTextTower, load_text_tower
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TowerError, WeightsUnavailable
-from tests.models.tower_fixtures import write_tiny_bert
+from tests.models.tower_fixtures import drop_weights, write_tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,26 @@ def test_folder_with_broken_weights_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(TowerError, match="cannot be loaded from"):
         TransformerTextTower("broken", folder)
+
+
+def test_model_that_lacks_weights_is_refused_with_their_number(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path)
+    drop_weights(folder, "encoder.", "pooler.")
+
+    with pytest.raises(
+        TowerError, match=r"cannot be loaded from .*: it lacks 16 weights, such as encoder\.layer\.0\.attention\."
+    ):
+        TransformerTextTower("half", folder)
+
+
+def test_pooler_that_no_vector_depends_on_may_be_missing(tmp_path: Path, bert: TransformerTextTower) -> None:
+    folder = write_tiny_bert(tmp_path)
+    drop_weights(folder, "pooler.")
+
+    first, again = TransformerTextTower("bare", folder), TransformerTextTower("bare", folder)
+
+    assert first.revision == again.revision
+    assert torch.equal(first.encode([["red shoe"]])[0], bert.encode([["red shoe"]])[0])
 
 
 def test_without_weights_it_says_so_at_once_and_takes_tfidf(monkeypatch: pytest.MonkeyPatch) -> None:
