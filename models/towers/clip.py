@@ -16,7 +16,7 @@ from torch.nn import functional
 from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.pictures import decode_pictures
-from models.towers.pretrained import frozen_model, lasting, loading, own_weights
+from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, own_weights
 from models.towers.tower import fingerprint
 
 LAION_B32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # MIT, about 600 MB
@@ -44,6 +44,7 @@ class Clip:
             _refuse_others(folder)
             self._model, missing = frozen_model(CLIPModel, folder)
             self._processor: Any = CLIPProcessor.from_pretrained(folder)
+            check_tokenizer(self._processor.tokenizer)
             self._size = int(self._model.config.vision_config.image_size)
             self.dim = int(self._model.config.projection_dim)
             weights = own_weights(self._model, missing, has_pooler=True)

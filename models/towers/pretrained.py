@@ -49,6 +49,16 @@ def own_weights(model: Any, missing: set[str], *, has_pooler: bool) -> dict[str,
     return {name: weight for name, weight in model.state_dict().items() if name not in missing}
 
 
+def check_tokenizer(tokenizer: Any) -> None:  # noqa: ANN401 - as above
+    """Refuse what `transformers` makes of a folder without a vocabulary: to it all texts are alike.
+
+    Raises:
+        ValueError: it cannot tell two words apart.
+    """
+    if len(set(tokenizer.get_vocab()).difference(tokenizer.all_special_tokens)) < 2:
+        raise ValueError("its tokenizer knows no words; tokenizer.json or vocabulary files are wanted there")
+
+
 def lasting(config: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
     """What a model's config says, without what changes with the copy or the release that reads it."""
     return {key: value for key, value in config.to_diff_dict().items() if key not in _VOLATILE}

@@ -18,7 +18,7 @@ from models.content.parts import DistinctSentences
 from models.content.table import MAX_SENTENCES
 from models.device import own_device
 from models.towers.hub import LOOK_S, find_weights
-from models.towers.pretrained import frozen_model, lasting, loading, own_weights
+from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, own_weights
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TextTower, TowerState, WeightsUnavailable, fingerprint
 
@@ -49,6 +49,7 @@ class TransformerTextTower:
         self.max_parts = MAX_SENTENCES
         with loading(f"text tower {name!r}", folder):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            check_tokenizer(self._tokenizer)
             self._model, missing = frozen_model(AutoModel, folder)
             self._max_tokens = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
             self.dim = int(self._model.config.hidden_size)

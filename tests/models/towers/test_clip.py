@@ -96,3 +96,12 @@ def test_damaged_files_are_named_with_their_folder(tmp_path: Path, file: str) ->
 
     with pytest.raises(TowerError, match=f"CLIP '{folder}' cannot be loaded from {folder}: "):
         Clip.load(str(folder))
+
+
+def test_without_a_vocabulary_no_word_is_told_from_another_so_it_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path)
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+
+    with pytest.raises(TowerError, XX or vocabulary"):
+        Clip.load(str(folder))

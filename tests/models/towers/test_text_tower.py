@@ -113,6 +113,34 @@ def test_model_that_lacks_weights_is_refused_with_their_number(tmp_path: Path) -
         TransformerTextTower("half", folder)
 
 
+@pytest.mark.parametrize("without", [["vocab.txt"], ["vocab.txt", "tokenizer_config.json"]])
+def test_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path, without: list[str]) -> None:
+    folder = write_tiny_bert(tmp_path)
+    for file in without:
+        (folder / file).unlink()
+
+    with pytest.raises(TowerError, XX or vocabulary"):
+        TransformerTextTower("mute", folder)
+
+
+def test_cache_of_the_hub_that_holds_weights_alone_is_filled_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "models--nobody--bert" / "snapshots" / "1"
+    write_tiny_bert(snapshot)
+    (tmp_path / "models--nobody--bert" / "refs").mkdir()
+    (tmp_path / "models--nobody--bert" / "refs" / "main").write_text("1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hub.find_weights("nobody/bert") == snapshot
+
+    (snapshot / "vocab.txt").unlink()
+    (snapshot / "tokenizer_config.json").unlink()
+
+    with pytest.raises(WeightsUnavailable, match="nobody/bert is not on disk and HF_HUB_OFFLINE forbids to download"):
+        hub.find_weights("nobody/bert")
+
+
 def test_pooler_that_no_vector_depends_on_may_be_missing(tmp_path: Path, bert: TransformerTextTower) -> None:
     folder = write_tiny_bert(tmp_path)
     drop_weights(folder, "pooler.")
