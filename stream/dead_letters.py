@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from stream.events import BadEvent, DeadLetter, decode_dead_letter, encode
 from stream.log import Log, LogUnavailable, Message, MessageTooLarge, Position, Record, UnknownTopic
-from stream.topics import DEAD_LETTER
+from stream.topics import DEAD_LETTER, MAX_MESSAGE_BYTES
 
 MAX_REASON_LENGTH = 2_000
 _POLL_S = 0.5
@@ -41,6 +41,28 @@ class Replayed(NamedTuple):
     refused: tuple[str, ...] = ()
 
 
+def letter_of(record: Record, reason: str) -> DeadLetter:
+    """The letter of a rejected record; of one above MAX_MESSAGE_BYTES only the beginning is kept.
+
+    Brokers take such a one where a client compresses it. A replay leaves it out: its topic has a lower limit.
+    """
+    key, value = record.key, record.value
+    n_bytes = len(key or b"") + len(value or b"")
+    if n_bytes > MAX_MESSAGE_BYTES:
+        key = key and key[:MAX_MESSAGE_BYTES]
+        value = value and value[: MAX_MESSAGE_BYTES - len(key or b"")]
+        reason = f"the first {MAX_MESSAGE_BYTES} of {n_bytes} bytes: {reason}"
+    return DeadLetter(
+        source_topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=key,
+        value=value,
+        reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
+        ts_ms=time.time_ns() // 1_000_000,
+    )
+
+
 class DeadLetters:
     """The way to the `dead-letter` topic, for one thread."""
 
@@ -54,16 +76,7 @@ class DeadLetters:
         Raises:
             QueueFull: retriable; it was not queued.
         """
-        letter = DeadLetter(
-            source_topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
-            ts_ms=time.time_ns() // 1_000_000,
-        )
-        message = Message(record.topic.encode("utf-8"), encode(letter))
+        message = Message(record.topic.encode("utf-8"), encode(letter_of(record, reason)))
         self._waiting.append(self._log.publish(DEAD_LETTER, [message]))
 
     def flush(self, timeout_s: float) -> None:

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import msgspec
 
 from stream.admission import admit, admit_exposure
-from stream.dead_letters import MAX_REASON_LENGTH
-from stream.events import BadEvent, DeadLetter, encode
+from stream.dead_letters import letter_of
+from stream.events import BadEvent, encode
 from stream.log import Record
 from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES
 from stream.workers.acks import Acks, Pending, Source
@@ -170,15 +170,7 @@ class Join:
         return is_changed
 
     def _reject(self, topic: str, message: Any, reason: str, pending: Pending) -> None:  # noqa: ANN401
-        letter = DeadLetter(
-            source_topic=topic,
-            partition=message.partition,
-            offset=message.offset,
-            key=message.key,
-            value=message.value,
-            reason=reason[:MAX_REASON_LENGTH].encode("utf-8", "replace").decode("utf-8"),
-            ts_ms=time.time_ns() // 1_000_000,
-        )
+        letter = letter_of(_record(topic, message), reason)
         pending.one_more()
         self._send(DEAD_LETTER, 0, topic.encode(), encode(letter), pending.one_less)
 

@@ -53,6 +53,26 @@ def test_the_largest_record_fits_into_a_dead_letter(log: EmbeddedLog) -> None:
     assert len(letter.reason) == 2_000
 
 
+@pytest.mark.parametrize(("n_key", "n_value", "kept"), [(4, 1_600_000, (4, 1_048_572)), (3_000_000, 9, (1_048_576, 0))])
+def test_of_a_record_larger_than_any_of_ours_the_beginning_is_kept(
+    log: EmbeddedLog, n_key: int, n_value: int, kept: tuple[int, int]
+) -> None:
+    letters = DeadLetters(log)
+    letters.send(Record("items", 1, 7, b"k" * n_key, b"\xff" * n_value, 0), "\x00" * 9_000)
+    letters.flush(DEADLINE_S)
+    letter = decode_dead_letter(read_all(log, DEAD_LETTER)[0].value)
+    assert (len(letter.key or b""), len(letter.value or b"")) == kept
+    assert letter.reason.startswith(f"the first 1048576 of {n_key + n_value} bytes: \x00")
+    assert list(replay(log, timeout_s=DEADLINE_S)) == [
+        Replayed(
+            n_replayed=0,
+            n_skipped=1,
+            next_offset=1,
+            refused=("items[1] offset 7: message of 1048576 bytes for topic 'items'; the limit is 1000000: send less",),
+        )
+    ]
+
+
 def test_replay_publishes_the_same_key_and_bytes_to_the_source_topic(log: EmbeddedLog) -> None:
     records = rejected(log, b"one", None, b"three")
     letters = DeadLetters(log)

@@ -16,7 +16,7 @@ from stream.events import (
     decode_partition_counts,
     encode,
 )
-from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, OUTCOMES
+from stream.topics import COUNTS, DEAD_LETTER, EVENTS, EXPOSURES, MAX_DEAD_LETTER_BYTES, OUTCOMES
 from stream.windows.attribution import AttributionSettings
 from stream.workers.join import Join
 from stream.workers.metrics import WorkerMetrics
@@ -210,6 +210,13 @@ def test_counts_are_published_only_when_they_changed(world: World) -> None:
     world.join.publish_counts()
 
     assert len(world.sent.values(COUNTS)) == 1
+
+
+def test_a_record_larger_than_any_of_ours_fits_into_a_dead_letter(world: World) -> None:
+    world.raw(b"{" + b" " * 1_600_000)
+    (raw,) = world.sent.values(DEAD_LETTER)
+    assert len(raw) < MAX_DEAD_LETTER_BYTES
+    assert decode_dead_letter(raw).reason.startswith("the first 1048576 of 1600")
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff"])
