@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from consumers.catalog.catalog import Catalog
+from consumers.catalog.letters import ItemLetters
 from consumers.catalog.model_follower import ModelFollower
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
@@ -104,7 +105,7 @@ class Service:
         )
         store = FeatureStore(paths.folders.features)
         self.placement = Placement(self.catalog, self.slot, store=store, images=self.images)
-        self.catalog_role = CatalogRole(self.catalog, self.placement, self.log, metrics=self.metrics)
+        self.catalog_role = CatalogRole(self.catalog, self.placement, metrics=self.metrics)
         self.watcher = WatcherRole(
             self.slot,
             log_id=self.log.log_id,
@@ -221,7 +222,7 @@ class Service:
         if self._has("feeds"):
             roles += [self._sequences_role(), *self._window_roles()]
         if self._has("feeds", "watching"):
-            roles.append(self.catalog_role)
+            roles += [self.catalog_role, ItemLetters(self.placement, self.log, metrics=self.metrics)]
         if self._has("watching"):
             roles.append(self.watcher)
         return roles + self.blending.roles()

@@ -1,7 +1,7 @@
 """Which records of `events`, `items` and `exposures` count: decided here, from the record alone, so every role agrees.
 
-Whatever is refused here goes to the dead-letter topic by the sequences, the catalog or the windows role; the others
-skip it.
+Whatever is refused here goes to the dead-letter topic by the sequences, the item letters or the windows role; the
+others skip it.
 """
 
 from __future__ import annotations

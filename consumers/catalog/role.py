@@ -16,13 +16,11 @@ from consumers.catalog.placement import Placement
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
 from stream.admission import admit_item
-from stream.dead_letters import DeadLetters
 from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert
-from stream.log import Log, Record
+from stream.log import Record
 from stream.topics import ITEMS
 
 MICRO_BATCH = 32  # items encoded at once: the first of a flood are servable before the last are encoded
-_FLUSH_S = 10.0
 _CLOSE_S = 10.0
 
 
@@ -32,7 +30,6 @@ class CatalogRole:
     Args:
         catalog: where items are kept.
         placement: what makes them servable.
-        log: for dead letters.
         metrics: of this process.
     """
 
@@ -40,9 +37,8 @@ class CatalogRole:
     topic = ITEMS
     group = None  # each process that scores knows every item
 
-    def __init__(self, catalog: Catalog, placement: Placement, log: Log, *, metrics: Metrics) -> None:
+    def __init__(self, catalog: Catalog, placement: Placement, *, metrics: Metrics) -> None:
         self._catalog, self._placement, self._metrics = catalog, placement, metrics
-        self._dead_letters = DeadLetters(log)
         self._positions: dict[int, int] = {}
         self._placer = Placer(placement, self._note_placed)
         self._started_ms = _now_ms()
@@ -74,10 +70,9 @@ class CatalogRole:
         self._placer.check()
 
     def handle(self, records: list[Record]) -> None:
-        """Apply a batch; what is no item goes to the dead-letter topic before the position moves."""
+        """Apply a batch; what is no item is passed over, and reported by `ItemLetters`."""
         self._placer.check()
         decoded = [(self._decoded(record), record.ts_ms) for record in records]
-        self._dead_letters.flush(_FLUSH_S)  # may fail: nothing is applied yet, so all of it comes again
         self._apply([(event, ts_ms) for event, ts_ms in decoded if event is not None])
         self._metrics.items.set(self._catalog.n_items)
         for record in records:
@@ -101,9 +96,7 @@ class CatalogRole:
             event = admit_item(record)
             if isinstance(event, ItemUpsert):
                 self._placement.check(CatalogItem.of(event))
-        except (BadEvent, BadVector) as exc:
-            self._dead_letters.send(record, reason=str(exc))
-            self._metrics.dead_letters_total.labels(topic=ITEMS).inc()
+        except (BadEvent, BadVector):
             return None
         return event
 

@@ -73,7 +73,7 @@ class TrainingBufferRole:
             try:
                 self._rows.append(self._to_row(record))
             except BadEvent:
-                continue  # sequences and catalog send it to the dead-letter topic, once
+                continue  # sequences and item letters send it to the dead-letter topic, once
         self.idle()
 
     def idle(self) -> None:

@@ -1,5 +1,6 @@
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from consumers.catalog.catalog import Catalog, CatalogItem
+from consumers.catalog.letters import ItemLetters
 from consumers.catalog.placement import Placement
 from consumers.catalog.role import CatalogRole
 from consumers.runner import Runner, RunnerSettings
@@ -14,12 +16,13 @@ from models.content.features import FeatureStore
 from models.content.table import ContentTable
 from models.towers.pair import Towers
 from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower
+from models.towers.provided_tower import ProvidedTower
 from models.towers.tfidf_tower import TfidfTextTower
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.events import ItemEvent, ItemRemoval, ItemUpsert, decode_dead_letter, encode
 from stream.images import ImageStore
-from stream.log import Message, QueueFull, Record
+from stream.log import Message, Record
 from stream.topics import DEAD_LETTER, ITEMS, topics
 from tests.consumers.catalog.test_placement import Shelf, Slot
 from tests.models.tower_fixtures import noisy_picture
@@ -57,23 +60,24 @@ class World:
         catalog = Catalog()
         store = FeatureStore(self.root / "features")
         self.placement = Placement(catalog, self.slot, store=store, images=self.images)
-        self.role = CatalogRole(catalog, self.placement, self.log, metrics=self.metrics)
+        self.role = CatalogRole(catalog, self.placement, metrics=self.metrics)
+        self.letters = ItemLetters(self.placement, self.log, metrics=self.metrics)
         return catalog, self.placement
 
     def run(self) -> Runner:
         settings = RunnerSettings(poll_s=0.02, backoff_s=0.01)
-        runner = Runner(self.log, [self.role], metrics=self.metrics, settings=settings)
+        runner = Runner(self.log, [self.role, self.letters], metrics=self.metrics, settings=settings)
         self.runners.append(runner)
         runner.start()
         return runner
 
-    def swap_in(self) -> None:
+    def swap_in(self, new: Towers | None = None) -> None:
         def load(content: ContentTable) -> Shelf:
             shelf = Shelf()
             shelf.add_items(content)
             return shelf
 
-        self.placement.swap_in(towers(), load=load, swap=self.slot.swap)
+        self.placement.swap_in(new or towers(), load=load, swap=self.slot.swap)
 
     def publish(self, *events: ItemEvent | bytes | None, key: str = "k") -> None:
         messages = [
@@ -130,17 +134,26 @@ def test_removed_item_is_taken_out_and_can_come_again(world: World) -> None:
     wait_until(lambda: "a" in world.slot.text)
 
 
-def test_bad_records_go_to_the_dead_letters_and_good_ones_are_kept(world: World) -> None:
-    world.run()
-
+def test_bad_records_go_to_the_dead_letters_once_however_often_it_starts(world: World) -> None:
     world.publish(b"\xff", b'{"type": "interaction"}', ItemUpsert(item_id="good", ts_ms=1))
+    for n_starts in range(1, 4):
+        runner = world.run()
+        wait_until(lambda: "good" in world.catalog and world.value("freshet_dead_letters_total", topic="items") == 2.0)
+        wait_until(lambda: {health.state for health in runner.health().values()} == {"running"})  # noqa: B023
+        assert runner.stop(DEADLINE_S) == []
+        world.catalog, _ = world.new_process()
+        assert world.log.ends(DEAD_LETTER) == {0: 2}, f"after {n_starts} starts"
 
-    wait_until(lambda: "good" in world.catalog and world.value("freshet_dead_letters_total", topic="items") == 2.0)
-    reader = world.log.reader(DEAD_LETTER, partitions=[0])
-    letters = [decode_dead_letter(r.value) for r in reader.poll(max_records=9, timeout_s=DEADLINE_S)]
-    reader.close()
+    with closing(world.log.reader(DEAD_LETTER, partitions=[0])) as reader:
+        letters = [decode_dead_letter(r.value) for r in reader.poll(max_records=9, timeout_s=DEADLINE_S)]
     assert [letter.value for letter in letters] == [b"\xff", b'{"type": "interaction"}']
     assert all(letter.reason.startswith("event rejected: ") for letter in letters)
+
+
+def test_vectors_that_the_model_does_not_take_are_reported_too(world: World) -> None:
+    world.swap_in(Towers(ProvidedTower(2), ProvidedTower(2)))
+    world.letters.handle([Record(ITEMS, 0, 0, b"a", encode(ItemUpsert(item_id="a", ts_ms=1, text_vector=b"123")), 1)])
+    assert world.value("freshet_dead_letters_total", topic="items") == 1.0
 
 
 def test_restart_rebuilds_the_catalogue_from_the_topic(world: World) -> None:
@@ -197,30 +210,6 @@ def test_tombstone_of_the_log_is_a_removal(world: World) -> None:
     assert "a" not in world.catalog
     assert world.role.positions() == {0: 2}
     world.role.close()
-
-
-def test_items_beside_a_record_that_could_not_be_set_aside_are_placed_when_read_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.swap_in()
-    world.role.gained([0])
-    batch = [
-        Record(ITEMS, 0, 0, b"a", encode(ItemUpsert(item_id="a", ts_ms=1, title="Red shoe")), 1),
-        Record(ITEMS, 0, 1, b"b", b"no item", 1),
-    ]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.log, "publish", _refuse)
-        with pytest.raises(QueueFull):
-            world.role.handle(batch)
-    world.role.handle(batch)
-
-    wait_until(lambda: "a" in world.slot.text)
-    world.role.close()
-
-
-def _refuse(topic: str, messages: Sequence[Message]) -> None:
-    raise QueueFull(f"no room for {len(messages)} messages to {topic}")
 
 
 def test_the_vector_age_is_that_of_the_newest_record_whatever_is_placed_after_it(world: World) -> None:
