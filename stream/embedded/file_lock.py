@@ -17,7 +17,7 @@ class FileLock:
 
         Raises:
             LogBusy: another process (or another log of this one) holds it; the message names its id.
-            LogUnavailable: the lock file cannot be created.
+            LogUnavailable: the lock file cannot be created, locked or written.
         """
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -27,12 +27,17 @@ class FileLock:
             ) from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode("ascii"))
+        except BlockingIOError as exc:
             owner = os.read(self._file, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._file)
             raise LogBusy(f"{path} is held by process {owner}; stop it, or use another data folder") from exc
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode("ascii"))
+        except OSError as exc:
+            os.close(self._file)
+            raise LogUnavailable(
+                f"cannot lock {path}: {exc.strerror}; free space, or use a file system with locks"
+            ) from exc
 
     def release(self) -> None:
         """Let another process in."""

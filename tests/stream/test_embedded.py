@@ -1,5 +1,6 @@
 """The embedded log's own promises: kills, owners, a full disk. What every log promises is in tests/contract."""
 
+import errno
 import os
 import resource
 import sqlite3
@@ -120,6 +121,18 @@ def test_a_read_only_folder_says_what_to_do(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(LogUnavailable, match="Permission denied; the folder must exist and be writable"):
         EmbeddedLog(tmp_path / "log.db", ONE)
+
+
+@pytest.mark.parametrize("refused", ["os.write", "os.ftruncate", "fcntl.flock"])
+def test_a_lock_that_cannot_be_taken_is_not_held(path: Path, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"stream.embedded.file_lock.{refused}", refuse)
+        with pytest.raises(LogUnavailable, match=rf"cannot lock {path}.lock: No space left on device; free space, or"):
+            EmbeddedLog(path, ONE)
+    EmbeddedLog(path, ONE).close()
 
 
 def test_a_file_that_is_no_log_is_refused(path: Path) -> None:
