@@ -38,6 +38,7 @@ def _failed(exc: Exception) -> int:
 def _expected() -> tuple[type[Exception], ...]:
     """Other errors that are the user's to mend; anything else is a bug and shows its trace."""
     from consumers.learning.segments import BadManifest
+    from consumers.sequences.snapshots import KindsDiffer
     from freshet.demo.story import DemoFailed
     from freshet.demo.tape import WrongTape
     from freshet.evaluation.data import EvaluationError
@@ -64,6 +65,7 @@ def _expected() -> tuple[type[Exception], ...]:
         DatasetError,
         DemoFailed,
         EvaluationError,
+        KindsDiffer,
         LogError,
         NoQuestions,
         ParallelError,

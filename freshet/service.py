@@ -78,6 +78,7 @@ class Service:
         LogUnavailable: the folder cannot be written, or no broker answers.
         TopicDiffers: a topic exists with other partitions or settings.
         BadManifest: the training segments are of another log, or damaged.
+        KindsDiffer: snapshots are of other event kinds.
     """
 
     def __init__(self, settings: Settings, *, on_cycle: OnCycle = lambda _: None, has_rivals: bool = False) -> None:
@@ -228,10 +229,10 @@ class Service:
         return roles + self.blending.roles()
 
     def _sequences_role(self) -> SequencesRole:
-        embedded = self.settings.is_embedded
+        unfinished_s = 0.0 if self.settings.is_embedded else UNFINISHED_S
         return SequencesRole(
             self.sequences,
-            Snapshots(self.paths.snapshots, self.log.log_id, unfinished_s=0.0 if embedded else UNFINISHED_S),
+            Snapshots(self.paths.snapshots, self.log.log_id, kinds=self.kinds, unfinished_s=unfinished_s),
             self.log,
             kinds=self.kinds,
             metrics=self.metrics,

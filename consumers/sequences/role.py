@@ -17,7 +17,15 @@ from threading import Event, Thread
 import numpy as np
 import structlog
 
-from consumers.sequences.snapshots import DamagedSnapshot, Origin, PartitionState, offset_of, restore, snapshot
+from consumers.sequences.snapshots import (
+    DamagedSnapshot,
+    Origin,
+    PartitionState,
+    check_kinds,
+    offset_of,
+    restore,
+    snapshot,
+)
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
 from consumers.writing import SnapshotFailures
@@ -25,7 +33,7 @@ from monitoring.metrics import Metrics
 from stream.admission import admit
 from stream.dead_letters import DeadLetters
 from stream.events import BadEvent, Interaction
-from stream.kinds import EventKinds
+from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Log, Record
 from stream.topics import EVENTS
 
@@ -37,17 +45,25 @@ _RESULTS = {APPLIED: "applied", DUPLICATE: "duplicate", STALE: "stale"}
 class Snapshots:
     """The snapshot files of one log's partitions, in one folder."""
 
-    def __init__(self, root: Path, log_id: str, *, unfinished_s: float = UNFINISHED_S) -> None:
+    def __init__(
+        self, root: Path, log_id: str, *, kinds: EventKinds = DEFAULT_KINDS, unfinished_s: float = UNFINISHED_S
+    ) -> None:
         """Make the folder if it is missing; clear away snapshots that were never finished.
 
         Args:
             root: the folder.
             log_id: of the log that the offsets are of.
+            kinds: the set in force, whose numbers are in the files.
             unfinished_s: age from which on nobody is at one any more; 0 where nobody shares the folder.
+
+        Raises:
+            KindsDiffer: a file's kinds are not the first of those in force.
         """
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self._log_id = log_id
+        self._log_id, self._kinds = log_id, kinds.names
+        for path in sorted(root.glob("events-*.snapshot")):
+            check_kinds(path, log_id, self._kinds)
         oldest_s = time.time() - unfinished_s
         for unfinished in root.glob("*.tmp"):
             with contextlib.suppress(FileNotFoundError):  # another replica was at it, or cleared it away too
@@ -69,7 +85,7 @@ class Snapshots:
         path = self.path(partition)
         kept = offset_of(path, self._log_id)
         if kept is None or kept < state.next_offset:
-            snapshot(state, path, self._log_id)
+            self.replace(partition, state)
 
     def replace(self, partition: int, state: PartitionState) -> None:
         """Write the partition, wherever the file stands.
@@ -77,13 +93,17 @@ class Snapshots:
         Raises:
             OSError: not written; the file of the last time is still there.
         """
-        snapshot(state, self.path(partition), self._log_id)
+        snapshot(state, self.path(partition), self._log_id, kinds=self._kinds)
 
     def load(self, partition: int, sequences: UserSequences) -> PartitionState | None:
-        """The partition as it was saved; None when there is nothing to use, and then it must be rebuilt."""
+        """The partition as it was saved; None when there is nothing to use, and then it must be rebuilt.
+
+        Raises:
+            KindsDiffer: the file's kinds are not the first of those in force.
+        """
         path = self.path(partition)
         try:
-            return restore(path, Origin(self._log_id, sequences.length, sequences.max_seen))
+            return restore(path, Origin(self._log_id, sequences.length, sequences.max_seen, self._kinds))
         except FileNotFoundError:
             return None
         except DamagedSnapshot as exc:

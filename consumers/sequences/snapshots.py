@@ -34,11 +34,15 @@ READABLE_FORMATS = (1, 2)  # 1 had trending counts, which are now counted from t
 _MAGIC = b"FRESHSEQ"
 _DIGEST_BYTES = 16
 _READ_BYTES = 1 << 22
-_TAIL_BYTES = 4_096  # the last frame but one says what the file is
+_TAIL_BYTES = 1 << 18  # the last frame but one says what the file is; 256 names of kinds fit
 _META_HEADER = b'{"name":"meta"'
 _BLOCK_ROWS = 4_096  # about 4 MB and 1 ms under the lock, at 50 positions
 
 Arrays = list[NDArray[Any]]
+
+
+class KindsDiffer(Exception):
+    """The file's kind numbers mean other kinds than those in force; nothing may be served from it."""
 
 
 class DamagedSnapshot(Exception):
@@ -67,6 +71,7 @@ class Origin(NamedTuple):
     log_id: str
     length: int
     max_seen: int
+    kinds: tuple[str, ...] = ()  # names in the order of their numbers
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -75,10 +80,17 @@ class _Meta(msgspec.Struct, frozen=True):
     length: int
     max_seen: int
     next_offset: int
+    kinds: tuple[str, ...] = ()  # files of before know none
 
 
-def snapshot(state: PartitionState, path: Path, log_id: str) -> int:
+def snapshot(state: PartitionState, path: Path, log_id: str, *, kinds: tuple[str, ...] = ()) -> int:
     """Write the state to `path`: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        state: of the partition.
+        path: of its file.
+        log_id: of the log that the offset is of.
+        kinds: names in the order of their numbers.
 
     Returns:
         The next offset the file stands at.
@@ -91,7 +103,7 @@ def snapshot(state: PartitionState, path: Path, log_id: str) -> int:
     with state.snapshot_lock:
         try:
             with temporary.open("wb") as file:
-                next_offset = _write(state, file, log_id)
+                next_offset = _write(state, file, log_id, kinds)
                 file.flush()
                 fsync_file(file.fileno())
             temporary.replace(path)
@@ -108,13 +120,27 @@ def restore(path: Path, origin: Origin) -> PartitionState:
     Raises:
         FileNotFoundError: there is none.
         DamagedSnapshot: torn, altered, of another format, log or length; the message says which.
+        KindsDiffer: its kinds are not the first of those in force.
     """
     with path.open("rb") as file:
         try:
             _verify(file)
-            return _read(file, origin)
+            meta, state = _read(file, origin)
         except (ValueError, TypeError, struct.error, msgspec.MsgspecError, LookupError) as exc:
             raise DamagedSnapshot(f"snapshot {path} cannot be read: {exc}; rebuild from the log") from exc
+    _check_kinds(path, meta, origin.kinds)
+    return state
+
+
+def check_kinds(path: Path, log_id: str, kinds: tuple[str, ...]) -> None:
+    """Whether a file of this log has the kinds in force, or their first, without reading all of it.
+
+    Raises:
+        KindsDiffer: it has others.
+    """
+    meta = _meta_of(path, log_id)
+    if meta is not None:
+        _check_kinds(path, meta, kinds)
 
 
 def offset_of(path: Path, log_id: str) -> int | None:
@@ -123,19 +149,25 @@ def offset_of(path: Path, log_id: str) -> int | None:
     Returns:
         None where there is no file, or it says nothing that can be used; `restore` says why.
     """
+    meta = _meta_of(path, log_id)
+    return None if meta is None else meta.next_offset
+
+
+def _meta_of(path: Path, log_id: str) -> _Meta | None:
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             tail = file.read()
         begin = tail.rindex(_META_HEADER)
         payload = tail.index(b"}", begin) + 1
-        meta = msgspec.json.decode(tail[payload : tail.index(b"}", payload) + 1], type=_Meta)
+        (n_bytes,) = msgspec.json.decode(tail[begin:payload])["shape"]
+        meta = msgspec.json.decode(tail[payload : payload + n_bytes], type=_Meta)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
-    return meta.next_offset if meta.log_id == log_id else None
+    return meta if meta.log_id == log_id else None
 
 
-def _write(state: PartitionState, file: BinaryIO, log_id: str) -> int:
+def _write(state: PartitionState, file: BinaryIO, log_id: str, kinds: tuple[str, ...]) -> int:
     store, out = state.store, _FrameWriter(file)
     with state.lock:
         store.track_changes()
@@ -151,7 +183,7 @@ def _write(state: PartitionState, file: BinaryIO, log_id: str) -> int:
             changed = _copy_rows(store, store.end_tracking())
             users, items = list(store.users), list(store.item_ids)
             limits = (store.rings.length, store.overflow.max_items)
-            meta = _Meta(FORMAT, log_id, *limits, state.next_offset)
+            meta = _Meta(FORMAT, log_id, *limits, state.next_offset, kinds)
     out.write_all("rows", changed)
     for name, value in (("users", users), ("items", items), ("meta", meta)):
         out.write(name, np.frombuffer(msgspec.json.encode(value), np.uint8))
@@ -164,7 +196,7 @@ def _copy_rows(store: SequenceStore, rows: NDArray[np.int64]) -> Arrays:
     return [rows, lengths, values, *store.rings.copy_rows(rows)]
 
 
-def _read(file: BinaryIO, origin: Origin) -> PartitionState:
+def _read(file: BinaryIO, origin: Origin) -> tuple[_Meta, PartitionState]:
     store = SequenceStore(length=origin.length, max_seen=origin.max_seen)
     names: dict[str, bytes] = {}
     group: Arrays = []
@@ -181,7 +213,7 @@ def _read(file: BinaryIO, origin: Origin) -> PartitionState:
     store.users.update({user: row for row, user in enumerate(_strings(names["users"]))})
     store.item_ids.extend(_strings(names["items"]))
     store.items.update({item: number for number, item in enumerate(store.item_ids)})
-    return PartitionState(store, counted(store), meta.next_offset)
+    return meta, PartitionState(store, counted(store), meta.next_offset)
 
 
 def _group_size(store: SequenceStore) -> int:
@@ -202,9 +234,18 @@ def _check(meta: _Meta, origin: Origin) -> None:
     if meta.version not in READABLE_FORMATS:
         raise ValueError(f"it is of format={meta.version}, readable are {READABLE_FORMATS}")
     found = (meta.log_id, meta.length, meta.max_seen)
-    for name, value, wanted in zip(Origin._fields, found, origin, strict=True):
+    for name, value, wanted in zip(Origin._fields, found, origin, strict=False):
         if value != wanted:
             raise ValueError(f"it is of {name}={value!r}, {wanted!r} is in force")
+
+
+def _check_kinds(path: Path, meta: _Meta, kinds: tuple[str, ...]) -> None:
+    if meta.kinds != kinds[: len(meta.kinds)]:
+        raise KindsDiffer(
+            f"snapshot {path} is of the event kinds {list(meta.kinds)}, and {list(kinds)} are in force; kinds are only "
+            f"ever added, at the end: set them so, or move the folder away, and histories are rebuilt as far back as "
+            f"the log reaches"
+        )
 
 
 def _strings(raw: bytes) -> list[str]:

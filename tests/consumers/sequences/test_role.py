@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from consumers.runner import Runner, RunnerSettings
 from consumers.sequences.role import SequencesRole, Snapshots
-from consumers.sequences.snapshots import PartitionState
+from consumers.sequences.snapshots import KindsDiffer, PartitionState, snapshot
 from consumers.sequences.user_sequences import UserSequences
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.events import decode_dead_letter
-from stream.kinds import DEFAULT_KINDS
+from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.log import Message
 from stream.partition import partition_of
 from tests.consumers.store_support import (
@@ -187,6 +188,36 @@ def test_partition_goes_to_a_second_owner_with_its_state(tmp_path: Path) -> None
                 assert owner.sequence(user) == [f"item-{n}"]
         wait_until(lambda: len(first.held()) == N_PARTITIONS, "both partitions back")
         assert [first.sequence(user) for user in users] == [[f"item-{n}"] for n in range(12)]
+
+
+def named(*names: str) -> EventKinds:
+    return EventKinds([EventKind(name, enters_sequence=True, is_target=True, weight=1.0) for name in names])
+
+
+def test_kinds_may_be_added_at_the_end_and_other_sets_are_refused_at_the_start(tmp_path: Path) -> None:
+    before = Snapshots(tmp_path, "log", kinds=named("view", "click } [é]"))
+    before.save(0, UserSequences(1).empty_state())
+    longer = Snapshots(tmp_path, "log", kinds=named("view", "click } [é]", "like"))
+    assert longer.load(0, UserSequences(1)) is not None
+    for names in (["view"], ["click } [é]", "view"], ["view", "like", "click } [é]"]):
+        with pytest.raises(KindsDiffer) as refusal:
+            Snapshots(tmp_path, "log", kinds=named(*names))
+        assert str(refusal.value) == (
+            f"snapshot {tmp_path}/events-0.snapshot is of the event kinds ['view', 'click }} [é]'], and {names} are in "
+            f"force; kinds are only ever added, at the end: set them so, or move the folder away, and histories are "
+            f"rebuilt as far back as the log reaches"
+        )
+    Snapshots(tmp_path, "another log", kinds=named("like"))  # set aside when its partition is loaded
+    shorter = Snapshots(tmp_path / "none", "log", kinds=named("view"))
+    shorter.root = tmp_path  # written by another replica meanwhile
+    with pytest.raises(KindsDiffer, match="are in force"):
+        shorter.load(0, UserSequences(1))
+
+
+def test_a_snapshot_of_before_that_names_no_kinds_is_read(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, "log")
+    snapshot(UserSequences(1).empty_state(), snapshots.path(0), "log")
+    assert Snapshots(tmp_path, "log", kinds=named("like")).load(0, UserSequences(1)) is not None
 
 
 class Refusing(Snapshots):
