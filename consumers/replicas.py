@@ -1,7 +1,8 @@
 """Who serves which users: replicas say on `control` which partitions of `events` they hold, and every replica listens.
 
 A replica that fell silent is no longer named, so what is known of the others ends by itself. How long it is silent is
-told by the log's clock, since hosts' clocks differ: every record of the topic tells it, one's own words too.
+told by the log's clock, since hosts' clocks differ: every record of the topic tells it, one's own words too. While not
+even those are heard, it is the log that is gone, and nobody falls silent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from stream.log import Record
 from stream.topics import CONTROL
 
 KEY_PREFIX = "replica:"
-SILENT_S = 15.0  # three times what a replica waits between two words
+WORD_S = 5.0  # between two words of a replica
+SILENT_S = 3 * WORD_S
 FORGOTTEN_S = 3_600.0
 
 
@@ -82,5 +84,5 @@ class ReplicaDirectory:
             return  # of a version that this process does not understand
 
     def _now_ms(self) -> int:
-        """The log's time."""
-        return self._newest_ms + int((self._clock() - self._newest_at) * 1_000)
+        """The log's time, which goes on by our clock until the next word of our own is due."""
+        return self._newest_ms + int(min(self._clock() - self._newest_at, WORD_S) * 1_000)

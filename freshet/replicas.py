@@ -8,13 +8,12 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from consumers.replicas import KEY_PREFIX, ReplicaDirectory
+from consumers.replicas import KEY_PREFIX, WORD_S, ReplicaDirectory
 from stream.events import Replica, encode
 from stream.log import Log, LogError, Message
 from stream.topics import CONTROL
 
 LOOK_S = 0.2  # a partition that moved is announced this soon
-REPEAT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 
 
@@ -51,7 +50,7 @@ class Replicas:
         said_at = 0.0
         while not self._stopping.wait(LOOK_S):
             partitions = tuple(sorted(self._held()))
-            if partitions != said or time.monotonic() - said_at >= REPEAT_S:
+            if partitions != said or time.monotonic() - said_at >= WORD_S:
                 said, said_at = partitions, time.monotonic()
                 self._say(partitions)
 

@@ -49,13 +49,22 @@ def test_a_replica_silent_for_too_long_by_the_logs_clock_is_no_longer_named() ->
     assert [replica.name for replica in known.listed()] == ["b", "c"]
 
 
-def test_silence_counts_while_nobody_says_anything() -> None:
+def test_silence_counts_between_two_words_of_ones_own() -> None:
     clock = Clock()
-    known = directory(word("a", (0,)), clock=clock)
-    clock.now_s += 15.0
+    known = directory(word("a", (0,), ts_ms=NOW_MS - 11_000), word("own", (1,)), clock=clock)
+    clock.now_s += 4.0
     assert known.url_of(0) == "http://a:8000"
     clock.now_s += 0.01
     assert known.url_of(0) is None
+
+
+def test_while_nothing_at_all_is_heard_nobody_falls_silent_and_afterwards_who_died_does() -> None:
+    clock = Clock()
+    known = directory(word("a", (0,)), word("b", (1,)), clock=clock)
+    clock.now_s += 600.0
+    assert (known.url_of(0), known.url_of(1)) == ("http://a:8000", "http://b:8000")
+    known.handle([word("own", (2,), ts_ms=NOW_MS + 600_000), word("b", (1,), ts_ms=NOW_MS + 600_000)])
+    assert (known.url_of(0), known.url_of(1)) == (None, "http://b:8000")
 
 
 def test_a_replica_that_said_goodbye_is_forgotten() -> None:
