@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class RoleStatus:
         self._role, self._metrics, self._settings, self._clock = role, metrics, settings, clock
         self._errors: deque[float] = deque()  # when, within the window
         self._running_since = 0.0
+        self._stepped_at = clock()
+        metrics.role_step_age_seconds.labels(role=role.name).set_function(self._step_age_s)
         self._health = RoleHealth()
         self._lock = Lock()
 
@@ -52,7 +55,16 @@ class RoleStatus:
     def health(self) -> RoleHealth:
         """As it is now; may be asked from any thread."""
         with self._lock:
-            return self._health
+            health = self._health
+        age_s, limit_s = self._step_age_s(), self._settings.stuck_s
+        if age_s <= limit_s or health.state == "stopped":
+            return health
+        error = f"at one step for {age_s:.0f} s, the limit is {limit_s:.0f} s"
+        return replace(health, is_healthy=False, last_error=error)
+
+    def stepped(self) -> None:
+        """It begins a step: a poll, and what is done with its records."""
+        self._stepped_at = self._clock()
 
     def failed(self, exc: Exception) -> float:
         """It raised; gives the seconds to pause before its next start."""
@@ -87,7 +99,6 @@ class RoleStatus:
     def runs(self, lag_records: int) -> None:
         """It reads; so many records of its partitions wait."""
         now = self._clock()
-        self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag_records)
         if self.health.state in ("restarting", "waiting"):
             self._running_since = now
             structlog.get_logger().info("role_recovered", role=self._role.name)
@@ -100,11 +111,16 @@ class RoleStatus:
         """Its thread is about to end."""
         self._show(replace(self.health, state="stopped"))
 
+    def _step_age_s(self) -> float:
+        return self._clock() - self._stepped_at
+
     def _is_within_limit(self, now: float) -> bool:
         while self._errors and self._errors[0] < now - self._settings.window_s:
             self._errors.popleft()
         return len(self._errors) <= self._settings.max_restarts
 
     def _show(self, health: RoleHealth) -> None:
+        lag = health.lag_records if health.state == "running" else math.nan
+        self._metrics.consumer_lag_records.labels(role=self._role.name, topic=self._role.topic).set(lag)
         with self._lock:
             self._health = health

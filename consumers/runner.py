@@ -119,6 +119,7 @@ class _RoleLoop:
 
     def _step(self, reader: Reader) -> None:
         """One round, in this order, so that a crash anywhere repeats records and never loses one."""
+        self.status.stepped()
         try:
             records = reader.poll(max_records=self._settings.max_records, timeout_s=self._settings.poll_s)
         except LogUnavailable as exc:

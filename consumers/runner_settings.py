@@ -16,6 +16,7 @@ class RunnerSettings:
         backoff_s: pause after a first error; doubles up to max_backoff_s.
         max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
         steady_s: a role that ran so long without an error is healthy, whatever was before.
+        stuck_s: a role that is at one step for longer is unhealthy until the next; above what loading its state takes.
         settle_s: how long a role counts as starting while its group has given it nothing; then it may be that there
             are more members than partitions.
         rests_s: pause after a batch that was not full, by role; for roles that nobody waits for. Records gather
@@ -29,5 +30,6 @@ class RunnerSettings:
     max_restarts: int = 5
     window_s: float = 300.0
     steady_s: float = 30.0
+    stuck_s: float = 300.0
     settle_s: float = 15.0
     rests_s: Mapping[str, float] = field(default_factory=dict)

@@ -72,7 +72,12 @@ class Metrics:
             ITEM_TO_SERVABLE_SECONDS,
         )
         self.consumer_lag_records = self._gauge(
-            "consumer_lag_records", "Records a role has still to read of a topic.", ("role", "topic")
+            "consumer_lag_records",
+            "Records a role has still to read of a topic; no number while it does not read.",
+            ("role", "topic"),
+        )
+        self.role_step_age_seconds = self._gauge(
+            "role_step_age_seconds", "Seconds since a role began the step it is at: a poll, and its records.", ("role",)
         )
         self.dead_letters_total = self._counter(
             "dead_letters_total",

@@ -87,6 +87,7 @@ STREAM = (
             ("sum by (job, role) (freshet_role_restarts_total)", "restarts of {{role}}, {{job}}"),
         ),
     ),
+    Panel("Age of a role's step", "s", (("max by (job, role) (freshet_role_step_age_seconds)", "{{job}} {{role}}"),)),
     Panel("Event to fast memory", "s", quantiles("freshet_event_to_memory_seconds", 0.5, 0.99)),
     Panel(
         "Fast memory, a second",

@@ -105,6 +105,38 @@ def test_waiting_for_the_log_is_no_restart() -> None:
     assert role.health == RoleHealth("waiting", True, 0, "no broker answers", 7)
 
 
+def test_lag_is_no_number_while_the_role_does_not_read() -> None:
+    metrics = new_metrics()
+    role = RoleStatus(Ranking(), metrics, RunnerSettings())
+    labels = {"role": "ranking", "topic": "events"}
+    role.runs(7)
+    told = [value(metrics, "consumer_lag_records", labels)]
+    for tell in (lambda: role.waits(LogUnavailable("no broker answers")), lambda: role.failed(FIRE), role.stopped):
+        tell()
+        told.append(value(metrics, "consumer_lag_records", labels))
+        role.runs(3)
+        told.append(value(metrics, "consumer_lag_records", labels))
+
+    assert str(told) == "[7.0, nan, 3.0, nan, 3.0, nan, 3.0]"
+
+
+def test_role_that_is_at_one_step_for_too_long_is_unhealthy_until_the_next() -> None:
+    metrics, clock = new_metrics(), Clock()
+    role = RoleStatus(Ranking(), metrics, RunnerSettings(stuck_s=300.0), clock=clock)
+    role.stepped()
+    role.runs(0)
+    clock.now_s = 300.0
+    is_healthy = role.health.is_healthy
+    clock.now_s = 301.0
+
+    assert is_healthy
+    assert role.health == RoleHealth("running", False, 0, "at one step for 301 s, the limit is 300 s", 0)
+    assert value(metrics, "role_step_age_seconds", {"role": "ranking"}) == 301.0
+    role.stepped()
+    assert role.health == RoleHealth("running", True, 0, None, 0)
+    assert value(metrics, "role_step_age_seconds", {"role": "ranking"}) == 0.0
+
+
 def test_restarts_and_lag_are_counted_under_the_name_of_the_role() -> None:
     metrics = new_metrics()
     role = RoleStatus(Ranking(), metrics, RunnerSettings())

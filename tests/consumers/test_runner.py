@@ -397,6 +397,21 @@ def test_busy_role_is_named_at_the_deadline_of_stop(tmp_path: Path) -> None:
             assert runner.health()["noting"].state == "stopped"
 
 
+def test_role_that_does_not_come_back_from_a_batch_is_unhealthy_until_it_does(tmp_path: Path) -> None:
+    may_end = Event()
+
+    def hold(records: list[Record]) -> None:
+        may_end.wait(DEADLINE_S)
+
+    role = Noting(failure=hold)
+    with open_log(tmp_path) as log:
+        publish(log, [click(0)])
+        with running(log, role, settings=replace(QUICK, stuck_s=0.2)) as runner:
+            wait_until(lambda: not runner.health()["noting"].is_healthy, "a step that takes too long")
+            may_end.set()
+            wait_until(lambda: runner.health()["noting"].is_healthy, "the next step")
+
+
 def test_stopping_what_never_started_is_harmless(tmp_path: Path) -> None:
     with open_log(tmp_path) as log:
         assert Runner(log, [Noting()], metrics=new_metrics()).stop(1.0) == []

@@ -11,6 +11,6 @@ def test_documented_metrics_are_the_declared_ones() -> None:
 
 def test_a_row_names_type_labels_and_meaning() -> None:
     assert (
-        "| `freshet_consumer_lag_records` | gauge | `role`, `topic` | Records a role has still to read of a topic. |"
-        in reference()
+        "| `freshet_consumer_lag_records` | gauge | `role`, `topic` | Records a role has still to read of a topic; "
+        "no number while it does not read. |" in reference()
     )
