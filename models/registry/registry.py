@@ -3,10 +3,10 @@
     bundles/v000001-1a2b3c4d/   published versions
     current.json                the pointer: current and previous version, who promoted it, whether paused
     refusals.jsonl              cycles whose model was refused, with the reason
-    stages/                     half-written bundles; `clean` removes them
+    stages/                     half-written bundles; `clean` removes those left behind
     registry.lock               held for the moment of a change
 
-One process publishes (the trainer), another may move the pointer (an operator through the API).
+The trainer publishes, and so does a model fitted by hand; an operator may move the pointer through the API.
 Publishing is: write, fsync, rename. A kill at any moment leaves the old state or the new one.
 """
 
@@ -38,6 +38,8 @@ from models.registry.pointer import VERSION, By, Pointer, promoted, read_pointer
 from models.registry.refusals import Refusal, append_refusal, read_refusals
 
 LOCK_TIMEOUT_S = 10.0
+UNFINISHED_S = 3_600.0  # a bundle that is being written was touched later than that
+DELETED = "deleted-"
 
 
 def wall_ms() -> int:
@@ -64,7 +66,7 @@ class Registry:
     # Bundles ----------------------------------------------------------------------------------------------
 
     def stage(self) -> Path:
-        """A new empty folder to write a bundle's files in; `publish` takes it, `clean` removes it."""
+        """A new empty folder to write a bundle's files in; `publish` takes it, or `clean`, an hour later."""
         path = self._stages / uuid.uuid4().hex
         path.mkdir()
         return path
@@ -249,13 +251,15 @@ class Registry:
         return doomed
 
     def clean(self) -> list[str]:
-        """Remove half-written stages and pointers; only the process that publishes may call it, at its start.
+        """Remove half-written bundles that nobody is at any more, half-deleted ones, and half-written pointers.
 
         Returns:
             The names removed.
         """
+        oldest_s = time.time() - UNFINISHED_S
         with self._lock():
-            leftovers = [*self._stages.iterdir(), *self.root.glob(".*.tmp")]
+            stages = [path for path in self._stages.iterdir() if _is_left(path, oldest_s)]
+            leftovers = [*stages, *self.root.glob(".*.tmp")]
             for path in leftovers:
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -304,7 +308,7 @@ class Registry:
 
     def _delete_bundle(self, version: str) -> None:
         """Move aside first: a kill half-way must not leave a version with some of its files."""
-        doomed = self._stages / f"deleted-{version}"
+        doomed = self._stages / f"{DELETED}{version}"
         (self._bundles / version).rename(doomed)
         fsync_path(self._bundles)
         shutil.rmtree(doomed)
@@ -312,6 +316,10 @@ class Registry:
 
 def _number(version: str) -> int:
     return int(version[1:].split("-", maxsplit=1)[0])
+
+
+def _is_left(stage: Path, oldest_s: float) -> bool:
+    return stage.name.startswith(DELETED) or stage.stat().st_mtime <= oldest_s
 
 
 def _check_judged_against(old: Pointer | None, manifest: Manifest) -> None:

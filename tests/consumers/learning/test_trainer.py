@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -240,6 +241,7 @@ def test_without_a_pointer_a_first_model_learns_from_everything_again(bench: Ben
 def test_start_removes_what_a_killed_trainer_left_in_the_registry(shop: Shop) -> None:
     stage = shop.registry.stage()
     (stage / "model.safetensors").write_bytes(b"half a file")
+    os.utime(stage, (0.0, 0.0))
 
     TrainerLoop(shop.settings(), Reports().append, TOLD).run()
 

@@ -384,11 +384,23 @@ def test_cleaning_removes_half_written_bundles_and_pointers_only(tmp_path: Path)
     registry.promote(version, by="gate", reason="")
     stage = registry.stage()
     (stage / "model.safetensors").write_bytes(b"half")
+    os.utime(stage, (0.0, 0.0))
+    doomed = tmp_path / "registry" / "stages" / f"deleted-{version}"
+    doomed.mkdir()
     (tmp_path / "registry" / ".current.json.0.tmp").write_bytes(b"{")
 
-    assert registry.clean() == [".current.json.0.tmp", stage.name]
+    assert registry.clean() == [".current.json.0.tmp", stage.name, doomed.name]
     assert registry.current() is not None
     assert registry.open(version).weights.read_bytes() == b"weights"
+
+
+def test_cleaning_leaves_alone_the_bundle_that_another_process_is_writing(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path)
+    stage = registry.stage()
+    (stage / "model.safetensors").write_bytes(b"more to come")
+
+    assert Registry(tmp_path / "registry").clean() == []
+    assert registry.publish(stage, draft()) == registry.versions()[0]
 
 
 def test_a_held_lock_is_reported_after_the_deadline(tmp_path: Path) -> None:
