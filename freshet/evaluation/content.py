@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,8 @@ def catalogue_towers(
         towers, notes = build_towers(known, config, read_image=data.read_image, store=store, on_progress=on_progress)
     for note in notes:
         say(note)
-    half_written = kept.with_suffix(".tmp")
-    shutil.rmtree(half_written, ignore_errors=True)
-    shutil.rmtree(kept, ignore_errors=True)
-    half_written.parent.mkdir(exist_ok=True)
+    half_written = kept.with_suffix(f".{uuid.uuid4().hex}.tmp")  # another command may be at the same
     save_towers(half_written, towers)
+    shutil.rmtree(kept, ignore_errors=True)
     half_written.rename(kept)
     return towers

@@ -1,4 +1,5 @@
 import io
+import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -104,6 +105,20 @@ def test_towers_and_vectors_are_made_once(data: EvaluationData, tmp_path: Path) 
     assert first.text.equal(second.text)
     assert first.image.equal(second.image)
     assert first.image_mask.any(dim=1).tolist() == [True, False, False]
+
+
+def test_towers_that_another_command_is_writing_are_left_alone(data: EvaluationData, tmp_path: Path) -> None:
+    is_known, config = np.array([True, True, False]), TowerConfig(text="tfidf")
+    catalogue_towers(data, is_known=is_known, folder=tmp_path, say=lambda _: None, config=config)
+    (kept,) = (tmp_path / "towers").iterdir()
+    shutil.rmtree(kept)
+    being_written = kept.with_suffix(".tmp") / "text"
+    being_written.mkdir(parents=True)
+
+    catalogue_towers(data, is_known=is_known, folder=tmp_path, say=lambda _: None, config=config)
+
+    assert being_written.exists()
+    assert sorted(path.name for path in (tmp_path / "towers").iterdir()) == [kept.name, f"{kept.name}.tmp"]
 
 
 def test_building_towers_is_a_bar_on_a_terminal_and_silent_elsewhere(
