@@ -5,7 +5,6 @@ opaque; it is not secret and not signed, a forged one can only make its own feed
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ class PositionToken:
         try:
             fields = json.loads(base64.b64decode(_padded(text), altchars=b"-_", validate=True))
             return cls(str(fields["log"]), str(fields["topic"]), _offsets(fields["next"]))
-        except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
             raise BadToken(
                 f"{text[:40]!a} is not a position token; send back `position` of an earlier answer as it was"
             ) from exc

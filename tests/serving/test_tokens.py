@@ -45,6 +45,8 @@ def _forged(value: object) -> str:
         _forged({"log": "a", "topic": "events", "next": {"0": -1}}),
         _forged({"log": "a", "topic": "events", "next": {"0": 2**80}}),
         _forged({"log": "a", "topic": "events", "next": {"0": "Infinity"}}),
+        _forged({"log": "a", "topic": "events", "next": {"0": float("inf")}}),  # as 1e999 is read
+        _forged({"log": "a", "topic": "events", "next": {"0": float("nan")}}),
     ],
 )
 def test_what_is_no_token_is_refused_with_the_next_step(text: str) -> None:
