@@ -11,6 +11,7 @@ from serving.errors import Problem
 from serving.openapi import Responses, problems
 from serving.schemas import PathId
 from serving.state import Running, Serving
+from stream.images import BadImage
 
 router = APIRouter(tags=["items"])
 CACHE_FOR_EVER = "public, max-age=31536000, immutable"  # a reference is a hash of the bytes
@@ -59,5 +60,8 @@ async def _file(ref: str, serving: Serving, cache: str) -> FileResponse:
 
 
 def _existing(serving: Serving, ref: str) -> Path | None:
-    path = serving.parts.images.path(ref)
+    try:
+        path = serving.parts.images.path(ref)
+    except BadImage:  # others may write to the log what is no reference
+        return None
     return path if path.is_file() else None

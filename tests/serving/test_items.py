@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from stream.events import ItemRemoval, ItemUpsert, decode_item
-from stream.log import LogUnavailable
+from stream.events import ItemRemoval, ItemUpsert, decode_item, encode
+from stream.log import LogUnavailable, Message
+from stream.topics import ITEMS
 from tests.serving.world import AppClient, HandRanker, World, wait_until
 
 
@@ -279,6 +280,17 @@ def test_an_item_without_picture_has_none(client: AppClient, world: World) -> No
     _known(client, world, "m1")
 
     assert client.get("/v1/items/m1/image").status_code == 404
+
+
+def test_a_foreign_reference_on_the_log_is_no_picture(client: AppClient, world: World) -> None:
+    foreign = ItemUpsert(item_id="m1", ts_ms=1_000, image="cat.jpg")
+    world.log.publish(ITEMS, [Message(b"m1", encode(foreign))]).result(10)
+    _known(client, world, "m1")
+
+    answer = client.get("/v1/items/m1/image")
+
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "no picture 'cat.jpg' is stored"
 
 
 def test_an_item_id_may_end_like_a_route(client: AppClient, world: World) -> None:
