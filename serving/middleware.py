@@ -50,25 +50,31 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = _declared_length(scope)
-        body = None if declared > self._max_bytes else await self._read(receive)
-        if body is None:
-            await answer(self._too_large(declared), {"Connection": "close"})(scope, receive, send)
+        try:
+            body = await self._read(_declared_length(scope), receive)
+        except Problem as refusal:
+            await answer(refusal, {"Connection": "close"})(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, receive: Receive) -> Message | None:
-        """The whole body as one message; None when it is too large."""
+    async def _read(self, declared: int, receive: Receive) -> Message:
+        """The whole body as one message.
+
+        Raises:
+            Problem: 413, too large; 400, the client went away.
+        """
+        if declared > self._max_bytes:
+            raise self._too_large(declared)
         chunks: list[bytes] = []
         n_bytes = 0
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return message
+                raise Problem(400, "the client went away before the body was whole; send it again", field="body")
             chunks.append(message.get("body", b""))
             n_bytes += len(chunks[-1])
             if n_bytes > self._max_bytes:
-                return None
+                raise self._too_large(declared)
             if not message.get("more_body", False):
                 return {"type": "http.request", "body": b"".join(chunks), "more_body": False}
 
