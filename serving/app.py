@@ -68,7 +68,7 @@ def create_app(parts: ServingParts) -> FastAPI:
         app.include_router(router)
     docs_page.install(app)
     app.mount("/static", page.static_files(), name="static")
-    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_body_bytes, timeout_s=parts.settings.body_timeout_s)
     if parts.keys:
         app.add_middleware(Keys, keys=parts.keys)
     app.add_middleware(RequestMetrics, metrics=parts.metrics)

@@ -1,5 +1,6 @@
-"""Plain ASGI middlewares: how large a body may be, what a path's bytes mean, how long requests take."""
+"""Plain ASGI middlewares: how large and how slow a body may be, what a path's bytes mean, how long requests take."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote
@@ -39,11 +40,18 @@ class EncodedPaths:
 
 
 class BodyLimit:
-    """Read the body, at most `max_bytes` of it, before anything else looks at it; more is answered 413."""
+    """Read the body before anything else looks at it.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Args:
+        app: what answers the request.
+        max_bytes: a larger body is answered 413.
+        timeout_s: until the body is whole; one that takes longer is answered 408.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or pass on what is none."""
@@ -51,11 +59,19 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(_declared_length(scope), receive)
+            body = await self._read_in_time(_declared_length(scope), receive)
         except Problem as refusal:
             await answer(refusal, {"Connection": "close"})(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+    async def _read_in_time(self, declared: int, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._read(declared, receive)
+        except TimeoutError:
+            detail = f"the body was not whole within {self._timeout_s} s; send it faster, or in parts"
+            raise Problem(408, detail, field="body", limit=self._timeout_s) from None
 
     async def _read(self, declared: int, receive: Receive) -> Message:
         """The whole body as one message.

@@ -13,6 +13,7 @@ class ServingSettings:
 
     Attributes:
         max_body_bytes: a larger request body is answered 413.
+        body_timeout_s: how long a request body may take to come; then it is answered 408.
         publish_timeout_s: how long ingest waits for the log to say "durable" before it answers 503.
         feed_timeout_ms: default of a feed's `timeout_ms`.
         max_batch: feeds answered by one call of the ranker.
@@ -23,6 +24,7 @@ class ServingSettings:
     """
 
     max_body_bytes: int = 16_000_000
+    body_timeout_s: float = 60.0
     publish_timeout_s: float = 5.0
     feed_timeout_ms: int = 1_000
     max_batch: int = 32

@@ -58,7 +58,9 @@ def check_refusal(answer: httpx.Response) -> None:
     assert answer.headers["Retry-After"] == "1"
     detail = answer.json()["detail"]
     assert "not confirmed: the log " in detail
-    assert "free space or restore rights, then retry; send the same again, with these event_ids it counts once" in detail
+    assert (
+        "free space or restore rights, then retry; send the same again, with these event_ids it counts once" in detail
+    )
 
 
 def check_log(data_dir: Path, acknowledged: list[Event]) -> None:

@@ -149,7 +149,10 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ('roles = ["cooking"]', "roles.0='cooking' (freshet.toml): Input should be 'feeds', 'learning' or 'watching'"),
         ("roles = []", "roles=[] (freshet.toml): List should have at least 1 item"),
         ('api_keys = { short = "read" }', "api_keys (freshet.toml): a key has fewer than 16 characters"),
-        ('[api_keys]\n0123456789abcdef = "reader"', "api_keys (freshet.toml): Input should be 'ingest', 'read' or 'admin'"),
+        (
+            '[api_keys]\n0123456789abcdef = "reader"',
+            "api_keys (freshet.toml): Input should be 'ingest', 'read' or 'admin'",
+        ),
         ('kafka_sasl_password = ["hunter2"]', "kafka_sasl_password (freshet.toml): Input should be a valid string"),
         ('public_url = "there/"', "public_url='there/' (freshet.toml): must be http://host:port"),
         (
