@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.device import own_device
+from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.pictures import decode_pictures
 from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, own_weights
@@ -40,6 +40,7 @@ class Clip:
         from transformers import CLIPModel, CLIPProcessor  # noqa: PLC0415 - as in `models.towers.text_tower`
 
         self.name = name
+        self._device = CPU
         with loading(f"CLIP {name!r}", folder):
             _refuse_others(folder)
             self._model, missing = frozen_model(CLIPModel, folder)
@@ -49,6 +50,8 @@ class Clip:
             self.dim = int(self._model.config.projection_dim)
             weights = own_weights(self._model, missing, has_pooler=True)
             self.revision = fingerprint("clip", self._identity(), weights)
+            self.words(["probe"])
+            self._directions(torch.zeros(1, 3, self._size, self._size, dtype=torch.uint8))
         self._device = own_device()
         self._model.to(self._device)
 
@@ -82,7 +85,6 @@ class Clip:
             batches.append(functional.normalize(self._model.text_projection(states), dim=-1).cpu())
         return torch.cat(batches)
 
-    @torch.inference_mode()
     def pictures(self, images: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
         """Directions of pictures, those missing or undecodable left out. Safe to call from several threads.
 
@@ -96,10 +98,15 @@ class Clip:
         for start in range(0, len(images), _PICTURES):
             rows, pixels = decode_pictures(images[start : start + _PICTURES], self._size)
             if len(rows):
-                states = self._model.vision_model(pixel_values=self._normalised(pixels).to(self._device)).pooler_output
                 all_rows.append(rows + start)
-                batches.append(functional.normalize(self._model.visual_projection(states), dim=-1).cpu())
+                batches.append(self._directions(pixels))
         return torch.cat(all_rows), torch.cat(batches)
+
+    @torch.inference_mode()
+    def _directions(self, pixels: Tensor) -> Tensor:
+        """Pixels (n, 3, size, size) uint8 to directions (n, dim)."""
+        states = self._model.vision_model(pixel_values=self._normalised(pixels).to(self._device)).pooler_output
+        return functional.normalize(self._model.visual_projection(states), dim=-1).cpu()
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """Pixels (n, 3, size, size) uint8 as the model wants them, float; they have its size already."""

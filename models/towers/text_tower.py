@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from models.content.parts import DistinctSentences
 from models.content.table import MAX_SENTENCES
-from models.device import own_device
+from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, own_weights
 from models.towers.tfidf_tower import TfidfTextTower
@@ -46,15 +46,17 @@ class TransformerTextTower:
 
         self._name = name
         self._lock = threading.Lock()  # fast tokenizers may not be shared
+        self._device = CPU
         self.max_parts = MAX_SENTENCES
         with loading(f"text tower {name!r}", folder):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             check_tokenizer(self._tokenizer)
             self._model, missing = frozen_model(AutoModel, folder)
-            self._max_tokens = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
+            self._max_tokens = min(MAX_TOKENS, int(self._tokenizer.model_max_length), _n_positions(self._model))
             self.dim = int(self._model.config.hidden_size)
             weights = own_weights(self._model, missing, has_pooler=False)
-            self.revision = fingerprint(self.kind, self._identity(), weights)
+            self.revision = fingerprint(self.kind, self._identity(), weights)  # before a use changes the tokenizer
+            self.encode([["probe " * MAX_TOKENS]])
         self._device = own_device()
         self._model.to(self._device)
 
@@ -110,6 +112,14 @@ class TransformerTextTower:
         """What the vectors depend on beside the weights; not the name, as a copy gives the same vectors."""
         tokenizer = self._tokenizer.backend_tokenizer.to_str() if self._tokenizer.is_fast else self._name
         return {"config": lasting(self._model.config), "tokenizer": tokenizer, "max_tokens": self._max_tokens}
+
+
+def _n_positions(model: Any) -> int:  # noqa: ANN401 - transformers' own, untyped
+    """Tokens that the model has places for; RoBERTa's begin after the one of its padding."""
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if not isinstance(table, nn.Embedding):
+        return MAX_TOKENS
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def load_text_tower(

@@ -1,4 +1,5 @@
 import io
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from models.towers.pictures import decode_picture
 from models.towers.provided_tower import ProvidedTower
 from models.towers.tower import BadVector, DamagedTower, TowerError, TowerState, WeightsUnavailable
 from models.towers.vision_tower import VisionTower
-from tests.models.tower_fixtures import drop_weights, noisy_picture, picture, write_tiny_vit
+from tests.models.tower_fixtures import drop_weights, noisy_picture, picture, write_tiny_bert, write_tiny_vit
 
 SMALL = PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2)
 
@@ -232,6 +233,30 @@ def test_vision_model_without_its_preprocessor_is_named(tmp_path: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
     with pytest.raises(TowerError, match=r"preprocessor_config\.json"):
+        VisionTower.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "cause"),
+    [
+        ([], "AttributeError: 'list' object has no attribute 'get'"),
+        ({"image_mean": [0.5] * 4}, "RuntimeError: The size of tensor a"),
+        ({"image_mean": 0.5}, "IndexError: too many indices"),
+    ],
+)
+def test_vision_models_preprocessor_of_another_shape_is_named(tmp_path: Path, preprocessor: object, cause: str) -> None:
+    folder = write_tiny_vit(tmp_path)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+
+    with pytest.raises(TowerError, match=f"image tower '{folder}' cannot be loaded from {folder}: {cause}"):
+        VisionTower.load(str(folder))
+
+
+def test_model_that_takes_no_pictures_is_refused_with_the_cause(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path)
+    (folder / "preprocessor_config.json").write_text("{}")
+
+    with pytest.raises(TowerError, match=f"image tower '{folder}' cannot be loaded from {folder}: "):
         VisionTower.load(str(folder))
 
 

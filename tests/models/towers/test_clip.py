@@ -98,6 +98,24 @@ def test_damaged_files_are_named_with_their_folder(tmp_path: Path, file: str) ->
         Clip.load(str(folder))
 
 
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_file_of_another_shape_is_named_with_its_folder(tmp_path: Path, file: str) -> None:
+    folder = write_tiny_clip(tmp_path)
+    (folder / file).write_text("[]")
+
+    with pytest.raises(TowerError, match=f"CLIP '{folder}' cannot be loaded from {folder}: AttributeError: "):
+        Clip.load(str(folder))
+
+
+def test_mean_of_too_many_channels_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"image_mean": [0.5] * 4}))
+
+    with pytest.raises(TowerError, match="mean must have 3 elements"):
+        Clip.load(str(folder))
+
+
 def test_without_a_vocabulary_no_word_is_told_from_another_so_it_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path)
     (folder / "vocab.json").unlink()

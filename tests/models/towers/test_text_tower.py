@@ -1,16 +1,20 @@
 import importlib.util
+import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional
+from transformers import RobertaConfig, RobertaModel, T5Config, T5Model
 
 from models.content.table import ContentError
 from models.towers import hub
 from models.towers.text_tower import MAX_TOKENS, TransformerTextTower, load_text_tower
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TowerError, WeightsUnavailable
+from tests.models.clip_fixture import write_tiny_clip
 from tests.models.tower_fixtures import drop_weights, write_tiny_bert
 
 
@@ -111,6 +115,41 @@ def test_model_that_lacks_weights_is_refused_with_their_number(tmp_path: Path) -
         TowerError, match=r"cannot be loaded from .*: it lacks 16 weights, such as encoder\.layer\.0\.attention\."
     ):
         TransformerTextTower("half", folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_file_of_another_shape_is_named_with_its_folder(tmp_path: Path, file: str) -> None:
+    folder = write_tiny_bert(tmp_path)
+    (folder / file).write_text("[]")
+
+    with pytest.raises(TowerError, match=f"text tower 'odd' cannot be loaded from {folder}: (Type|Attribute)Error: "):
+        TransformerTextTower("odd", folder)
+
+
+def test_models_that_take_no_sentences_are_refused_with_the_cause(tmp_path: Path) -> None:
+    clip, t5 = write_tiny_clip(tmp_path / "clip"), tmp_path / "t5"
+    T5Model(T5Config(vocab_size=14, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(t5)
+    for file in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(write_tiny_bert(tmp_path / "bert") / file, t5)
+
+    with pytest.raises(TowerError, match="'CLIPConfig' object has no attribute 'hidden_size'"):
+        TransformerTextTower("clip", clip)
+    with pytest.raises(TowerError, match=f"text tower 't5' cannot be loaded from {t5}: "):
+        TransformerTextTower("t5", t5)
+
+
+@pytest.mark.parametrize(("offset", "n_tokens"), [(0, 64), (2, 62)])
+def test_sentence_is_cut_where_the_models_positions_end(tmp_path: Path, offset: int, n_tokens: int) -> None:
+    folder = write_tiny_bert(tmp_path)
+    if offset:  # RoBERTa counts positions from the one after its padding's
+        config = RobertaConfig(**json.loads((folder / "config.json").read_text()) | {"pad_token_id": offset - 1})
+        RobertaModel(config).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+
+    tower = TransformerTextTower("no length", folder)
+
+    assert len(tower._tokens(["cat " * 1_000])[0]) == n_tokens
+    assert tower.encode([["cat " * 1_000]])[1].all()
 
 
 @pytest.mark.parametrize("without", [["vocab.txt"], ["vocab.txt", "tokenizer_config.json"]])
