@@ -21,6 +21,9 @@ def decode_picture(data: bytes, size: int) -> Tensor | None:
 
     Returns:
         (3, size, size) uint8 RGB, or None where it cannot be decoded.
+
+    Raises:
+        MemoryError: there is no room to decode it now.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
@@ -28,6 +31,8 @@ def decode_picture(data: bytes, size: int) -> Tensor | None:
                 return None
             picture.draft("RGB", (size, size))  # a JPEG is decoded at a fraction of its size
             small = _opaque(picture).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    except MemoryError:
+        raise  # of this moment, where what is undecodable stays so
     except Exception:
         return None
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

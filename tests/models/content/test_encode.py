@@ -85,6 +85,20 @@ def test_picture_that_comes_back_is_encoded(tmp_path: Path) -> None:
     assert table.image_mask.all()
 
 
+def test_picture_that_finds_no_memory_is_encoded_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, both, item = FeatureStore(tmp_path), towers(), [ItemContent("a", (), "1.png")]
+
+    def full(*_args: object, **_named: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short, pytest.raises(MemoryError):
+        short.setattr("PIL.Image.Image.resize", full)
+        encode_items(item, both, store=store, read_image=IMAGES.get)
+
+    table = encode_items(item, both, store=store, read_image=IMAGES.get)
+    assert table.image_mask.all()
+
+
 def test_own_vectors_are_taken_where_the_tower_takes_them(tmp_path: Path) -> None:
     vector = np.array([0.0, 2.0], dtype="<f2").tobytes()
     items = [ItemContent("a", ("words",), text_vector=vector), ItemContent("b", ("words",))]
