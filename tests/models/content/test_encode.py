@@ -91,9 +91,10 @@ def test_picture_that_finds_no_memory_is_encoded_later(tmp_path: Path, monkeypat
     def full(*_args: object, **_named: object) -> None:
         raise MemoryError
 
-    with monkeypatch.context() as short, pytest.raises(MemoryError):
+    with monkeypatch.context() as short:
         short.setattr("PIL.Image.Image.resize", full)
-        encode_items(item, both, store=store, read_image=IMAGES.get)
+        with pytest.raises(MemoryError):
+            encode_items(item, both, store=store, read_image=IMAGES.get)
 
     table = encode_items(item, both, store=store, read_image=IMAGES.get)
     assert table.image_mask.all()
