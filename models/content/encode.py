@@ -81,8 +81,13 @@ def _encode_images(
 ) -> tuple[Tensor, Tensor]:
     if isinstance(tower, ProvidedTower):
         return _provided([(item.item_id, item.image_vector) for item in items], tower)
-    keys = [None if item.image is None else content_hash(item.image) for item in items]
+    keys = [None if item.image is None else _picture_key(item.image) for item in items]
     return _through_store(keys, tower, store, partial(_encode_pictures, items, tower, read_image), on_progress)
+
+
+def _picture_key(reference: str) -> str:
+    """Hash of the picture's own hash alone: the evaluation's references are without an extension."""
+    return content_hash(reference.partition(".")[0])
 
 
 def _provided(vectors: Sequence[tuple[str, bytes | None]], tower: ProvidedTower) -> tuple[Tensor, Tensor]:

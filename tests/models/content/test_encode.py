@@ -85,6 +85,17 @@ def test_picture_that_comes_back_is_encoded(tmp_path: Path) -> None:
     assert table.image_mask.all()
 
 
+def test_picture_encoded_for_an_evaluation_is_not_encoded_again_live(tmp_path: Path) -> None:
+    digest, both, store = "0f" * 32, towers(), FeatureStore(tmp_path)
+    offline, live = [ItemContent("a", (), digest)], [ItemContent("a", (), f"{digest}.png")]
+
+    first = encode_items(offline, both, store=store, read_image=lambda _: IMAGES["1.png"])
+    again = encode_items(live, both, store=store, read_image=lambda _: None)
+
+    assert again.image_mask.all()
+    assert torch.equal(again.image, first.image)
+
+
 def test_picture_that_finds_no_memory_is_encoded_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, both, item = FeatureStore(tmp_path), towers(), [ItemContent("a", (), "1.png")]
 
