@@ -12,6 +12,7 @@ from typing import Any
 from stream.kafka.connect import reason
 from stream.kafka.producer import Producer
 from stream.log import LogClosed, LogUnavailable, Message, Position, QueueFull
+from stream.requests import Placed
 
 _log = logging.getLogger(__name__)
 
@@ -19,12 +20,15 @@ _log = logging.getLogger(__name__)
 class Delivery:
     """Counts what was given to the producer and is neither durable nor failed yet."""
 
-    def __init__(self, connect: Callable[[], Producer], *, max_messages: int, full_wait_s: float) -> None:
+    def __init__(
+        self, connect: Callable[[], Producer], *, max_messages: int, max_bytes: int, full_wait_s: float
+    ) -> None:
         """Connect.
 
         Args:
             connect: makes a producer that is ready; again when one is broken.
             max_messages: that may wait; one send alone may be larger.
+            max_bytes: of their keys and values, likewise.
             full_wait_s: how long send() waits for room.
         """
         self._connect = connect
@@ -32,29 +36,31 @@ class Delivery:
         self._producer = connect()
         self._replacement: Thread | None = None
         self._max_messages = max_messages
+        self._max_bytes = max_bytes
         self._full_wait_s = full_wait_s
         self._changed = Condition()
-        self._n_waiting = 0
+        self._n_messages = 0  # that wait
+        self._n_bytes = 0
         self._n_given = 0  # publishes, ever
-        self._open: dict[int, None] = {}  # numbers of those that are neither durable nor failed, ascending
+        self._open: dict[int, Placed] = {}  # those that are neither durable nor failed, by number, ascending
         self._is_closed = False
 
-    def send(self, name: str, messages: Sequence[Message], partitions: Sequence[int]) -> Future[list[Position]]:
+    def send(self, name: str, messages: Sequence[Message], placed: Placed) -> Future[list[Position]]:
         """Give messages to the producer, in order.
 
         Args:
             name: of the topic, on the brokers.
             messages: at least one.
-            partitions: of each message.
+            placed: where each message goes, and their size.
 
         Raises:
             QueueFull: no room within the wait.
             LogClosed: closed.
         """
-        publish = _Publish(self, self._take_room(len(messages)), len(messages))
+        publish = _Publish(self, self._take_room(placed), len(messages))
         try:
             producer = self._working_producer()
-            for (key, value), partition in zip(messages, partitions, strict=True):
+            for (key, value), partition in zip(messages, placed.partitions, strict=True):
                 publish.sent.append(producer.send(name, value, key, partition=partition))
         except Exception as exc:  # the producer's own, of many kinds: what was sent before it may be written
             publish.fail(exc)
@@ -94,11 +100,12 @@ class Delivery:
                 producer = self._producer
             producer.give_up()
 
-    def done(self, number: int, n_messages: int) -> None:
+    def done(self, number: int) -> None:
         """All messages of a publish are durable or failed."""
         with self._changed:
-            self._n_waiting -= n_messages
-            del self._open[number]
+            placed = self._open.pop(number)
+            self._n_messages -= len(placed.partitions)
+            self._n_bytes -= placed.n_bytes
             self._changed.notify_all()
 
     def _working_producer(self) -> Producer:
@@ -133,24 +140,27 @@ class Delivery:
                 return
         producer.give_up()
 
-    def _take_room(self, n_messages: int) -> int:
+    def _take_room(self, placed: Placed) -> int:
         """Wait for room; the number of the publish."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_closed or self._has_room(n_messages), self._full_wait_s):
+            if not self._changed.wait_for(lambda: self._is_closed or self._has_room(placed), self._full_wait_s):
                 raise QueueFull(
-                    f"{self._n_waiting} messages wait for the brokers, the limit is {self._max_messages}; "
-                    "slow down and publish again"
+                    f"{self._n_messages} messages of {self._n_bytes} bytes wait for the brokers, limits are "
+                    f"{self._max_messages} and {self._max_bytes}; slow down and publish again"
                 )
             if self._is_closed:
                 raise LogClosed("the log was closed; open it again to publish")
-            self._n_waiting += n_messages
+            self._n_messages += len(placed.partitions)
+            self._n_bytes += placed.n_bytes
             number = self._n_given
-            self._open[number] = None
+            self._open[number] = placed
             self._n_given += 1
             return number
 
-    def _has_room(self, n_messages: int) -> bool:
-        return not self._n_waiting or self._n_waiting + n_messages <= self._max_messages
+    def _has_room(self, placed: Placed) -> bool:
+        n_messages = self._n_messages + len(placed.partitions)
+        fits = n_messages <= self._max_messages and self._n_bytes + placed.n_bytes <= self._max_bytes
+        return fits or not self._n_messages
 
 
 class _Publish:
@@ -172,11 +182,11 @@ class _Publish:
 
     def fail(self, exc: Exception) -> None:
         """The rest was not sent."""
-        self._delivery.done(self._number, self._n_messages)
+        self._delivery.done(self._number)
         self.future.set_exception(_unavailable(exc))
 
     def _finish(self) -> None:
-        self._delivery.done(self._number, self._n_messages)
+        self._delivery.done(self._number)
         error = next((sent.exception for sent in self.sent if sent.exception is not None), None)
         if error is None:
             self.future.set_result([Position(sent.value.partition, sent.value.offset) for sent in self.sent])

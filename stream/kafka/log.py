@@ -45,7 +45,13 @@ class KafkaLog:
     """See `stream.log.Log`."""
 
     def __init__(
-        self, settings: KafkaSettings, topics: Mapping[str, Topic], *, max_queue: int = 10_000, full_wait_s: float = 1.0
+        self,
+        settings: KafkaSettings,
+        topics: Mapping[str, Topic],
+        *,
+        max_queue: int = 10_000,
+        max_queue_bytes: int = 64 * 1024 * 1024,
+        full_wait_s: float = 1.0,
     ) -> None:
         """Connect, and create the topics that are missing.
 
@@ -53,6 +59,7 @@ class KafkaLog:
             settings: where, and as whom.
             topics: by name; those that exist must have the same partitions and settings.
             max_queue: messages that may wait for the brokers; one publish alone may be larger.
+            max_queue_bytes: of their keys and values, likewise.
             full_wait_s: how long publish() waits for room before QueueFull.
 
         Raises:
@@ -67,7 +74,9 @@ class KafkaLog:
             with answering("looking at the topics"):
                 found = ensure_topics(self._admin, topics, prefix=settings.prefix)
                 self.log_id = _log_id(self._admin.describe_cluster()["cluster_id"], found)
-            self._delivery = Delivery(self._connect, max_messages=max_queue, full_wait_s=full_wait_s)
+            self._delivery = Delivery(
+                self._connect, max_messages=max_queue, max_bytes=max_queue_bytes, full_wait_s=full_wait_s
+            )
         except BaseException:
             self._admin.close()
             raise
@@ -77,10 +86,10 @@ class KafkaLog:
 
     def publish(self, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
         """See `stream.log.Log.publish`."""
-        partitions, _ = placed(named(self._topics, topic), messages, self._turns[topic])
+        where = placed(named(self._topics, topic), messages, self._turns[topic])
         if not messages:
             return nothing_to_do()
-        return self._delivery.send(self._settings.prefix + topic, messages, partitions)
+        return self._delivery.send(self._settings.prefix + topic, messages, where)
 
     def flush(self, timeout_s: float) -> None:
         """See `stream.log.Log.flush`."""

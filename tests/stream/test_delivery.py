@@ -8,7 +8,8 @@ from kafka.future import Future
 
 from stream.kafka.delivery import Delivery
 from stream.kafka.producer import Producer
-from stream.log import LogUnavailable, Message
+from stream.log import LogUnavailable, Message, Position, QueueFull
+from stream.requests import Placed
 from tests.contract.kafka_harness import wait_until
 
 DEADLINE_S = 20.0
@@ -37,11 +38,33 @@ class FakeProducer:
 
 
 def delivery(connected: Iterator[FakeProducer], full_wait_s: float = DEADLINE_S) -> Delivery:
-    return Delivery(lambda: cast(Producer, next(connected)), max_messages=10, full_wait_s=full_wait_s)
+    return Delivery(lambda: cast(Producer, next(connected)), max_messages=10, max_bytes=1_000, full_wait_s=full_wait_s)
 
 
-def send(to: Delivery) -> Any:
-    return to.send("events", [Message(b"k", b"v")], [0])
+def send(to: Delivery, n_bytes: int = 2) -> Any:
+    return to.send("events", [Message(b"k", b"v" * (n_bytes - 1))], Placed([0], n_bytes))
+
+
+@pytest.mark.parametrize(
+    ("n_fit", "n_bytes", "waits"), [(10, 2, "10 messages of 20 bytes"), (2, 500, "2 messages of 1000 bytes")]
+)
+def test_what_may_wait_is_bounded_in_messages_and_in_bytes(n_fit: int, n_bytes: int, waits: str) -> None:
+    producer = FakeProducer()
+    under_test = delivery(iter([producer]), full_wait_s=0.01)
+    for _ in range(n_fit):
+        send(under_test, n_bytes)
+    with pytest.raises(QueueFull, match=f"{waits} wait for the brokers, limits are 10 and 1000; slow down"):
+        send(under_test, n_bytes)
+    producer.sent[0].success(Landed)
+    send(under_test, n_bytes)
+
+
+def test_one_publish_alone_may_be_of_any_size() -> None:
+    producer = FakeProducer()
+    under_test = delivery(iter([producer]))
+    future = send(under_test, 5_000)
+    producer.sent[0].success(Landed)
+    assert future.result(DEADLINE_S) == [Position(0, 0)]
 
 
 def test_a_flush_waits_for_what_was_published_before_it_whatever_is_durable_since() -> None:
