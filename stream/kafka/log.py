@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import count
 from threading import Lock
@@ -145,18 +146,18 @@ class KafkaLog:
         """See `stream.log.Log.close`.
 
         Raises:
-            LogUnavailable: what was accepted could not be written in time, and is given up.
+            LogUnavailable: what was accepted could not be written in time, and is given up; or a reader could not
+                leave its group. All is closed nevertheless.
         """
         with self._opening:
             if self._is_closed:
                 return
             self._is_closed = True
-        try:
-            self._delivery.close(CLOSE_TIMEOUT_S)
-        finally:
+        with ExitStack() as closing:  # all of it, whatever one of them raises
+            closing.callback(self._admin.close)
             for reader in self._readers:
-                reader.stop()
-            self._admin.close()
+                closing.callback(reader.stop)
+            self._delivery.close(CLOSE_TIMEOUT_S)
 
     def _connect(self) -> Producer:
         """A producer that is ready to send."""

@@ -10,12 +10,13 @@ from threading import Event
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
 from broker.cluster import Cluster
 from stream.kafka.connect import connected
 from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
-from stream.log import LogClosed, Message, NotAssigned, Record
+from stream.log import LogClosed, LogUnavailable, Message, NotAssigned, Record
 from stream.topics import Topic
 from tests.contract.kafka_harness import wait_until
 
@@ -135,6 +136,23 @@ def test_a_reader_that_leaves_is_replaced_long_before_its_session_would_end(sett
         with closing(log.reader("two", group="g")) as comes:
             wait_until(lambda: comes.poll(max_records=1, timeout_s=0.1) or comes.assigned() == (0, 1), "both")
         assert time.monotonic() - started_s < 5
+
+
+def test_a_log_closes_everything_when_a_reader_cannot_be_closed(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = KafkaLog(settings, TOPICS)
+    bad, good = (log.reader("two", group=group) for group in ("bad", "good"))
+    close = bad._consumer.close
+
+    def refuse(**options: Any) -> None:
+        close(**options)
+        raise KafkaTimeoutError("leaving took too long")
+
+    monkeypatch.setattr(bad._consumer, "close", refuse)
+    with pytest.raises(LogUnavailable, match=r"leaving the readers of 'two': .*leaving took too long"):
+        log.close()
+    assert (good.is_closed, good._consumer._closed, log._admin._closed) == (True, True, True)
 
 
 def test_a_log_closes_while_a_reader_still_looks_for_its_brokers(
