@@ -6,6 +6,7 @@ python -m broker stop
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -59,11 +60,10 @@ def _start(n_nodes: int, port: int) -> int:
     cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=ports)
     try:
         cluster.start()
+        _note(Running(cluster.addresses, [node.pid for node in cluster.nodes]))
     except BaseException:
         cluster.stop()
         raise
-    started = Running(cluster.addresses, [node.pid for node in cluster.nodes])
-    RUNNING.write_text(json.dumps(started._asdict()))
     print(f"Kafka answers at kafka://{cluster.addresses}; `make kafka-stop` ends it")
     return 0
 
@@ -81,11 +81,30 @@ def _stop() -> int:
     return 0
 
 
+def _note(running: Running) -> None:
+    """Write down who runs, whole or not at all."""
+    temporary = RUNNING.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(running._asdict(), file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(RUNNING)
+
+
 def _running() -> Running | None:
-    """What an earlier start left behind, while any of it is alive."""
+    """What an earlier start left behind, while any of it is alive.
+
+    Raises:
+        BrokerError: what it noted cannot be read.
+    """
     if not RUNNING.exists():
         return None
-    running = Running(**json.loads(RUNNING.read_text()))
+    try:
+        running = Running(**json.loads(RUNNING.read_text()))
+    except (ValueError, TypeError) as exc:
+        raise BrokerError(
+            f"{RUNNING} cannot be read: {exc}; end what `pgrep -f kafka.Kafka` finds, and remove the file"
+        ) from exc
     return running if any(map(is_kafka, running.pids)) else None
 
 

@@ -83,3 +83,14 @@ def test_start_where_some_brokers_have_ended_is_refused(
     note(tmp_path, "127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094", broker.pid, other.pid, other.pid)
     done = command(tmp_path, "start", "--nodes", "3")
     assert (done.returncode, done.stderr[:26]) == (1, "broker: 1 of 3 brokers run")
+
+
+@pytest.mark.parametrize("action", ["start", "stop"])
+@pytest.mark.parametrize("torn", ['{"addresses": "127.0.0.1:90', "", '{"pids": [1]}', "[]"])
+def test_a_torn_note_of_who_runs_says_what_to_do(tmp_path: Path, action: str, torn: str) -> None:
+    (tmp_path / ".kafka").mkdir()
+    (tmp_path / ".kafka" / "running.json").write_text(torn)
+    done = command(tmp_path, action)
+    assert done.returncode == 1
+    assert done.stderr.startswith("broker: .kafka/running.json cannot be read: ")
+    assert done.stderr.endswith("; end what `pgrep -f kafka.Kafka` finds, and remove the file\n")
