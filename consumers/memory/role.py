@@ -121,8 +121,9 @@ class MemoryRole:
         """Learn a batch, then write what is due."""
         by_partition = sorted(records, key=attrgetter("partition"))  # stable: offsets stay in order
         self._learn({part: list(group) for part, group in groupby(by_partition, key=attrgetter("partition"))})
-        waited_ms = time.time() * 1_000 - min(record.ts_ms for record in records)  # of the one that waited longest
-        self._metrics.event_to_memory_seconds.observe(max(0.0, waited_ms / 1_000))
+        now_ms = time.time() * 1_000
+        for record in records:
+            self._metrics.event_to_memory_seconds.observe(max(0.0, (now_ms - record.ts_ms) / 1_000))
         self._metrics.memory_items.set(self._memory.n_items)
         self.idle()
 

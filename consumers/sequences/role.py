@@ -200,8 +200,9 @@ class SequencesRole:
         events = self._admit(records)
         next_offset = records[-1].offset + 1
         results = self._sequences.apply(partition, events, self._kinds, next_offset=next_offset)
-        waited_ms = time.time() * 1_000 - records[0].ts_ms  # of the one that waited longest
-        self._metrics.event_to_state_seconds.observe(max(0.0, waited_ms / 1_000))
+        now_ms = time.time() * 1_000
+        for record in records:
+            self._metrics.event_to_state_seconds.observe(max(0.0, (now_ms - record.ts_ms) / 1_000))
         counts = np.bincount(results, minlength=len(_RESULTS) + 1).tolist()
         for code, name in _RESULTS.items():
             self._metrics.events_applied_total.labels(result=name).inc(counts[code])

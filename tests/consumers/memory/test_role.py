@@ -108,6 +108,7 @@ def test_what_came_after_an_item_scores_after_it(tmp_path: Path) -> None:
     assert value(metrics, "memory_events_total", {"result": "linked"}) == 3
     assert value(metrics, "memory_events_total", {"result": "skipped"}) == 3
     assert value(metrics, "memory_items") == 3
+    assert value(metrics, "event_to_memory_seconds_count") == 6
 
 
 def test_restart_goes_on_from_the_snapshot_and_links_nothing_twice(tmp_path: Path) -> None:
