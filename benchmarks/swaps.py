@@ -250,7 +250,7 @@ class Scores:
         self._by_user = {
             user_id: {
                 item.item_id: item.score
-                for item in ranker.recommend([FeedRequest(*one, exclude=one.items, k=ranker.n_items)])[0]
+                for item in ranker.recommend([FeedRequest(*one, exclude=set(one.items), k=ranker.n_items)])[0]
             }
             for user_id, one in histories.items()
         }

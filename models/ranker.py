@@ -5,6 +5,7 @@ The weights never change; items come and go through the index. What a score is, 
 """
 
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class FeedRequest:
     items: Sequence[str]
     times_ms: Sequence[int] = ()
     _: KW_ONLY
-    exclude: Collection[str] = ()
+    exclude: AbstractSet[str] = frozenset()
     k: int = 10
     newcomers: Collection[str] = ()
 

@@ -83,7 +83,7 @@ class _State(NamedTuple):
     task: FeedTask
     items: Sequence[str]
     times_ms: Sequence[int]  # of the items; empty for a session
-    exclude: Collection[str]
+    exclude: frozenset[str]
     newest_event_ms: int | None
     newest_item_ms: int | None
     position: Position | None
@@ -148,10 +148,10 @@ class FeedMaker:
     def _state(self, task: FeedTask) -> _State:
         newest_item_ms = self._catalog.newest_ts_ms
         if task.user_id is None:
-            exclude = task.items if task.exclude_seen else ()
+            exclude = frozenset(task.items if task.exclude_seen else ())
             return _State(task, task.items, (), exclude, None, newest_item_ms, None)
         view = self._sequences.view(task.user_id)
-        seen = view.seen if task.exclude_seen else ()
+        seen = frozenset(view.seen if task.exclude_seen else ())
         return _State(task, view.items, view.times_ms, seen, view.newest_ts_ms, newest_item_ms, view.position)
 
     def _ranked(self, ranker: Ranker, states: Sequence[_State]) -> _Ranked | None:

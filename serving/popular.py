@@ -1,7 +1,8 @@
 """What no model decides: trending items, and the newest. Counted anew at most once a second."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from consumers.catalog.catalog import Catalog
 from consumers.sequences.user_sequences import UserSequences
@@ -29,14 +30,13 @@ class Popular:
         self._clock = clock
         self._counted: tuple[float, list[str]] | None = None
 
-    def top(self, k: int, exclude: Collection[str]) -> list[str]:
+    def top(self, k: int, exclude: AbstractSet[str]) -> list[str]:
         """At most k items that the catalogue knows, without those excluded."""
-        left_out = set(exclude)
         chosen: list[str] = []
         for item_id in self._candidates():
             if len(chosen) == k:
                 break
-            if item_id not in left_out and self._catalog.get(item_id) is not None:
+            if item_id not in exclude and self._catalog.get(item_id) is not None:
                 chosen.append(item_id)
         return chosen
 

@@ -87,7 +87,7 @@ def test_without_a_blend_no_part_is_named() -> None:
 
 
 def test_what_is_excluded_stays_out_whatever_the_memory_says() -> None:
-    request = FeedRequest(items=["item-3"], exclude=["item-5", "item-3"], k=N_ITEMS)
+    request = FeedRequest(items=["item-3"], exclude={"item-5", "item-3"}, k=N_ITEMS)
 
     answer = ids(full_ranker(), request, blend(HandMemory(item_5=0.9), 1.0, 9.0, 0.0, 0.0))
 
@@ -97,7 +97,7 @@ def test_what_is_excluded_stays_out_whatever_the_memory_says() -> None:
 
 def test_nothing_is_blended_where_the_model_knows_nothing_or_all_is_excluded() -> None:
     in_force = blend(HandMemory(item_5=0.9), 1.0, 9.0, 0.0, 0.0)
-    everything = [f"item-{n}" for n in range(N_ITEMS)]
+    everything = {f"item-{n}" for n in range(N_ITEMS)}
 
     answers = full_ranker().recommend(
         [FeedRequest(["nobody"]), FeedRequest(["item-3"], exclude=everything)], blend=in_force

@@ -59,14 +59,14 @@ def test_recommend_gives_the_order_and_scores_of_a_computation_one_item_at_a_tim
 
 
 def test_excluded_items_never_appear() -> None:
-    excluded = ["item-1", "item-5", "item-11", "nobody"]
+    excluded = {"item-1", "item-5", "item-11", "nobody"}
 
     answer = full_ranker().recommend([FeedRequest(items=["item-3"], exclude=excluded, k=100)])[0]
 
     assert {one.item_id for one in answer} == {f"item-{n}" for n in range(N_ITEMS) if n not in (1, 5, 11)}
 
 
-class ReplacedWhileRead(list[str]):
+class ReplacedWhileRead(set[str]):
     """Excluded items, of which the first is placed anew just after they were looked up."""
 
     def __init__(self, ranker: Ranker) -> None:
@@ -120,7 +120,7 @@ def test_batch_gives_what_requests_give_one_by_one() -> None:
     ranker = full_ranker()
     requests = [
         FeedRequest(items=["item-3"], k=3),
-        FeedRequest(items=[f"item-{n}" for n in range(11)], exclude=["item-2"], k=5),
+        FeedRequest(items=[f"item-{n}" for n in range(11)], exclude={"item-2"}, k=5),
         FeedRequest(items=[]),
         FeedRequest(items=["item-7", "item-1"], k=12),
     ]
@@ -354,13 +354,13 @@ def test_last_place_of_ten_goes_to_the_newcomer_that_scores_best() -> None:
 @pytest.mark.parametrize(
     ("k", "exclude", "newcomers"),
     [
-        (9, [], ["item-19"]),  # a short feed keeps no place
-        (10, [], ["item-3", "unknown"]),  # owns an ID, and is in no index
-        (10, ["item-19"], ["item-19"]),
-        (20, [], ["item-19"]),  # is there by its score already
+        (9, set(), ["item-19"]),  # a short feed keeps no place
+        (10, set(), ["item-3", "unknown"]),  # owns an ID, and is in no index
+        (10, {"item-19"}, ["item-19"]),
+        (20, set(), ["item-19"]),  # is there by its score already
     ],
 )
-def test_feed_stays_as_it_is_without_a_newcomer_to_place(k: int, exclude: list[str], newcomers: list[str]) -> None:
+def test_feed_stays_as_it_is_without_a_newcomer_to_place(k: int, exclude: set[str], newcomers: list[str]) -> None:
     ranker = catalogue_with_newcomers()
     plain = ranker.recommend([FeedRequest(["item-3"], exclude=exclude, k=k)])
 

@@ -195,6 +195,19 @@ def test_the_model_is_told_when_each_item_came_and_of_a_session_nobody_knows(cli
     assert list(map(list, asked)) == [[NOW_MS, NOW_MS], []]
 
 
+def test_the_model_is_given_what_may_not_be_shown_as_a_set(client: AppClient, world: World) -> None:
+    asked: list[object] = []
+    ranker = HandRanker("v1", ["a", "b"], before=lambda requests: asked.extend(one.exclude for one in requests))
+    world.serve_model(ranker)
+    position = _send(client, "ada", "a")
+
+    client.get("/v1/feeds/ada", params={"after": position})
+    client.get("/v1/feeds/ada", params={"exclude_seen": False})
+    client.post("/v1/feeds", json={"items": ["b", "b"]})
+
+    assert asked == [{"a"}, frozenset(), {"b"}]  # a list equals no set
+
+
 def test_a_slow_model_is_not_waited_for_beyond_the_deadline(client: AppClient, world: World) -> None:
     may_end = threading.Event()
     world.serve_model(HandRanker("v1", ["a", "b"], before=lambda requests: may_end.wait(10) and None))
