@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from models.ranker import UnknownItem
 from serving.cards import card
 from serving.errors import Problem
 from serving.item_body import ITEM_BODY, read_item
@@ -94,11 +95,16 @@ def _similar(serving: Serving, item_id: str, k: int) -> SimilarOut:
         raise Problem(503, "there is no model yet; the first training cycle publishes one")
     try:
         nearest = ranker.similar(item_id, k)
-    except KeyError:
-        raise _unknown(item_id) from None
+    except UnknownItem:
+        is_put = serving.parts.catalog.get(item_id) is not None
+        raise (_not_encoded(item_id) if is_put else _unknown(item_id)) from None
     items = [card(serving.parts.catalog, item.item_id, item.score) for item in nearest]
     return SimilarOut(item_id=item_id, items=items, model_version=ranker.version)
 
 
 def _unknown(item_id: str) -> Problem:
     return Problem(404, f"item {item_id[:80]!a} is not known; put it first", field="item_id")
+
+
+def _not_encoded(item_id: str) -> Problem:
+    return Problem(404, f"item {item_id[:80]!a} has no vector yet; ask again in a moment", field="item_id")

@@ -39,7 +39,7 @@ class Ranker(Protocol):
         """The items nearest to one.
 
         Raises:
-            KeyError: the item has no vector in this ranker.
+            UnknownItem: the item has no vector in this ranker.
         """
         ...
 

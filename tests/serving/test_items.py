@@ -260,7 +260,22 @@ def test_similar_items_come_with_the_version_that_said_so(client: AppClient, wor
 
 
 def test_similar_to_an_unknown_item_is_404(client: AppClient, model: HandRanker) -> None:
-    assert client.get("/v1/items/zzz/similar").status_code == 404
+    answer = client.get("/v1/items/zzz/similar")
+
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "item 'zzz' is not known; put it first"
+
+
+def test_similar_to_an_item_that_is_not_encoded_yet_is_404_and_to_be_asked_again(
+    client: AppClient, world: World, model: HandRanker
+) -> None:
+    client.put("/v1/items/fresh", json={"title": "Alien"})
+    _known(client, world, "fresh")
+
+    answer = client.get("/v1/items/fresh/similar")
+
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "item 'fresh' has no vector yet; ask again in a moment"
 
 
 def test_similar_without_a_model_is_503(client: AppClient) -> None:
