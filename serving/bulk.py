@@ -12,6 +12,7 @@ from serving.items import upsert
 from serving.openapi import problems
 from serving.schemas import BulkOut, ItemLine, LineError
 from serving.state import Running
+from stream.events import MAX_ITEM_BYTES
 from stream.log import Message
 from stream.topics import ITEMS
 
@@ -65,14 +66,26 @@ def _read(body: bytes) -> _Lines:
     for number, raw in enumerate(body.splitlines(), start=1):
         if not raw.strip():
             continue
-        try:
-            item = ItemLine.model_validate_json(raw)
-        except ValidationError as exc:
+        record = _record(raw, number)
+        if isinstance(record, Message):
+            lines.messages.append(record)
+        else:
             lines.n_rejected += 1
-            lines.errors += field_errors(exc.errors(include_url=False), line=number)[:MAX_ERRORS_SHOWN]
-            continue
-        lines.messages.append(upsert(item.item_id, item))
+            lines.errors += record
     return lines
+
+
+def _record(raw: bytes, line: int) -> Message | list[FieldError]:
+    try:
+        item = ItemLine.model_validate_json(raw)
+    except ValidationError as exc:
+        return field_errors(exc.errors(include_url=False), line=line)[:MAX_ERRORS_SHOWN]
+    record = upsert(item.item_id, item)
+    n_bytes = len(record.key or b"") + len(record.value or b"")
+    if n_bytes > MAX_ITEM_BYTES:  # the log would refuse the lines beside it too
+        message = f"{n_bytes} bytes on the log, limit is {MAX_ITEM_BYTES}"
+        return [FieldError("body", message, MAX_ITEM_BYTES, line=line)]
+    return record
 
 
 def _shown(errors: Iterable[FieldError]) -> Iterable[LineError]:

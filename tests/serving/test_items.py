@@ -221,6 +221,27 @@ def test_bulk_lines_are_taken_and_wrong_ones_named_by_number(client: AppClient, 
     assert [item.item_id for item in _items(world)] == ["a", "c"]
 
 
+def test_a_bulk_line_that_is_too_large_for_the_log_is_named_and_the_others_are_taken(
+    client: AppClient, world: World
+) -> None:
+    escaped = "\x01" * 997  # six bytes each on the log
+    attributes = {f"{number:03}{escaped}": escaped for number in range(100)}
+    big = {"item_id": "big", "ts_ms": 1_000, "attributes": attributes}
+    lines = [{"item_id": "a"}, big, {"item_id": "c"}]
+
+    answer = client.post("/v1/items", content="\n".join(map(json.dumps, lines)))
+
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "accepted": 2,
+        "rejected": 1,
+        "errors": [
+            {"line": 2, "field": "body", "message": "1197442 bytes on the log, limit is 1000000", "limit": 1_000_000}
+        ],
+    }
+    assert [item.item_id for item in _items(world)] == ["a", "c"]
+
+
 def test_a_bulk_of_3000_items_is_taken(client: AppClient, world: World) -> None:
     body = "\n".join(json.dumps({"item_id": f"m{number}"}) for number in range(3_000))
 
