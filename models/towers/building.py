@@ -16,7 +16,7 @@ from models.towers.patch_training import MIN_PAIRS, PatchReport, PatchTraining, 
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import load_text_tower
 from models.towers.tfidf_tower import TfidfTextTower
-from models.towers.tower import BadVector, ImageTower, NoKeywords, TextTower, WeightsUnavailable
+from models.towers.tower import BadVector, ImageTower, NoKeywords, TextTower, Tower, WeightsUnavailable
 from models.towers.vision_tower import VisionTower
 from models.towers.vocabulary import MAX_WORDS, Vocabulary, frequent_words
 
@@ -106,7 +106,10 @@ def build_towers(
         return tower, _told(report)
 
     image, image_note = _image_tower(items, config, text=text, patch_tower=patch_tower)
-    return Towers(text, image), tuple(note for note in (text_note, image_note) if note)
+    text_unused = _unused("text", text, [(item.text_vector, bool(item.sentences)) for item in items])
+    image_unused = _unused("image", image, [(item.image_vector, item.image is not None) for item in items])
+    notes = (text_note, text_unused, image_note, image_unused)
+    return Towers(text, image), tuple(note for note in notes if note)
 
 
 def _text_tower(items: Sequence[ItemContent], config: TowerConfig) -> tuple[TextTower | ProvidedTower, str | None]:
@@ -136,6 +139,22 @@ def _image_tower(
     except (WeightsUnavailable, NoKeywords) as exc:
         tower, note = patch_tower()
         return tower, f"image tower: trained here instead of {config.image} ({exc}); {note}"
+
+
+def _unused(kind: str, tower: Tower, items: Sequence[tuple[bytes | None, bool]]) -> str | None:
+    """A line where some items bring their own vector and others content alone: the tower takes one of both.
+
+    Args:
+        kind: text or image.
+        tower: the one built.
+        items: each one's vector, and whether it has content.
+    """
+    n_given = sum(vector is not None for vector, _ in items)
+    n_others = sum(has_content for vector, has_content in items if vector is None)
+    if not n_given or not n_others:
+        return None
+    unused = f"{kind}s of the {n_others}" if isinstance(tower, ProvidedTower) else f"vectors of the {n_given}"
+    return f"{kind} tower: {n_given} items bring their own vectors and {n_others} do not; the {unused} stay unused"
 
 
 def _pretrained(

@@ -93,6 +93,31 @@ def test_vectors_most_items_bring_are_taken(tmp_path: Path) -> None:
     assert isinstance(built(tmp_path, few, replace(CONFIG, text="provided")).text, ProvidedTower)
 
 
+@pytest.mark.parametrize(
+    ("n_given", "unused"),
+    [
+        (40, "40 items bring their own vectors and 40 do not; the {}s of the 40 stay unused"),
+        (39, "39 items bring their own vectors and 41 do not; the vectors of the 39 stay unused"),
+    ],
+)
+def test_where_some_items_bring_vectors_both_numbers_and_what_stays_unused_are_said(
+    tmp_path: Path, n_given: int, unused: str
+) -> None:
+    vector = np.ones(3, dtype="<f2").tobytes()
+    items = [replace(item, text_vector=vector, image_vector=vector) for item in ITEMS[:n_given]] + ITEMS[n_given:]
+
+    _, notes = build_towers(items, CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
+    _, all_bring = build_towers(items[:n_given], CONFIG, read_image=read_image, store=FeatureStore(tmp_path))
+
+    assert [note for note in notes if "unused" in note] == [
+        f"{kind} tower: {unused.format(kind)}" for kind in ("text", "image")
+    ]
+    assert all_bring == (
+        f"text tower: the vectors that {n_given} items brought",
+        f"image tower: the vectors that {n_given} items brought",
+    )
+
+
 def test_a_vector_of_another_width_decides_nothing_and_does_not_stop_the_training(tmp_path: Path) -> None:
     vector, odd = np.ones(3, dtype="<f2").tobytes(), np.ones(2, dtype="<f2").tobytes()
     items = [replace(item, text_vector=odd if n == 0 else vector) for n, item in enumerate(ITEMS)]
