@@ -1,5 +1,6 @@
 """The embedded log under the contract suite."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ class EmbeddedHarness:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "log.db"
         self._log: EmbeddedLog | None = None
+        self._crashed: list[EmbeddedLog] = []
 
     def open(self) -> EmbeddedLog:
         limits = EmbeddedLimits(full_wait_s=0.05, tombstone_grace_ms=HOUR_MS)
@@ -20,7 +22,12 @@ class EmbeddedHarness:
         return self._log
 
     def crash(self) -> EmbeddedLog:
-        self.close()
+        """Go on from the bytes that a killed process would leave; the open log is let go of at the end."""
+        assert self._log is not None
+        self._crashed.append(self._log)
+        left, self._path = self._path, self._path.with_name(f"after-{self._path.name}")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{left}{suffix}", f"{self._path}{suffix}")
         return self.open()
 
     @contextmanager
@@ -35,5 +42,6 @@ class EmbeddedHarness:
         self._log.maintain(now_ms)
 
     def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        for log in (self._log, *self._crashed):
+            if log is not None:
+                log.close()

@@ -26,7 +26,7 @@ class Harness(Protocol):
         """The log; its queue holds 100 messages and waits 50 ms."""
 
     def crash(self) -> Log:
-        """End the open log without its readers' farewells, and open it again."""
+        """End the open log as a kill of its process would, and open it again."""
 
     def stalled(self) -> AbstractContextManager[None]:
         """Nothing becomes durable inside."""

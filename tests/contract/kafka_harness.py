@@ -31,8 +31,14 @@ class KafkaHarness:
         return self._log
 
     def crash(self) -> KafkaLog:
-        assert self._log is not None
-        self._log.close()
+        """Connections end: what waits is not sent, and no reader says goodbye to its group."""
+        log = self._log
+        assert log is not None
+        log._delivery._producer.give_up()
+        for reader in log._readers:
+            reader._is_closed = reader._consumer._closed = True
+            reader._consumer._client.close()
+        log._admin.close()
         return self.open()
 
     @contextmanager
