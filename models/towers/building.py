@@ -99,7 +99,7 @@ def build_towers(
         drawn = _drawn(items, text, config.training)
         parts, mask = encode_text(drawn, text, store=store, on_progress=on_progress)
         vectors = parts.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (n, d), mean of the real parts
-        images = [read_image(item.image or "") for item in drawn]
+        images = (read_image(item.image or "") for item in drawn)  # one at a time: a picture may have megabytes
         tower, report = train_patch_tower(
             images, vectors, config=config.patch, training=config.training, on_progress=on_progress
         )

@@ -7,7 +7,7 @@ and only teaches to memorise. A tenth of the items is held out to report whether
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +74,7 @@ class PatchReport:
 
 
 def train_patch_tower(
-    images: Sequence[bytes | None],
+    images: Iterable[bytes | None],
     text: Tensor,
     *,
     config: PatchConfig,
@@ -84,7 +84,7 @@ def train_patch_tower(
     """Train an image tower from pictures and texts of the same items.
 
     Args:
-        images: N encoded pictures; None and undecodable ones are left out.
+        images: N encoded pictures, each let go once it is decoded; None and undecodable ones are left out.
         text: (N, d) frozen text vectors; a row of zeros, no text, is left out.
         config: shape of the network.
         training: how to train.
@@ -146,12 +146,14 @@ def contrastive_loss(scores: Tensor, same: Tensor) -> Tensor:
     return (functional.cross_entropy(scores, target) + functional.cross_entropy(scores.T, target)) / 2
 
 
-def _pairs(images: Sequence[bytes | None], text: Tensor, *, size: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def _pairs(images: Iterable[bytes | None], text: Tensor, *, size: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pixels (n, 3, size, size) uint8 and texts (n, d) of items with both, in drawn order."""
-    order = torch.randperm(len(images), generator=draw).tolist()
-    both = [row for row in order if images[row] is not None and bool(text[row].any())]
-    rows, pixels = decode_pictures([images[row] for row in both], size)
-    return pixels, text[torch.tensor(both, dtype=torch.int64)[rows]]
+    order = torch.randperm(len(text), generator=draw)
+    rows, pixels = decode_pictures(images, size)
+    place = torch.full((len(text),), -1)
+    place[rows] = torch.arange(len(rows))
+    both = order[(place[order] >= 0) & text[order].any(1)]
+    return pixels[place[both]], text[both]
 
 
 def _train(

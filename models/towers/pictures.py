@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ def decode_picture(data: bytes, size: int) -> Tensor | None:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
 
 
-def decode_pictures(images: Sequence[bytes | None], size: int) -> tuple[Tensor, Tensor]:
+def decode_pictures(images: Iterable[bytes | None], size: int) -> tuple[Tensor, Tensor]:
     """Many pictures at once, those missing or undecodable left out.
 
     Returns:

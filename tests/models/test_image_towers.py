@@ -177,6 +177,33 @@ def test_every_step_tells_how_many_pictures_of_all_epochs_are_learned_from() -> 
     assert seen == [(32, 116), (58, 116), (90, 116), (116, 116)]  # 6 of the 64 are held out
 
 
+class Held(bytes):
+    """Encoded pictures that are held at once, and the most there were."""
+
+    now = most = 0
+
+    def __init__(self, _: bytes) -> None:
+        Held.now += 1
+        Held.most = max(Held.most, Held.now)
+
+    def __del__(self) -> None:
+        Held.now -= 1
+
+
+def test_encoded_pictures_are_read_and_let_go_one_by_one() -> None:
+    encoded: list[bytes | None] = [*(noisy_picture(seed) for seed in range(MIN_PAIRS)), None, b"broken"]
+    text = torch.eye(len(encoded))
+    training = PatchTraining(n_epochs=1, batch_size=32)
+    expected, _ = train_patch_tower(encoded, text, config=SMALL, training=training)
+
+    read_one_by_one = (None if one is None else Held(one) for one in encoded)
+    tower, report = train_patch_tower(read_one_by_one, text, config=SMALL, training=training)
+
+    assert report.n_trained == MIN_PAIRS - MIN_PAIRS // 10
+    assert tower.revision == expected.revision
+    assert Held.most <= 2
+
+
 def test_too_few_pairs_leave_the_tower_untrained() -> None:
     images = [noisy_picture(0), None, b"broken", noisy_picture(1)]
 
