@@ -1,7 +1,7 @@
 """POST /v1/events: what users do, onto the log. Answers once the log has it, durably."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from fastapi import APIRouter
 
@@ -32,7 +32,7 @@ async def ingest(body: EventsIn, serving: Running) -> EventsOut:
     accepted = [_interaction(event) for event in events]
     event_ids = [event.event_id for event in accepted]
     try:
-        check(events, serving, now_ms=wall_ms())
+        check(body, serving, now_ms=wall_ms())
         positions = await serving.publish(EVENTS, [_message(event) for event in accepted])
     except Problem as problem:
         if problem.status != UNCONFIRMED:
@@ -45,25 +45,28 @@ async def ingest(body: EventsIn, serving: Running) -> EventsOut:
     return EventsOut(accepted=len(accepted), event_ids=event_ids, position=serving.token(EVENTS, positions))
 
 
-def check(events: Sequence[EventIn], serving: Serving, *, now_ms: int) -> None:
+def check(body: EventIn | EventBatch, serving: Serving, *, now_ms: int) -> None:
     """Refuse what the schema cannot: unknown kinds and times too far ahead.
 
     Raises:
         Problem: 422, naming every event that is wrong.
     """
     latest_ms = now_ms + MAX_AHEAD_MS
-    errors = [error for at, event in enumerate(events) for error in _errors(at, event, serving, latest_ms)]
+    numbered: Iterable[tuple[int | None, EventIn]]
+    numbered = enumerate(body.events) if isinstance(body, EventBatch) else [(None, body)]
+    errors = [error for at, event in numbered for error in _errors(at, event, serving, latest_ms)]
     if errors:
         raise Problem.of_fields(errors)
 
 
-def _errors(at: int, event: EventIn, serving: Serving, latest_ms: int) -> Iterator[FieldError]:
+def _errors(at: int | None, event: EventIn, serving: Serving, latest_ms: int) -> Iterator[FieldError]:
+    place = "" if at is None else f"events[{at}]."
     kind_error = _kind_error(event.kind, serving.parts.kinds)
     if kind_error is not None:
-        yield FieldError(f"events[{at}].kind", kind_error, ", ".join(serving.parts.kinds.names), at)
+        yield FieldError(f"{place}kind", kind_error, ", ".join(serving.parts.kinds.names), at)
     if event.ts_ms is not None and event.ts_ms > latest_ms:
         message = f"ts_ms={event.ts_ms} is too far ahead, latest now is {latest_ms}; is it in milliseconds?"
-        yield FieldError(f"events[{at}].ts_ms", message, latest_ms, at)
+        yield FieldError(f"{place}ts_ms", message, latest_ms, at)
 
 
 def _kind_error(kind: str, kinds: EventKinds) -> str | None:

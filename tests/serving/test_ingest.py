@@ -100,6 +100,14 @@ def test_an_unknown_kind_is_refused_naming_the_known_ones(client: AppClient) -> 
     )
 
 
+def test_an_unknown_kind_is_told_with_the_number_of_its_event_where_there_are_several(client: AppClient) -> None:
+    alone = client.post("/v1/events", json=_event(kind="gaze")).json()
+    among = client.post("/v1/events", json={"events": [_event(), _event(kind="gaze")]}).json()
+
+    assert [(error["field"], error.get("index")) for error in alone["errors"]] == [("kind", None)]
+    assert [(error["field"], error.get("index")) for error in among["errors"]] == [("events[1].kind", 1)]
+
+
 def test_an_event_that_the_roles_would_reject_as_too_far_ahead_is_refused_naming_the_latest_time(
     client: AppClient,
 ) -> None:
@@ -108,7 +116,7 @@ def test_an_event_that_the_roles_would_reject_as_too_far_ahead_is_refused_naming
     answer = client.post("/v1/events", json=_event(ts_ms=ahead_ms))
 
     assert answer.status_code == 422
-    assert answer.json()["field"] == "events[0].ts_ms"
+    assert answer.json()["field"] == "ts_ms"
     assert f"ts_ms={ahead_ms} is too far ahead, latest now is" in answer.json()["detail"]
 
 
@@ -137,6 +145,7 @@ def test_seconds_sent_as_microseconds_are_refused(client: AppClient) -> None:
         ({"ts_ms": 1.5}, "ts_ms"),
         ({"event_id": ""}, "event_id"),
         ({"itemid": "a"}, "itemid"),
+        ({"kind": "gaze"}, "kind"),
     ],
 )
 def test_a_wrong_field_is_named(client: AppClient, changes: dict[str, object], field: str) -> None:
