@@ -4,7 +4,7 @@
 
 Files are only ever added, each written aside, fsynced and renamed, so several processes may read and write at
 once: the catalog role encodes, the trainer reads. What is half-written has another name and is cleaned up; what is
-damaged is deleted, as all of it can be encoded again.
+damaged is deleted, as all of it can be encoded again; a value that is not finite is damage, as none is stored.
 """
 
 import hashlib
@@ -183,10 +183,13 @@ def _load(path: Path) -> dict[str, Tensor] | None:
     """A file's tensors; None where another process merged it away, or it is damaged and therefore deleted."""
     try:
         tensors = load_file(path)
-        _ = tensors["hashes"], tensors["parts"], tensors["mask"]
+        _ = tensors["hashes"], tensors["mask"]
+        is_whole = bool(tensors["parts"].sum(dtype=torch.float32).isfinite())  # a copy less than asking each value
     except FileNotFoundError:
         return None
     except (SafetensorError, KeyError):
+        is_whole = False
+    if not is_whole:
         path.unlink(missing_ok=True)
         return None
     return tensors

@@ -6,6 +6,7 @@ from pathlib import Path, PosixPath
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from models.content import features
 from models.content.features import FeatureStore, content_hash
@@ -146,6 +147,22 @@ def test_damaged_file_is_forgotten_and_its_content_can_be_put_again(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-5])
 
     store = FeatureStore(tmp_path)
+
+    assert values(store, 1) == [None]
+    assert not path.exists()
+    put(store, 1)
+    assert values(store, 1) == [1.0]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_file_with_a_value_turned_infinite_is_forgotten_too(tmp_path: Path, is_known: bool) -> None:
+    store = FeatureStore(tmp_path)
+    put(store, 1)
+    (path,) = tmp_path.glob("r1/*.safetensors")
+    tensors = load_file(path)
+    tensors["parts"][0, 1, 2] = torch.inf
+    save_file(tensors, path)
+    store = store if is_known else FeatureStore(tmp_path)
 
     assert values(store, 1) == [None]
     assert not path.exists()
