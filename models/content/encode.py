@@ -120,13 +120,14 @@ def _through_store(
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(new)), len(new))
     if new:
+        del found  # two at once are twice the room
         found = store.get(tower.revision, list(first_row))
     if not found.row_of:
         return torch.zeros(len(keys), 1, tower.dim), torch.zeros(len(keys), 1, dtype=torch.bool)
     _check_width(found.parts, tower, "delete the folder of that name among the features, they are encoded again")
     at = torch.tensor([found.row_of.get(key, -1) if key else -1 for key in keys], dtype=torch.int64)
     mask = found.mask[at] & (at >= 0)[:, None]
-    return found.parts[at].masked_fill(~mask.unsqueeze(-1), 0.0), mask
+    return found.parts[at].masked_fill_(~mask.unsqueeze(-1), 0.0), mask
 
 
 def _check_width(parts: Tensor, tower: Tower, remedy: str) -> None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from models.content.table import ContentError, pad_parts
+from models.content.table import ContentError
 from models.durable import LockTimeoutError, file_lock, write_durably
 
 MERGE_FILES = 64  # small files of a revision from which `put` merges them
@@ -72,11 +72,13 @@ class FeatureStore:
 
     def get(self, revision: str, hashes: Sequence[str]) -> Features:
         """The vectors of those hashes that are stored; the others are missing from `row_of`."""
-        found = self._read(revision, set(hashes))
-        if len(found.row_of) < len(set(hashes)):
-            self.refresh(revision)
-            found = self._read(revision, set(hashes))
-        return found
+        wanted = set(hashes)
+        found = self._read(revision, wanted)
+        if len(found.row_of) == len(wanted):
+            return found
+        del found  # two at once are twice the room
+        self.refresh(revision)
+        return self._read(revision, wanted)
 
     def put(self, revision: str, hashes: Sequence[str], *, parts: Tensor, mask: Tensor) -> None:
         """Store vectors durably; a hash stored twice has two equal rows, of which one is read.
@@ -149,9 +151,14 @@ class FeatureStore:
         widths = sorted({parts.shape[2] for _, parts, _ in pieces})
         if len(widths) > 1:
             raise ContentError(f"vectors of {revision} are {widths} wide; delete {self._root / revision}")
-        padded = [pad_parts(parts.float(), mask, longest) for _, parts, mask in pieces]
         hashes = [digest for piece, _, _ in pieces for digest in piece]
-        parts, mask = torch.cat([p for p, _ in padded]), torch.cat([m for _, m in padded])
+        parts = torch.zeros(len(hashes), longest, widths[0])
+        mask = torch.zeros(len(hashes), longest, dtype=torch.bool)
+        end = 0
+        for piece, halves, is_part in pieces:
+            start, end = end, end + len(piece)
+            parts[start:end, : is_part.shape[1]] = halves
+            mask[start:end, : is_part.shape[1]] = is_part
         return Features({digest: row for row, digest in enumerate(hashes)}, parts, mask)
 
     def _pieces(self, revision: str, wanted: set[str]) -> Iterator[tuple[list[str], Tensor, Tensor]]:
