@@ -111,6 +111,11 @@ class ServiceProcess:
         self.kill()
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Of the service."""
         assert self._process is not None

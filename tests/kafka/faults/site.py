@@ -21,6 +21,7 @@ from tests.kafka.worker_process import N_PARTITIONS, WorkerProcess
 LENGTH = 255  # of a sequence: all that a user does in a test is shown
 SETTINGS = {"SEQUENCE_LENGTH": str(LENGTH), "PARTITIONS": str(N_PARTITIONS)}
 LAGS = ("freshet_consumer_lag_records{", "freshet_worker_lag_records{")
+ROLES = "freshet_role_step_age_seconds{"
 NEVER_IDLE_S = "86400"  # what the stream clock waits for stays away in these tests, and comes late
 SUPERVISE_S = 0.2
 
@@ -121,11 +122,12 @@ class Site:
     # What is there ----------------------------------------------------------------------------------------------
 
     def wait_until_nothing_lags(self) -> None:
-        """Until every role of every process says it has read all there is."""
+        """Until every role of every process that runs says it has read all there is."""
         if self.workers:
             self.wait_until_handled()
-        urls = [replica.url for replica in self.alive] + [f"http://127.0.0.1:{one.port}" for one in self.workers]
-        wait_until(lambda: all(_lag(url) == 0 for url in urls), "lag returns to zero")
+        urls = [service.url for service in self._services if service.is_running]
+        urls += [f"http://127.0.0.1:{one.port}" for one in self.workers]
+        wait_until(lambda: all(_is_level(url) for url in urls), "lag returns to zero")
 
     def log(self) -> KafkaLog:
         """To write and read as processes do; to be closed."""
@@ -159,6 +161,9 @@ def _read_on(reader: KafkaReader, records: list[Record]) -> bool:
     return not any(reader.lag().values())
 
 
-def _lag(url: str) -> float:
-    text = httpx.get(f"{url}/metrics", timeout=10).text
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(LAGS))
+def _is_level(url: str) -> bool:
+    """Whether every role of a process has told its lag, and it is zero."""
+    lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    n_roles = sum(line.startswith(ROLES) for line in lines)
+    lags = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(LAGS)]
+    return len(lags) >= n_roles and not any(lags)  # a role that does not read tells no number, which is not zero
