@@ -141,7 +141,8 @@ class _Fitting:
         )
         trained = (options.phase, repr(options.config), repr(options.stopping))
         begun_from = parent.manifest.version if parent else repr(options.shape)
-        made_from = (*trained, data.fingerprint, begun_from, *self._other_towers())
+        towers = (*self._other_towers(), *self.towers.revisions.values())
+        made_from = (*trained, data.fingerprint, begun_from, *towers)
         self._kept = KeptTraining(options.data_dir / "fitting", f"{options.phase}-{content_hash(*made_from)}")
 
     def run(self, processes: Processes) -> list[CurvePoint]:

@@ -42,7 +42,10 @@ class KeptTraining:
         """
         if not (self._checkpoint.exists() and self._curve_file.exists()):
             return []
-        load_checkpoint(self._checkpoint, trainer)
+        try:
+            load_checkpoint(self._checkpoint, trainer)
+        except BadCheckpoint as exc:
+            raise BadCheckpoint(f"{exc}; delete it to train from the first epoch again") from exc
         n_done = trainer.progress.epoch
         curve = self._curve()[:n_done]
         if [point.epoch for point in curve] != list(range(1, n_done + 1)):

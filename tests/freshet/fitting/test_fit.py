@@ -20,6 +20,7 @@ from models.towers.building import TowerConfig
 from stream.kinds import DEFAULT_KINDS
 from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_one_item, write_shop_of_texts
 from tests.freshet.terminal import Terminal
+from tests.models.tower_fixtures import write_tiny_bert
 
 
 @pytest.fixture
@@ -264,6 +265,40 @@ def test_a_killed_training_is_not_resumed_with_other_towers_nor_in_another_shape
 
     pretrain(shop, tmp_path)
     assert "resumed after epoch 1\n" in capsys.readouterr().err
+
+
+def test_a_training_killed_before_its_towers_changed_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop, text = str(write_shop_of_texts(tmp_path / "texts")), write_tiny_bert(tmp_path / "bert")
+    options = FitOptions("pretrain", shop, tmp_path, n_epochs=2, towers=TowerConfig(text=str(text)))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt("epoch 1: "))
+        with pytest.raises(KeyboardInterrupt):
+            fit(options, kinds=DEFAULT_KINDS)
+    write_tiny_bert(text, seed=1)
+
+    fit(options, kinds=DEFAULT_KINDS)
+
+    assert "resumed" not in capsys.readouterr().err
+    assert len(registry_of(tmp_path).versions()) == 1
+
+
+def test_a_damaged_checkpoint_of_a_killed_training_is_named_with_the_way_out(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", KilledAt("epoch 1: "))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(shop, tmp_path)
+    (checkpoint,) = (tmp_path / "fitting").glob("*.safetensors")
+    checkpoint.write_bytes(b"half")
+
+    with pytest.raises(
+        BadCheckpoint,
+        match=rf"checkpoint {re.escape(str(checkpoint))} cannot be used: .*; delete it to train from the first epoch",
+    ):
+        pretrain(shop, tmp_path)
 
 
 def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
