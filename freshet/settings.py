@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
 
     attribution_window_s: float = Field(
-        1_800.0, gt=0, description="Seconds after a feed in which what follows counts as its outcome."
+        1_800.0, ge=0.001, description="Seconds after a feed in which what follows counts as its outcome."
     )
     lateness_s: float = Field(120.0, ge=0, description="How late an event or exposure may come to be joined, seconds.")
 

@@ -164,6 +164,10 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
             "retention_days = 0.001\nsnapshot_s = 60.0",
             "settings (all together): retention_days=0.001 must be at least twice snapshot_s=60.0 seconds",
         ),
+        (
+            "attribution_window_s = 0.0005",
+            "attribution_window_s=0.0005 (freshet.toml): Input should be greater than or equal to 0.001",
+        ),
         ("kinds = []", "settings (all together): 0 event kinds given; 1 to 256 are possible"),
         ('[[kinds]]\nname = ""', "settings (all together): kind name '' must have 1 to 32 characters"),
         ('[[kinds]]\nname = "a"\nwieght = 1', "unknown setting 'kinds.0.wieght' in freshet.toml; see `freshet config`"),
