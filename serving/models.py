@@ -1,6 +1,8 @@
 """Model versions: what is published, what is current, and moving the pointer by hand."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -9,6 +11,7 @@ from models.memory.blend import PARTS
 from models.registry.bundle import Manifest
 from models.registry.kept_blend import KeptBlend
 from models.registry.pointer import Pointer
+from serving.errors import Problem
 from serving.openapi import problems
 from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn
 from serving.state import Running, Serving
@@ -65,23 +68,30 @@ def _pointer(pointer: Pointer) -> PointerOut:
 async def promote(version: PathId, serving: Running, body: Reason) -> PointerOut:
     """Make a version current and let the gate promote again. Feeds follow within a second, without a gap."""
     registry = serving.parts.registry
-    return _pointer(await serving.pool.run(registry.promote, version, by="operator", reason=body.reason))
+    return await _moved(serving, partial(registry.promote, version, by="operator", reason=body.reason))
 
 
 @router.post("/v1/models/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
 async def rollback(serving: Running, body: Reason) -> PointerOut:
     """Return to the previous version; the gate may not promote until somebody promotes by hand."""
     registry = serving.parts.registry
-    return _pointer(await serving.pool.run(registry.rollback, by="operator", reason=body.reason))
+    return await _moved(serving, partial(registry.rollback, by="operator", reason=body.reason))
 
 
 @router.post("/v1/models/{version}/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
 async def rollback_from(version: PathId, serving: Running, body: Reason) -> PointerOut:
     """Return to the previous version, only if `version` is the current one: safe to send twice."""
-    return _pointer(await serving.pool.run(_rollback_from, serving, version, body.reason))
+    return await _moved(serving, partial(_rollback_from, serving, version, body.reason))
 
 
 def _rollback_from(serving: Serving, version: str, reason: str) -> Pointer:
     registry = serving.parts.registry
     registry.path(version)  # an unknown version is 404
     return registry.rollback(by="operator", reason=reason, only_from=version)
+
+
+async def _moved(serving: Serving, move: Callable[[], Pointer]) -> PointerOut:
+    try:
+        return _pointer(await serving.pool.run(move))
+    except OSError as exc:
+        raise Problem(503, f"the pointer cannot be moved: {exc}; free space, then try again") from exc

@@ -1,5 +1,11 @@
 """Model versions over HTTP: looking, promoting, rolling back."""
 
+import errno
+from pathlib import Path
+
+import pytest
+
+from models.registry import registry
 from models.registry.kept_blend import KeptBlend
 from tests.serving.world import AppClient, HandRanker, World
 
@@ -93,6 +99,26 @@ def test_a_damaged_bundle_cannot_be_promoted_and_says_what_to_do(client: AppClie
 
     assert answer.status_code == 409
     assert "does not match its checksum" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["{version}/promote", "rollback", "{version}/rollback"])
+def test_a_disk_that_refuses_the_pointer_is_503_and_to_be_tried_again(
+    client: AppClient, world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    first, second = world.publish_model(b"one"), world.publish_model(b"two")
+    for version in (first, second):
+        world.registry.promote(version, by="operator", reason="better")
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(registry, "write_durably", refuse)
+    answer = client.post(f"/v1/models/{path.format(version=second)}")
+
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == (
+        "the pointer cannot be moved: [Errno 28] No space left on device; free space, then try again"
+    )
 
 
 def test_a_damaged_pointer_is_told_and_repaired_by_promoting(client: AppClient, world: World) -> None:
