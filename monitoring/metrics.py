@@ -6,6 +6,8 @@ newest event is when a feed is scored, how long an event or an item takes to cou
 far each role lags.
 """
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # Buckets lie round the promise each histogram watches, so that "how many met it" is one bucket, not a guess.
@@ -135,12 +137,15 @@ class Metrics:
             "event_age_seconds", "Age of the user's newest event when the feed was scored.", (), AGE_SECONDS
         )
         self.exposures_total = self._counter(
-            "exposures_total", "Exposures logged, or dropped because the queue was full.", ("result",)
+            "exposures_total",
+            "Exposures logged, or dropped: the queue was full, or the log refused or did not answer in time.",
+            ("result",),
         )
 
     def _declare_model(self) -> None:
         self.model_info = self._gauge("model_info", "1 for the version that answers now.", ("version",))
         self.model_age_seconds = self._gauge("model_age_seconds", "Age of the model that answers now.")
+        self.model_age_seconds.set(math.nan)  # before the first
         self.model_swaps_total = self._counter("model_swaps_total", "Times a new model took over.")
         self.item_vector_age_seconds = self._gauge(
             "item_vector_age_seconds", "Age of the newest item vector that can be recommended."

@@ -1,5 +1,6 @@
 """Figures of the status bar that are read back from the metrics: a scrape and the page tell the same."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -14,14 +15,15 @@ MIN_SAMPLE_GAP_S = 0.25
 
 
 def value_of(metric: Counter | Gauge, **labels: str) -> float | None:
-    """The value a scrape would show; None when the series does not exist yet. No labels: the sum of all."""
+    """The value a scrape would show; None when there is no series or no number yet. No labels: the sum of all."""
     values = [
         sample.value
         for family in metric.collect()
         for sample in family.samples
         if not sample.name.endswith("_created") and labels.items() <= sample.labels.items()
     ]
-    return sum(values) if values else None
+    total = sum(values) if values else math.nan
+    return None if math.isnan(total) else total
 
 
 class EventRate:

@@ -1,5 +1,6 @@
 """What a scrape reads: names, labels and units of the metrics."""
 
+import math
 import re
 
 import pytest
@@ -69,6 +70,13 @@ def test_only_the_version_that_answers_now_is_shown(metrics: Metrics, registry: 
 
     assert registry.get_sample_value("freshet_model_info", {"version": "v1"}) is None
     assert registry.get_sample_value("freshet_model_info", {"version": "v2"}) == 1.0
+
+
+def test_before_the_first_model_its_age_is_no_number(metrics: Metrics, registry: CollectorRegistry) -> None:
+    age_s = registry.get_sample_value("freshet_model_age_seconds")
+
+    assert age_s is not None
+    assert math.isnan(age_s)
 
 
 def test_showing_no_model_leaves_no_series(metrics: Metrics, registry: CollectorRegistry) -> None:

@@ -31,6 +31,14 @@ def test_the_scrape_names_routes_by_template_never_by_id(client: AppClient) -> N
     assert "secret" not in text
 
 
+def test_the_age_of_a_model_that_is_just_taking_over_is_not_told(client: AppClient, world: World) -> None:
+    world.serve_model(HandRanker("v7", ["a"]))  # and the metric says not a number still
+
+    status = client.get("/v1/status").json()
+
+    assert (status["model_version"], status["model_age_s"]) == ("v7", None)
+
+
 def test_the_status_tells_what_the_metrics_tell(client: AppClient, world: World) -> None:
     world.serve_model(HandRanker("v7", ["a"]))
     world.metrics.model_age_seconds.set(12.5)
