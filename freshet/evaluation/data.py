@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 
 from consumers.catalog.catalog import CatalogItem
+from freshet.progress import Say
 from models.content.table import ItemContent
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import BoolArray, IntArray
 from stream.images import BadImage, check_image
 from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset
-from stream.replay.rows import ItemRow
+from stream.replay.rows import BadRows, BadValue, ItemRow
 
 GROUPS = ("provider", "seller", "brand", "artist", "genres", "genre", "category")  # looked for, in this order
 ALWAYS_MS = np.iinfo(np.int64).min
@@ -78,7 +79,8 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
     """Read a data set as a whole.
 
     Args:
-        dataset: its items, of which the newest state counts, and its events.
+        dataset: its items, of which the newest state counts, and its events; a picture that cannot be used is a bad
+            row of it.
         kinds: which events enter a history and which of them are targets.
         group: the attribute to report exposure by; None looks for a usual one.
 
@@ -95,7 +97,7 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
             "history; at least two items and one event are needed"
         )
     pictures: dict[str, bytes | Path] = {}
-    items = tuple(_content(row, pictures) for row in rows.values())
+    items = tuple(_content(row, pictures, dataset.bad_rows) for row in rows.values())
     live_from_ms = np.minimum(np.array(list(since_ms.values()), dtype=np.int64), first_ms)
     group_name, groups = _groups([row.item.attributes for row in rows.values()], group)
     return EvaluationData(
@@ -109,6 +111,14 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
         n_left_out=n_left_out,
         fingerprint=_fingerprint(events, items, live_from_ms),
     )
+
+
+def say_left_out(dataset: Dataset, data: EvaluationData, say: Say) -> None:
+    """Tell what of a data set that was read is not used."""
+    if dataset.bad_rows.total:
+        say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
+    if data.n_left_out:
+        say(f"{data.n_left_out:,} events left out: the catalogue does not know their item")
 
 
 def thinned(data: EvaluationData, n_events: int) -> EvaluationData:
@@ -156,7 +166,7 @@ def _events(dataset: Dataset, number: Mapping[str, int], kinds: EventKinds) -> t
     return SequenceData.from_events(*arrays, is_target=np.array(targets, np.bool_)), first_ms, n_left_out
 
 
-def _content(row: ItemRow, pictures: dict[str, bytes | Path]) -> ItemContent:
+def _content(row: ItemRow, pictures: dict[str, bytes | Path], bad_rows: BadRows) -> ItemContent:
     """What the towers take of an item; its picture is noted under its hash, and left out where it is none."""
     content = CatalogItem.of(row.item).content
     if row.image is None:
@@ -164,7 +174,9 @@ def _content(row: ItemRow, pictures: dict[str, bytes | Path]) -> ItemContent:
     try:
         data = row.image.read_bytes() if isinstance(row.image, Path) else row.image
         check_image(data)
-    except (OSError, BadImage):
+    except (OSError, BadImage) as exc:
+        file = row.image.name if isinstance(row.image, Path) else f"image of {content.item_id}"
+        bad_rows.report(file, 0, problem=BadValue("bad image", f"{exc}; the item goes without picture"))
         return content
     reference = hashlib.sha256(data).hexdigest()
     pictures[reference] = row.image

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
-from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, say_left_out
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.fitting.epochs import EpochCount
@@ -107,10 +107,13 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
     """
     registry = Registry(Paths(options.data_dir).folders.registry)
     parent = _parent(registry, options)
-    data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
+    dataset = open_dataset(options.data, kinds=kinds)
+    data = read_data(dataset, kinds=kinds)
     with joined() as processes:
+        tell = say if processes.is_first else _be_silent
+        say_left_out(dataset, data, tell)
         with processes.first():  # builds towers and encodes; the others find both done
-            fitting = _Fitting(options, data, parent, say=say if processes.is_first else _be_silent)
+            fitting = _Fitting(options, data, parent, say=tell)
         curve = fitting.run(processes)
     if not processes.is_first:
         return 0

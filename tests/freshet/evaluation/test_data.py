@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
-from freshet.evaluation.data import ALWAYS_MS, EvaluationData, EvaluationError, read_data, thinned
+from freshet.evaluation.data import ALWAYS_MS, EvaluationData, EvaluationError, read_data, say_left_out, thinned
 from models.content.features import FeatureStore
 from models.content.table import ContentTable
 from models.towers.building import TowerConfig, build_towers
@@ -62,6 +62,20 @@ def test_a_picture_that_does_not_decode_is_a_missing_one(data: EvaluationData) -
     assert data.has_image.tolist() == [True, False, False]
     assert data.read_image(data.items[0].image or "") is not None
     assert data.read_image("gone") is None
+
+
+def test_a_picture_that_cannot_be_used_is_counted_and_named(data: EvaluationData, tmp_path: Path) -> None:
+    said: list[str] = []
+    dataset = open_dataset(tmp_path)
+
+    say_left_out(dataset, read_data(dataset, kinds=DEFAULT_KINDS), said.append)
+
+    assert dataset.bad_rows.by_problem == {"bad image": 1}
+    assert said[0].startswith(
+        "1 bad rows left out, the first: broken.png: bad image: image of 10 bytes does not decode"
+    )
+    assert said[0].endswith("send a whole JPEG, PNG, WEBP, GIF; the item goes without picture")
+    assert said[1:] == ["1 events left out: the catalogue does not know their item"]
 
 
 def test_groups_come_from_a_usual_attribute_cut_at_commas(data: EvaluationData) -> None:

@@ -303,6 +303,8 @@ def test_a_damaged_checkpoint_of_a_killed_training_is_named_with_the_way_out(
 
 def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(tmp_path / "kept")
+    with (Path(shop) / "interactions.csv").open("a") as events:
+        events.write("user-0,gone,1748766000\n")
 
     assert main(["pretrain", "--data", shop, "--data-dir", folder, "--epochs", "1"]) == 0
     assert main(["finetune", "--data", shop, "--data-dir", folder, "--epochs", "1", "--seed", "3"]) == 0
@@ -310,4 +312,5 @@ def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys
 
     said = capsys.readouterr()
     assert said.out.count("published v00000") == 2
+    assert said.err.count("1 events left out: the catalogue does not know their item\n") == 2
     assert said.err.endswith("freshet: --epochs 0 must be at least 1\n")

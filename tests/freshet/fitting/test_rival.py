@@ -150,6 +150,15 @@ def test_without_an_event_that_can_be_ranked_no_figure_is_published(
     assert said.count("no NDCG@10: none of the last events of users could be ranked; each is of an item") == 1
 
 
+def test_what_is_left_out_of_the_data_is_said(shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (Path(shop) / "interactions.csv").open("a") as events:
+        events.write("user-0,item-0,soon\n")
+
+    fitted("cooccurrence", shop, tmp_path)
+
+    assert "1 bad rows left out, the first: interactions.csv:" in capsys.readouterr().err
+
+
 def test_epochs_are_chosen_first_where_none_are_given(
     shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
