@@ -1,12 +1,14 @@
 """Encoded pictures to pixels of one size. What cannot be decoded is missing, never an error."""
 
 import io
+import struct
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 MAX_PIXELS = 20_000_000  # beyond it a picture is taken for a decompression bomb and not decoded
@@ -30,6 +32,7 @@ def decode_picture(data: bytes, size: int) -> Tensor | None:
             if picture.width * picture.height > MAX_PIXELS:
                 return None
             picture.draft("RGB", (size, size))  # a JPEG is decoded at a fraction of its size
+            _turn_upright(picture)
             small = _opaque(picture).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     except MemoryError:
         raise  # of this moment, where what is undecodable stays so
@@ -51,8 +54,17 @@ def decode_pictures(images: Iterable[bytes | None], size: int) -> tuple[Tensor, 
     return torch.tensor(rows, dtype=torch.int64), torch.stack(pixels) if pixels else empty
 
 
+def _turn_upright(picture: Image.Image) -> None:
+    """Turn it as its EXIF says; where that cannot be read, it stays as it is."""
+    picture.load()
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError, struct.error):
+        ImageOps.exif_transpose(picture, in_place=True)
+
+
 def _opaque(picture: Image.Image) -> Image.Image:
     """RGB, transparent places white."""
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8)).convert("RGB")  # 16 bits of grey to 8
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture.convert("RGB")
     with_alpha = picture.convert("RGBA")

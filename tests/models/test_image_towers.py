@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.nn import functional
 
 from models.towers.patch_tower import PatchConfig, PatchNet, PatchTower, quadrant_means
@@ -45,6 +45,44 @@ def test_transparent_places_are_white_and_grey_is_rgb() -> None:
     assert clear.min() == 255
     assert dark is not None
     assert dark.unique().tolist() == [7]
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[0, 257], [128 * 257, 65_535]], dtype=np.uint16)).save(buffer, "PNG")
+
+    pixels = decode_picture(buffer.getvalue(), 2)
+
+    assert pixels is not None
+    assert pixels.tolist() == [[[0, 1], [128, 255]]] * 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_picture_is_turned_as_its_camera_was_held(kind: str) -> None:
+    lying = Image.new("L", (32, 16))
+    lying.paste(255, (0, 0, 16, 16))  # white on the left
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = 6  # turned right
+    lying.convert("RGB").save(buffer, kind, exif=exif)
+
+    pixels = decode_picture(buffer.getvalue(), 8)
+
+    assert pixels is not None
+    assert pixels[:, :3].min() > 240  # white on top
+    assert pixels[:, 5:].max() < 15
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"no EXIF", b"Exif\0\0MM\0*" + b"\7" * 40]
+)
+def test_picture_whose_exif_is_broken_stays_as_it_is(exif: bytes) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (9, 9, 9)).save(buffer, "PNG", exif=exif)
+
+    pixels = decode_picture(buffer.getvalue(), 4)
+
+    assert pixels is not None
+    assert pixels.unique().tolist() == [9]
 
 
 def test_undecodable_pictures_are_none() -> None:
