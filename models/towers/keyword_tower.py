@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.towers.clip import Clip
 from models.towers.hub import LOOK_S
+from models.towers.pretrained import named
 from models.towers.tower import DamagedTower, TowerError, TowerState, fingerprint
 from models.towers.vocabulary import Vocabulary
 
@@ -54,7 +55,7 @@ class KeywordTower:
         """The keywords and their vectors, and CLIP's name; its weights stay where they are."""
         vocabulary = self._vocabulary
         settings: dict[str, Any] = {
-            "name": self._clip.name,
+            **named(self._clip.name),
             "n_keywords": self._n_keywords,
             "words": list(vocabulary.words),
             "text": vocabulary.text_revision,

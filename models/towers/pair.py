@@ -15,6 +15,7 @@ from models.content.table import ItemContent
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.keyword_tower import KeywordTower
 from models.towers.patch_tower import PatchTower
+from models.towers.pretrained import LIBRARY
 from models.towers.provided_tower import ProvidedTower
 from models.towers.text_tower import TransformerTextTower
 from models.towers.tfidf_tower import TfidfTextTower
@@ -132,7 +133,15 @@ def _name(state: TowerState) -> str:
 def _checked(tower: _AnyTower, state: TowerState) -> _AnyTower:
     if tower.revision != state.revision:
         raise DamagedTower(
-            f"tower {state.revision} was kept, but its weights now give {tower.revision}: they were changed; "
-            "restore them or train anew"
+            f"tower {state.revision} was kept, but its weights now give {tower.revision}: they were changed"
+            f"{_other_library(state, tower.state)}; restore them or train anew"
         )
     return tower
+
+
+def _other_library(kept: TowerState, now: TowerState) -> str:
+    """The other reason that the same files may give another revision, where it can be one."""
+    then, here = kept.settings.get(LIBRARY, "of an unknown version"), now.settings.get(LIBRARY)
+    if here is None or then == here:
+        return ""
+    return f", or {LIBRARY} {here} reads them otherwise than the one it was kept with, {then}"

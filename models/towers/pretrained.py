@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,16 @@ from torch import Tensor
 
 from models.towers.tower import TowerError
 
+LIBRARY = "transformers"
+"""Kept beside a tower's name with its version, which may read the same files otherwise."""
+
 _POOLER = "pooler."
 _VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
+
+
+def named(name: str) -> dict[str, str]:
+    """Settings of a tower whose weights lie elsewhere: where, and what read them."""
+    return {"name": name, LIBRARY: version(LIBRARY)}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from models.content.parts import DistinctSentences
 from models.content.table import MAX_SENTENCES
 from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
-from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, own_weights
+from models.towers.pretrained import check_tokenizer, frozen_model, lasting, loading, named, own_weights
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TextTower, TowerState, WeightsUnavailable, fingerprint
 
@@ -63,7 +63,7 @@ class TransformerTextTower:
     @property
     def state(self) -> TowerState:
         """The weights' name; they stay where they are and must fit the revision when they are read again."""
-        return TowerState(self.kind, self.revision, {"name": self._name})
+        return TowerState(self.kind, self.revision, named(self._name))
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """See `TextTower.encode`. A sentence given several times is encoded once."""

@@ -19,7 +19,7 @@ from models.device import CPU, own_device
 from models.towers.hub import LOOK_S, find_weights
 from models.towers.patch_tower import quadrant_means
 from models.towers.pictures import decode_pictures
-from models.towers.pretrained import frozen_model, loading, own_weights
+from models.towers.pretrained import frozen_model, loading, named, own_weights
 from models.towers.tower import TowerState, fingerprint
 
 _BATCH = 32
@@ -76,7 +76,7 @@ class VisionTower:
     @property
     def state(self) -> TowerState:
         """The weights' name; they stay where they are and must fit the revision when they are read again."""
-        return TowerState(self.kind, self.revision, {"name": self._name})
+        return TowerState(self.kind, self.revision, named(self._name))
 
     def encode(self, images: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
         """See `ImageTower.encode`."""

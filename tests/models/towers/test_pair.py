@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,31 @@ def test_pretrained_towers_are_kept_by_name_and_checked_by_weights(tmp_path: Pat
     write_tiny_bert(bert, seed=1)
 
     with pytest.raises(DamagedTower, match="its weights now give transformer-"):
+        load_towers(tmp_path / "towers")
+
+
+@pytest.mark.parametrize(
+    ("kept", "hint"),
+    [
+        (
+            {"transformers": "5.1"},
+            rf"changed, or transformers {version('transformers')} reads .* kept with, 5\.1; restore",
+        ),
+        ({}, "the one it was kept with, of an unknown version; restore them or train"),
+        ({"transformers": version("transformers")}, "they were changed; restore them or train anew"),
+    ],
+)
+def test_another_version_of_the_library_is_named_where_weights_give_another_revision(
+    tmp_path: Path, kept: dict[str, str], hint: str
+) -> None:
+    bert = write_tiny_bert(tmp_path / "bert")
+    save_towers(tmp_path / "towers", Towers(TransformerTextTower(str(bert), bert), ProvidedTower(2)))
+    state = read_state(tmp_path / "towers" / "text")
+    assert state.settings == {"name": str(bert), "transformers": version("transformers")}
+    write_state(tmp_path / "towers" / "text", replace(state, settings={"name": str(bert), **kept}))
+    write_tiny_bert(bert, seed=1)
+
+    with pytest.raises(DamagedTower, match=hint):
         load_towers(tmp_path / "towers")
 
 
