@@ -3,7 +3,9 @@
 An event belongs to an exposure that showed its item at most `window_ms` before it: to the feed the event names, or,
 where it names none, to the newest exposure not after it. An exposure closes when stream time has passed its window;
 by then every event in time has arrived, so what `closing` gives is final, and depends only on which exposures and
-events there were, not on how they came. In time is what is not older than stream time when it arrives.
+events there were, not on how they came. In time is what is not older than stream time when it arrives. Stream time is
+that of the slower topic: so what is later than the allowed lateness may be in time while the other topic is read
+behind, and late when a crash makes it be read again with that one ahead.
 
 All functions are over plain data: the embedded runner keeps windows in memory, the Faust app in a table.
 """
