@@ -16,13 +16,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
 
 from models.encoder.batches import Batch
 
-PATIENCE_S = 1_800.0  # with a process that hangs: the others wait while the first one encodes and judges
+PATIENCE_S = 1_800.0  # with a process that hangs: the others wait while the first one judges
+AHEAD_S = 7 * 86_400.0  # with what the first one does ahead of the others: it encodes the whole catalogue
 LEAVING_S = 1.0  # longest wait for the others at the end
 VARIABLES = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})  # torchrun's
 
@@ -38,10 +40,12 @@ class Processes:
     Args:
         rank: Of this one, from 0; the first one writes and prints.
         size: How many there are.
+        patient: The same processes, who wait far longer for one another; None where there is one.
     """
 
     rank: int = 0
     size: int = 1
+    patient: distributed.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -155,7 +159,7 @@ class Processes:
 
     def _wait(self) -> None:
         if self.size > 1:
-            _add_up(torch.zeros(1))
+            _add_up(torch.zeros(1), self.patient)
 
 
 ALONE = Processes()
@@ -166,7 +170,8 @@ def joined(patience_s: float = PATIENCE_S) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone; one that ends with an error ends the others.
 
     Args:
-        patience_s: Longest wait for another process. One that died is noticed at once.
+        patience_s: Longest wait for another process, but for what the first does ahead of the others. One that died is
+            noticed at once.
 
     Raises:
         ParallelError: the others cannot be reached.
@@ -179,7 +184,8 @@ def joined(patience_s: float = PATIENCE_S) -> Iterator[Processes]:
     except (RuntimeError, ValueError) as exc:
         raise ParallelError(f"cannot reach the other processes of this training: {str(exc)[:300]}") from exc
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        patient = cast(distributed.ProcessGroup, distributed.new_group(timeout=timedelta(seconds=AHEAD_S)))
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), patient)
     finally:
         # all leave together where they can: gloo aborts a process whose peer closes while a connection is still set up
         with contextlib.suppress(RuntimeError):
@@ -187,10 +193,10 @@ def joined(patience_s: float = PATIENCE_S) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def _add_up(values: Tensor) -> None:
+def _add_up(values: Tensor, group: distributed.ProcessGroup | None = None) -> None:
     """Sum `values` over all processes in place, to the same bits in each."""
     try:
-        distributed.all_reduce(values)
+        distributed.all_reduce(values, group=group)
     except RuntimeError as exc:
         raise ParallelError(
             f"another process of this training is lost; start all again, they go on after the last checkpoint "

@@ -1,6 +1,6 @@
 """One process of a training on several: `python -m tests.models.encoder.parallel_run FOLDER FAULT`, by torchrun's
-environment. It leaves its weights and losses in the folder; the fault, if any, befalls process 1 after an epoch.
-Where validation is to stop it, process 1 would say another score.
+environment. It leaves its weights and losses in the folder; the fault, if any, befalls process 1 after an epoch, or
+process 0 in what it does ahead of the others. Where validation is to stop it, process 1 would say another score.
 """
 
 import json
@@ -42,6 +42,13 @@ def main(folder: Path, fault: str) -> None:
     torch.set_num_threads(1)
     with joined(PATIENCE_S) as processes:
         rank = processes.rank
+        with processes.first():
+            if fault == "first takes long" and rank == 0:
+                threading.Event().wait(1.2 * PATIENCE_S)
+            if fault == "first dies" and rank == 0:
+                os._exit(9)
+        if fault == "first takes long":
+            return
         trainer = new_trainer(dropout=0.2 if fault == "dropout" else 0.0)
         if fault == "stopping":
             trainer = new_trainer(finetune_epochs=5)

@@ -116,6 +116,19 @@ def test_a_process_that_hangs_is_waited_for_no_longer_than_the_patience(tmp_path
 
 
 @pytest.mark.slow
+def test_what_the_first_process_does_ahead_may_take_longer_than_the_patience(tmp_path: Path) -> None:
+    assert ended(start(tmp_path, "first takes long")) == [(0, ""), (0, "")]
+
+
+@pytest.mark.slow
+def test_a_first_process_that_dies_ahead_of_the_others_ends_them_at_once(tmp_path: Path) -> None:
+    (died, _), (status, error) = ended(start(tmp_path, "first dies"))
+
+    assert (died, status) == (9, 1)
+    assert "ParallelError: another process of this training is lost; start all again" in error
+
+
+@pytest.mark.slow
 def test_processes_that_start_from_other_weights_are_refused(tmp_path: Path) -> None:
     for status, error in ended(start(tmp_path, "other weights")):
         assert status == 1, error
