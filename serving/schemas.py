@@ -183,7 +183,10 @@ class FeedOut(Out):
     model_version: str | None
     blend: int | None = Field(description="number of the weights that blended the scores; null: the model's alone")
     degraded: Degraded | None = Field(description="why popular items stand in for the model's; null: they do not")
-    stale: bool = Field(description="true: `after` was not reached within `timeout_ms`")
+    stale: bool = Field(
+        description="true: `after` was not reached within `timeout_ms`; without `after`, the user's state is not here "
+        "or still catching up"
+    )
     position: str | None = Field(description="what the feed reflects; null for a session")
     newest_event_ms: int | None = Field(description="time of the newest event it reflects")
     generated_ms: int

@@ -8,6 +8,7 @@ const DEGRADED = {
   no_candidates: "the model knows none of these items: popular items",
   deadline: "the model was too slow: popular items",
   model_failed: "the model failed: popular items",
+  elsewhere: "another process has this user, and does not answer: popular items",
 };
 
 function element(tag, className, ...children) {
@@ -22,6 +23,11 @@ function hue(id) {
   let hash = 2166136261;
   for (const letter of id) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619);
   return (Math.imul(hash ^ (hash >>> 15), 2246822519) >>> 0) % 360;
+}
+
+// The number of a blend is the second it was made in, or a little more.
+function clock(seconds) {
+  return new Date(seconds * 1000).toLocaleString();
 }
 
 // Width over height of a cover: the picture's own, from a poster's to a square.
@@ -140,7 +146,7 @@ export function showFacts(facts, feed, reflectedMs) {
     parts.push(element("span", "", `newest event reflected: ${old} old`));
   }
   if (feed.model_version) parts.push(element("span", "", `model ${feed.model_version}`));
-  if (feed.blend != null) parts.push(element("span", "", `blend ${feed.blend}`));
+  if (feed.blend != null) parts.push(element("span", "", `blend of ${clock(feed.blend)}`));
   if (feed.stale) parts.push(element("span", "fact-warn", "stale: your newest event is not in yet"));
   if (feed.degraded) parts.push(element("span", "fact-warn", DEGRADED[feed.degraded] || feed.degraded));
   facts.replaceChildren(...parts);

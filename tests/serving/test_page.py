@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from serving.feed_maker import Degraded
 from tests.serving.world import AppClient
 
 STATIC = Path(__file__).parents[2] / "serving" / "static"
@@ -55,3 +57,8 @@ def test_api_documentation_needs_no_other_host(client: AppClient) -> None:
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
         assert f'"/docs-assets/{asset}"' in page.text
         assert client.get(f"/docs-assets/{asset}").status_code == 200
+
+
+@pytest.mark.parametrize("reason", get_args(Degraded))
+def test_the_page_says_in_words_why_popular_items_stand_in(reason: str) -> None:
+    assert re.search(rf'^  {reason}: ".+: popular items",$', (STATIC / "view.js").read_text(), re.MULTILINE)
