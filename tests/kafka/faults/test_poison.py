@@ -1,4 +1,7 @@
-"""Records that nobody can read, in every topic: they are put aside with a reason, and everything else goes on."""
+"""Records that nobody can read: they are put aside with a reason, and everything else goes on.
+
+In every topic but `transitions`: its followers leave out what they cannot read (`tests/consumers/memory/test_role.py`).
+"""
 
 import time
 from contextlib import closing
@@ -17,7 +20,7 @@ from tests.kafka.faults.site import Site, handled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
-EVERYWHERE = (EVENTS, ITEMS, EXPOSURES, OUTCOMES, COUNTS, CONTROL, DEAD_LETTER)
+POISONED = (EVENTS, ITEMS, EXPOSURES, OUTCOMES, COUNTS, CONTROL, DEAD_LETTER)
 FAR_AHEAD_MS = 4_000_000_000_000  # 2096: would end every window, if it were believed
 VALUES = (b"", b"\xff\xfe", b"null", b"{}", b'{"type": "interaction"}', b'{"type": "unheard of"}', b"[" * 20_000)
 KEYS = (b"user-1", b"\xff\xfe", b"replica:\xff", b"0")
@@ -28,9 +31,9 @@ FROM_2096 = {
 
 
 def poison(site: Site) -> None:
-    """Every value under every key in every topic, and a key without a value."""
+    """Every value under every key in each of these topics, and a key without a value."""
     with closing(site.log()) as log:
-        for topic in EVERYWHERE:
+        for topic in POISONED:
             values = [*VALUES, *([FROM_2096[topic]] if topic in FROM_2096 else [])]
             messages = [Message(key, value) for key in KEYS for value in values] + [Message(b"\xff", None)]
             log.publish(topic, messages).result(30)
@@ -65,7 +68,7 @@ def test_poison_in_every_topic_is_put_aside_and_all_goes_on(site: Site) -> None:
         load.wait_for_progress(200)
         everywhere = {EVENTS: n_values + len(KEYS), ITEMS: n_values, EXPOSURES: n_values + len(KEYS)}
         wait_until(lambda: rejected(site) == everywhere, f"dead letters are {everywhere}")
-    check(site, load, f"{n_values} records that nobody can read, in each of {len(EVERYWHERE)} topics", name="poison")
+    check(site, load, f"{n_values} records that nobody can read, in each of {len(POISONED)} topics", name="poison")
     for service in (replica, learner, watcher):
         service.wait_until_ready()
     assert handled(worker)
