@@ -9,6 +9,8 @@ import os
 import torch
 
 CPU = torch.device("cpu")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+"""Kernels that oneDNN keeps, one for each shape it met; its thousand take 400 MB, and few shapes of training recur."""
 
 
 def own_device() -> torch.device:

@@ -76,7 +76,7 @@ def in_future() -> int:
         (b"[]", 422, "body", "object"),
         (b'{"user_id": "\xff\xfe", "item_id": "i"}', 400, None, "parsing the body"),
         (b'{"user_id": "\\ud800", "item_id": "i"}', 422, "user_id", "unicode"),
-        (b'{"user_id": "u", "item_id": "i", "kind": "stare"}', 422, "events[0].kind", "'stare'"),
+        (b'{"user_id": "u", "item_id": "i", "kind": "stare"}', 422, "kind", "'stare'"),
         (b'{"user_id": "u", "item_id": ""}', 422, "item_id", "at least 1 character"),
         (b'{"user_id": "u", "item_id": "i", "ts_ms": "now"}', 422, "ts_ms", "valid integer"),
         (b'{"user_id": "u", "item_id": "i", "ts_ms": -1}', 422, "ts_ms", "greater than or equal to 0"),
