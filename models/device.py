@@ -10,7 +10,7 @@ import torch
 
 CPU = torch.device("cpu")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-"""Kernels that oneDNN keeps, one for each shape it met; its thousand take 400 MB, and few shapes of training recur."""
+"""Kernels that oneDNN keeps, one a shape that it met; of its thousand, sixty steps of training already took 150 MB."""
 
 
 def own_device() -> torch.device:
