@@ -6,7 +6,6 @@ python -m broker stop
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from broker.cluster import Cluster
 from broker.jars import BrokerError
 from broker.node import HOST, end_processes, is_kafka
+from models.durable import write_durably
 
 FOLDER = Path(".kafka")  # ignored by git; data, libraries and who runs
 RUNNING = FOLDER / "running.json"
@@ -60,7 +60,8 @@ def _start(n_nodes: int, port: int) -> int:
     cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=ports)
     try:
         cluster.start()
-        _note(Running(cluster.addresses, [node.pid for node in cluster.nodes]))
+        started = Running(cluster.addresses, [node.pid for node in cluster.nodes])
+        write_durably(RUNNING, json.dumps(started._asdict()).encode())
     except BaseException:
         cluster.stop()
         raise
@@ -79,16 +80,6 @@ def _stop() -> int:
     RUNNING.unlink()
     print("Kafka stopped")
     return 0
-
-
-def _note(running: Running) -> None:
-    """Write down who runs, whole or not at all."""
-    temporary = RUNNING.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(running._asdict(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(RUNNING)
 
 
 def _running() -> Running | None:
