@@ -10,7 +10,7 @@ from stream.windows.trending import HOUR_MS
 router = APIRouter(tags=["experiments"])
 
 
-@router.get("/v1/arms", response_model=ArmsOut, responses=problems(400, 408, 413, 503))
+@router.get("/v1/arms", response_model=ArmsOut, responses=problems(503))
 async def arms(serving: Running) -> ArmsOut:
     """Feeds, items and outcomes by experiment, arm and hour of showing. Integers, each outcome counted once."""
     return await serving.pool.run(_arms, serving)

@@ -44,7 +44,7 @@ class _Lines:
     "/v1/items",
     status_code=202,
     response_model=BulkOut,
-    responses=problems(400, 408, 413, 422, 503),
+    responses=problems(422, 503),
     openapi_extra=BULK_BODY,
 )
 async def put_items(request: Request, serving: Running) -> BulkOut:

@@ -17,7 +17,7 @@ from stream.events import Exposure
 from stream.topics import EVENTS
 
 router = APIRouter(tags=["feeds"])
-REFUSALS = problems(400, 408, 413, 422, 503)
+REFUSALS = problems(422, 503)
 K = Annotated[int, Query(ge=1, le=MAX_K, description="items wanted")]
 After = Annotated[
     str | None,

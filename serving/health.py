@@ -33,7 +33,7 @@ OfApp = Annotated[Health, Depends(health_of)]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", response_model=HealthOut, responses=problems(400, 408, 413))
+@router.get("/healthz", response_model=HealthOut, responses=problems())
 async def alive() -> HealthOut:
     """The process answers. For restarts: says nothing about its roles."""
     return HealthOut(status="ok")
@@ -42,7 +42,7 @@ async def alive() -> HealthOut:
 @router.get(
     "/readyz",
     response_model=HealthOut,
-    responses={503: {"model": HealthOut, "description": "Not ready"}, **problems(400, 408, 413)},
+    responses={503: {"model": HealthOut, "description": "Not ready"}, **problems()},
 )
 async def ready(health: OfApp) -> Response:
     """Whether traffic may come. For load balancers; 503 names what is not ready and why."""
@@ -51,7 +51,7 @@ async def ready(health: OfApp) -> Response:
     return JSONResponse(out.model_dump(), status_code=503 if reasons else 200)
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=problems(400, 408, 413, 503))
+@router.get("/metrics", response_class=PlainTextResponse, responses=problems(503))
 async def metrics(health: OfApp) -> Response:
     """All metrics, for Prometheus."""
     text = await asyncio.to_thread(generate_latest, health.metrics.registry)

@@ -20,7 +20,7 @@ router = APIRouter(tags=["events"])
 UNCONFIRMED = 503  # of a publish: on the log or not
 
 
-@router.post("/v1/events", status_code=202, response_model=EventsOut, responses=problems(400, 408, 413, 422, 503))
+@router.post("/v1/events", status_code=202, response_model=EventsOut, responses=problems(422, 503))
 async def ingest(body: EventsIn, serving: Running) -> EventsOut:
     """Send one event, or up to 1,000 as `{"events": [...]}`; all are accepted or none.
 

@@ -23,7 +23,7 @@ router = APIRouter(tags=["items"])
     "/v1/items/{item_id}",
     status_code=202,
     response_model=ItemAccepted,
-    responses=problems(400, 408, 413, 415, 422, 503),
+    responses=problems(415, 422, 503),
     openapi_extra=ITEM_BODY,
 )
 async def put_item(item_id: PathId, request: Request, serving: Running) -> ItemAccepted:
@@ -53,7 +53,7 @@ def upsert(item_id: str, item: ItemIn) -> Message:
     "/v1/items/{item_id}",
     status_code=202,
     response_model=ItemAccepted,
-    responses=problems(400, 408, 413, 422, 503),
+    responses=problems(422, 503),
 )
 async def remove_item(item_id: PathId, serving: Running) -> ItemAccepted:
     """Recommend an item no more. Also 202 for one that is not known: it may be on its way."""
@@ -62,7 +62,7 @@ async def remove_item(item_id: PathId, serving: Running) -> ItemAccepted:
     return ItemAccepted(item_id=item_id)
 
 
-@router.get("/v1/items/{item_id}", response_model=ItemOut, responses=problems(400, 404, 408, 413, 422))
+@router.get("/v1/items/{item_id}", response_model=ItemOut, responses=problems(404, 422))
 async def get_item(item_id: PathId, serving: Running) -> ItemOut:
     """An item as the catalogue knows it."""
     item = serving.parts.catalog.get(item_id)
@@ -82,7 +82,7 @@ async def get_item(item_id: PathId, serving: Running) -> ItemOut:
 @router.get(
     "/v1/items/{item_id}/similar",
     response_model=SimilarOut,
-    responses=problems(400, 404, 408, 413, 422, 503),
+    responses=problems(404, 422, 503),
 )
 async def similar(item_id: PathId, serving: Running, k: Annotated[int, Query(ge=1, le=MAX_K)] = 20) -> SimilarOut:
     """The items nearest to one, by text and picture."""

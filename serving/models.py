@@ -18,10 +18,10 @@ from serving.state import Running, Serving
 
 router = APIRouter(tags=["models"])
 Reason = Annotated[ReasonIn, Body(default_factory=ReasonIn)]
-MOVE_REFUSALS = problems(400, 404, 408, 409, 413, 422, 503)
+MOVE_REFUSALS = problems(404, 409, 422, 503)
 
 
-@router.get("/v1/models", response_model=ModelsOut, responses=problems(400, 408, 409, 413, 503))
+@router.get("/v1/models", response_model=ModelsOut, responses=problems(409, 503))
 async def models(serving: Running) -> ModelsOut:
     """Published versions, newest first, and which one is current."""
     return await serving.pool.run(_models, serving)

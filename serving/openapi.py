@@ -11,11 +11,12 @@ from serving.schemas import ProblemOut
 Responses = dict[int | str, dict[str, Any]]
 FIRST_ERROR = 400
 SCHEME = "key"
+ANY_ROUTE = (400, 408, 413)  # `serving.middleware.BodyLimit`'s, and of paths and bodies that cannot be read
 
 
 def problems(*statuses: int) -> Responses:
-    """The refusals a route documents."""
-    return {status: {"model": ProblemOut, "description": TITLES[status]} for status in statuses}
+    """The refusals a route documents, beside those that any request can meet before its route."""
+    return {one: {"model": ProblemOut, "description": TITLES[one]} for one in sorted({*ANY_ROUTE, *statuses})}
 
 
 class FreshetApp(FastAPI):

@@ -32,9 +32,7 @@ def image_url(ref: str | None) -> str | None:
     return None if ref is None else f"/images/{ref}"
 
 
-@router.get(
-    "/images/{ref}", response_class=FileResponse, responses={**PICTURE, **problems(400, 404, 408, 413, 422, 503)}
-)
+@router.get("/images/{ref}", response_class=FileResponse, responses={**PICTURE, **problems(404, 422, 503)})
 async def picture(ref: Ref, serving: Running) -> FileResponse:
     """A stored picture by its reference; may be cached for ever."""
     return await _file(ref, serving, CACHE_FOR_EVER)
@@ -43,7 +41,7 @@ async def picture(ref: Ref, serving: Running) -> FileResponse:
 @router.get(
     "/v1/items/{item_id}/image",
     response_class=FileResponse,
-    responses={**PICTURE, **problems(400, 404, 408, 413, 422, 503)},
+    responses={**PICTURE, **problems(404, 422, 503)},
 )
 async def item_picture(item_id: PathId, serving: Running) -> FileResponse:
     """The picture of an item."""

@@ -9,7 +9,7 @@ from serving.state import Running
 router = APIRouter(tags=["health"])
 
 
-@router.get("/v1/replicas", response_model=ReplicasOut, responses=problems(400, 408, 413))
+@router.get("/v1/replicas", response_model=ReplicasOut, responses=problems())
 async def replicas(serving: Running) -> ReplicasOut:
     """Replicas and the partitions of `events` they hold. A user's partition is murmur2 of the id, as in Kafka.
 

@@ -10,7 +10,7 @@ from serving.state import Running, Serving
 router = APIRouter(tags=["health"])
 
 
-@router.get("/v1/status", response_model=StatusOut, responses=problems(400, 408, 413, 503))
+@router.get("/v1/status", response_model=StatusOut, responses=problems(503))
 async def status(serving: Running) -> StatusOut:
     """How the stream runs and how good the model is, at a glance."""
     return await serving.pool.run(_status, serving)

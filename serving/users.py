@@ -18,14 +18,14 @@ MAX_HISTORY = 500
 FORWARD_TIMEOUT_S = 2.0
 
 
-@router.get("/v1/users", response_model=UsersOut, responses=problems(400, 408, 413, 422, 503))
+@router.get("/v1/users", response_model=UsersOut, responses=problems(422, 503))
 async def users(serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_USERS)] = 50) -> UsersOut:
     """Users to look at: those that came last, the newest event first."""
     sequences = serving.parts.sequences
     return UsersOut(n_users=sequences.n_users, users=await serving.pool.run(sequences.recent_users, limit))
 
 
-@router.get("/v1/users/{user_id}/history", response_model=HistoryOut, responses=problems(400, 408, 413, 422, 503))
+@router.get("/v1/users/{user_id}/history", response_model=HistoryOut, responses=problems(422, 503))
 async def history(
     user_id: PathId, request: Request, serving: Running, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 50
 ) -> HistoryOut | Response:
