@@ -6,13 +6,11 @@ it has read, so each bad record is reported by one process, and not again.
 
 from __future__ import annotations
 
-from consumers.catalog.catalog import CatalogItem
 from consumers.catalog.placement import Placement
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
-from stream.admission import admit_item
 from stream.dead_letters import DeadLetters
-from stream.events import BadEvent, ItemUpsert
+from stream.events import BadEvent
 from stream.log import Log, Record
 from stream.topics import ITEMS
 
@@ -40,9 +38,7 @@ class ItemLetters:
         """Send what is no item; all of it is durable before the batch is committed."""
         for record in records:
             try:
-                event = admit_item(record)
-                if isinstance(event, ItemUpsert):
-                    self._placement.check(CatalogItem.of(event))
+                self._placement.admitted(record)
             except (BadEvent, BadVector) as exc:
                 self._dead_letters.send(record, reason=str(exc))
                 self._metrics.dead_letters_total.labels(topic=ITEMS).inc()

@@ -22,7 +22,10 @@ from models.content.features import FeatureStore
 from models.content.table import ContentTable, ItemContent
 from models.towers.pair import Towers
 from models.towers.tower import BadVector
+from stream.admission import admit_item
+from stream.events import ItemEvent, ItemUpsert
 from stream.images import ImageError, ImageStore
+from stream.log import Record
 
 
 class TakesItems(Protocol):
@@ -65,14 +68,17 @@ class Placement:
         """The whole catalogue's content; what the trainer encoded already is only read."""
         return self._content(self._catalog.items(), towers, on_progress)
 
-    def check(self, item: CatalogItem) -> None:
-        """Refuse an item whose own vectors the current model cannot take.
+    def admitted(self, record: Record) -> ItemEvent:
+        """A record of `items` that counts.
 
         Raises:
-            BadVector: another width, or values that are no numbers.
+            BadEvent: it is no item.
+            BadVector: its own vectors are none that the current model can take.
         """
-        if self._towers is not None:
-            self._towers.check(item.content)
+        event = admit_item(record)
+        if self._towers is not None and isinstance(event, ItemUpsert):
+            self._towers.check(CatalogItem.of(event).content)
+        return event
 
     def place(self, item_ids: Sequence[str]) -> list[str]:
         """Encode items and give them to the slot.

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
 
-from consumers.catalog.catalog import Catalog, CatalogItem
+from consumers.catalog.catalog import Catalog
 from consumers.catalog.placement import Placement
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
-from stream.admission import admit_item
 from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert
 from stream.log import Record
 from stream.topics import ITEMS
@@ -93,12 +92,9 @@ class CatalogRole:
 
     def _decoded(self, record: Record) -> ItemEvent | None:
         try:
-            event = admit_item(record)
-            if isinstance(event, ItemUpsert):
-                self._placement.check(CatalogItem.of(event))
+            return self._placement.admitted(record)
         except (BadEvent, BadVector):
             return None
-        return event
 
     def _note_placed(self, appended_ms: Sequence[int]) -> None:
         """Observe how long placing took; not of records from before this process, which are only read again."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.catalog.catalog import Catalog, CatalogItem
+from consumers.catalog.catalog import Catalog
 from consumers.catalog.placement import Placement
 from models.content.features import FeatureStore
 from models.content.table import ContentTable
@@ -13,8 +13,10 @@ from models.towers.pair import Towers
 from models.towers.provided_tower import ProvidedTower
 from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import BadVector
-from stream.events import ItemRemoval, ItemUpsert
+from stream.events import ItemRemoval, ItemUpsert, encode
 from stream.images import ImageStore
+from stream.log import Record
+from stream.topics import ITEMS
 
 
 class Shelf:
@@ -135,12 +137,13 @@ def test_model_with_other_towers_is_given_their_vectors_only(world: World) -> No
 
 
 def test_item_whose_vectors_do_not_fit_is_refused_once_the_towers_are_known(world: World) -> None:
-    bad = CatalogItem("a", 1, text_vector=vector(1.0))
-    world.placement.check(bad)
+    bad = ItemUpsert(item_id="a", ts_ms=1, text_vector=vector(1.0))
+    record = Record(ITEMS, 0, 0, b"a", encode(bad), ts_ms=1)
+    assert world.placement.admitted(record) == bad
     world.swap_in(OWN)
 
     with pytest.raises(BadVector, match="vector of 2 bytes, wants 6"):
-        world.placement.check(bad)
+        world.placement.admitted(record)
 
 
 def test_item_with_such_vectors_from_before_goes_without_them(world: World) -> None:
