@@ -162,7 +162,7 @@ def most_epochs(model: str) -> int:
     """Epochs after which its training ends, if validation does not end it before; 0 for a model without epochs."""
     if model in NEXT_ITEM:
         return NEXT_ITEM[model].train_epochs
-    config = M2SE.get("m2se" if model == BLENDED else model)
+    config = M2SE.get(BLENDED.get(model, model))
     return config.pretrain_epochs + config.finetune_epochs if config else 0
 
 

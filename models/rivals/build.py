@@ -62,10 +62,10 @@ M2SE = {
 _SHAPES = {"m2se-no-moe": Shape(n_experts=1), "m2se-time-buckets": _TIMED, "m2se-time-buckets-long": _TIMED}
 
 BLEND = BlendConfig()
-BLENDED = "freshet"
-"""`m2se` with `memory` and the blend of both."""
+BLENDED = {"freshet": "m2se", "freshet-time-buckets": "m2se-time-buckets"}
+"""Each the M2SE it names with `memory` and the blend of both; the second as it is served."""
 
-NAMES = ("popularity", "cooccurrence", "memory", "content-knn", *NEXT_ITEM, *M2SE, BLENDED)
+NAMES = ("popularity", "cooccurrence", "memory", "content-knn", *NEXT_ITEM, *M2SE, *BLENDED)
 
 
 def build(
@@ -79,7 +79,7 @@ def build(
         seed: of all it draws.
         n_epochs: epochs to train, as chosen on validation; None where validation is to choose, and for models
             without epochs.
-        weights: of the blend, as chosen on validation; only `freshet` has any.
+        weights: of the blend, as chosen on validation; only those of `BLENDED` have any.
 
     Raises:
         ValueError: the name is unknown, or the catalogue lacks the content the model is made of.
@@ -94,8 +94,8 @@ def build(
         return Memory(catalogue.n_items, MEMORY)
     if name == "content-knn":
         return ContentNeighbours(_content(name, catalogue))
-    if name == BLENDED:
-        slow = build("m2se", catalogue, seed=seed, n_epochs=n_epochs)
+    if name in BLENDED:
+        slow = build(BLENDED[name], catalogue, seed=seed, n_epochs=n_epochs)
         return BlendedRecommender(name, slow, memory=MEMORY, blend=BLEND, weights=weights)
     new_learner = _next_item(name, catalogue, seed) if name in NEXT_ITEM else _m2se(name, catalogue, seed)
     return NeuralRecommender(name, catalogue, new_learner, n_epochs=n_epochs, patience=_patience(name), seed=seed)
@@ -107,8 +107,8 @@ def settings_of(name: str) -> tuple[object, ...]:
     Args:
         name: one of `NAMES`.
     """
-    if name == BLENDED:
-        return (*settings_of("m2se"), MEMORY, BLEND)
+    if name in BLENDED:
+        return (*settings_of(BLENDED[name]), MEMORY, BLEND)
     if name in M2SE:
         return M2SE[name], _SHAPES.get(name, Shape()), _patience(name)
     if name in NEXT_ITEM:

@@ -52,7 +52,7 @@ def test_the_picture_lies_beside_the_json_or_where_it_is_asked_for(options: Eval
 
 
 @pytest.mark.parametrize(
-    ("model", "n_epochs"), [("gru4rec", 20), ("m2se-pretrained", 10), ("freshet", 22), ("popularity", 0)]
+    ("model", "n_epochs"), [("gru4rec", 20), ("m2se-pretrained", 10), ("freshet-time-buckets", 22), ("popularity", 0)]
 )
 def test_training_ends_after_so_many_epochs_at_most(model: str, n_epochs: int) -> None:
     assert most_epochs(model) == n_epochs

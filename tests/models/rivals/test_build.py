@@ -91,6 +91,7 @@ def test_models_that_learn_differently_have_other_settings() -> None:
     assert "n_time_buckets=32" in settings["m2se-time-buckets"]
     assert "n_experts=1," in settings["m2se-no-moe"]
     assert "learning_rate=0.003" in settings["freshet"]
+    assert "n_time_buckets=32" in settings["freshet-time-buckets"]
     alike = [name for name in NAMES if list(settings.values()).count(settings[name]) > 1]
     assert alike == ["m2se-text-only", "m2se-image-only"]  # they differ in what they are shown
 
