@@ -57,9 +57,10 @@ def _n_later(settings: CycleSettings, offsets: Mapping[int, int]) -> int:
 
 
 def slices(data: TrainingData, *, n_owners: int, config: GateConfig, seed: int) -> dict[str, list[Example]]:
-    """Fresh: after the plan. Cold: those of them whose item owns no ID. Old: users no cycle learns from.
+    """Fresh: after the plan. Cold: those of them whose item owns no ID. Old: users no continual cycle learns from.
 
-    What followed a feed is in none of them: it says as much of the model that made the feed as of the user.
+    The first training learned from the old ones: they tell what is forgotten, not how well a model foresees. What
+    followed a feed is in none of them: it says as much of the model that made the feed as of the user.
 
     Args:
         data: all events; fresh are those after the plan.
