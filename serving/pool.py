@@ -33,7 +33,7 @@ class Pool:
         self._n_jobs = 0  # running and waiting
 
     async def run(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a job on a thread and wait for it.
+        """Run a job on a thread and wait for it. One that nobody waits for any more is not begun.
 
         Raises:
             PoolFull: too many run and wait already.
@@ -47,7 +47,7 @@ class Pool:
         future.add_done_callback(self._done)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                return await asyncio.shield(asyncio.wrap_future(future))
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             if not deadline.expired():  # the job's own
                 raise

@@ -43,6 +43,25 @@ def test_a_job_that_hangs_is_not_waited_for_beyond_the_deadline_and_still_counts
     asyncio.run(scenario())
 
 
+def test_a_job_that_nobody_waits_for_any_more_is_not_begun_and_its_place_is_free() -> None:
+    may_end, begun = threading.Event(), threading.Event()
+
+    async def scenario() -> None:
+        pool = Pool("pictures", n_threads=1, max_waiting=1)
+        running = asyncio.create_task(pool.run(may_end.wait, 10))
+        waiting = asyncio.create_task(pool.run(begun.set))
+        await asyncio.sleep(0)  # let them start
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        last = asyncio.create_task(pool.run(str, "in its place"))
+        may_end.set()
+        assert (await running, await last) == (True, "in its place")
+        pool.close()
+
+    asyncio.run(scenario())
+    assert not begun.is_set()
+
+
 def test_a_timeout_of_the_job_itself_reaches_its_asker() -> None:
     def give_up() -> None:
         raise TimeoutError("the volume did not answer")
