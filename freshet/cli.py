@@ -235,6 +235,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from models.registry.registry import Registry
 
+    if options.version is not None and options.action != "promote":
+        raise BadSettings(f"{options.action} takes no version; `freshet models promote VERSION` makes one current")
     registry = Registry(_kept(options).data_dir / "registry")
     if options.action == "promote":
         if options.version is None:

@@ -146,6 +146,17 @@ def test_promoting_nothing_or_an_unknown_version_is_one_clear_line(run: Ran) -> 
     )
 
 
+@pytest.mark.parametrize("action", ["list", "rollback"])
+def test_version_where_none_is_taken_is_refused_and_nothing_moves(run: Ran, action: str) -> None:
+    first, second = two_models()
+
+    status, out, err = run("models", action, first, "--data-dir", "data")
+
+    assert (status, out) == (1, "")
+    assert err == f"freshet: {action} takes no version; `freshet models promote VERSION` makes one current\n"
+    assert f"* {second}" in run("models", "list", "--data-dir", "data")[1]
+
+
 def test_damaged_pointer_is_one_line_that_says_what_to_do(run: Ran) -> None:
     two_models()
     Path("data/registry/current.json").write_text("{")
