@@ -147,7 +147,7 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
 def _places(options: argparse.Namespace) -> InForce:
     roles = getattr(options, "roles", None)
     given = {"data_dir": options.data_dir, "port": getattr(options, "port", None), "log": getattr(options, "log", None)}
-    return load_settings(given | {"roles": roles.split(",") if roles else None})
+    return load_settings(given | {"roles": None if roles is None else roles.split(",")})
 
 
 def _kept(options: argparse.Namespace) -> Settings:

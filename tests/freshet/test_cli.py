@@ -97,6 +97,13 @@ def test_data_folder_that_is_not_there_is_said_so_and_not_made(run: Ran, command
     assert not Path("nowhere").exists()
 
 
+def test_role_without_a_name_is_refused_and_not_read_as_all(run: Ran) -> None:
+    status, _, err = run("serve", "--roles", "", "--data-dir", "data", "--port", "70000")
+
+    assert status == 1
+    assert "roles.0='' (argument): Input should be 'feeds', 'learning' or 'watching'\n" in err
+
+
 def two_models() -> tuple[str, str]:
     registry = Registry(Path("data/registry"))
     first, second = (publish(registry, small_model(seed=seed), ()) for seed in (1, 2))
