@@ -7,10 +7,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from freshet.offline import add_offline
 from freshet.settings import SECRETS, BadSettings, InForce, Settings, load_settings
+
+if TYPE_CHECKING:
+    from models.registry.registry import Registry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,12 +250,22 @@ def _models(options: argparse.Namespace) -> int:
     pointer = registry.current()
     if not registry.versions():
         print("no model yet; the first is trained once there are enough events")
-    for manifest in registry.manifests():
-        mark = "*" if pointer and manifest.version == pointer.version else " "
-        print(f"{mark} {manifest.version}  parent {manifest.parent or '-'}  {manifest.reason}")
+    for version in registry.versions():
+        mark = "*" if pointer and version == pointer.version else " "
+        print(f"{mark} {version}  {_described(registry, version)}")
     if pointer and pointer.paused:
         print("automatic promotion is paused; promoting a version by hand resumes it")
     return 0
+
+
+def _described(registry: "Registry", version: str) -> str:
+    from models.registry.bundle import RegistryError
+
+    try:
+        manifest = registry.manifest(version)
+    except RegistryError as exc:  # of one version; the others are shown
+        return str(exc)
+    return f"parent {manifest.parent or '-'}  {manifest.reason}"
 
 
 def _dead_letters(options: argparse.Namespace) -> int:

@@ -153,6 +153,19 @@ def test_promoting_nothing_or_an_unknown_version_is_one_clear_line(run: Ran) -> 
     )
 
 
+def test_damaged_version_is_marked_among_the_others_and_promoting_another_succeeds(run: Ran) -> None:
+    first, second = two_models()
+    Path(f"data/registry/bundles/{first}/manifest.json").write_text("{")
+
+    status, out, err = run("models", "promote", second, "--data-dir", "data")
+
+    assert (status, err) == (0, "")
+    damaged, whole = out.splitlines()
+    assert damaged.startswith(f"  {first}  model bundle {Path('data').resolve()}")
+    assert " is damaged: manifest.json: " in damaged
+    assert whole == f"* {second}  parent -  "
+
+
 @pytest.mark.parametrize("action", ["list", "rollback"])
 def test_version_where_none_is_taken_is_refused_and_nothing_moves(run: Ran, action: str) -> None:
     first, second = two_models()
