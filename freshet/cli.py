@@ -161,6 +161,13 @@ def _kept(options: argparse.Namespace) -> Settings:
     return settings
 
 
+def _filled(place: Path) -> Path:
+    """What a service makes in its data folder, and looking must not."""
+    if not place.exists():
+        raise BadSettings(f"there is no {place.name} in {place.parent}; name the service's with --data-dir")
+    return place
+
+
 def _demo(options: argparse.Namespace) -> int:
     from freshet.demo.run import DemoOptions, run_demo
 
@@ -236,11 +243,12 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
+    from freshet.paths import Paths
     from models.registry.registry import Registry
 
     if options.version is not None and options.action != "promote":
         raise BadSettings(f"{options.action} takes no version; `freshet models promote VERSION` makes one current")
-    registry = Registry(_kept(options).data_dir / "registry")
+    registry = Registry(_filled(Paths(_kept(options).data_dir).folders.registry))
     if options.action == "promote":
         if options.version is None:
             raise BadSettings("promote which version? `freshet models list` shows them")
@@ -270,6 +278,9 @@ def _described(registry: "Registry", version: str) -> str:
 
 def _dead_letters(options: argparse.Namespace) -> int:
     from freshet.letters import list_letters, replay_letters
+    from freshet.paths import Paths
 
     settings = _kept(options)
+    if settings.is_embedded:
+        _filled(Paths(settings.data_dir).log)
     return list_letters(settings) if options.action == "list" else replay_letters(settings)

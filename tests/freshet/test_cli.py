@@ -97,6 +97,17 @@ def test_data_folder_that_is_not_there_is_said_so_and_not_made(run: Ran, command
     assert not Path("nowhere").exists()
 
 
+@pytest.mark.parametrize(("command", "lacks"), [("models", "registry"), ("dead-letters", "log.sqlite")])
+def test_folder_that_no_service_has_filled_is_left_as_it_is(run: Ran, command: str, lacks: str) -> None:
+    Path("data").mkdir()
+
+    status, _, err = run(command, "list", "--data-dir", "data")
+
+    assert status == 1
+    assert err == f"freshet: there is no {lacks} in {Path('data').resolve()}; name the service's with --data-dir\n"
+    assert not list(Path("data").iterdir())
+
+
 def test_role_without_a_name_is_refused_and_not_read_as_all(run: Ran) -> None:
     status, _, err = run("serve", "--roles", "", "--data-dir", "data", "--port", "70000")
 
@@ -121,7 +132,7 @@ def test_models_are_listed_with_the_current_one_marked(run: Ran) -> None:
 
 
 def test_before_the_first_model_the_list_says_so(run: Ran) -> None:
-    Path("data").mkdir()
+    Registry(Path("data/registry"))
 
     status, out, _ = run("models", "list", "--data-dir", "data")
 
