@@ -7,12 +7,13 @@ python -m broker stop
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from broker.cluster import Cluster
 from broker.jars import BrokerError
-from broker.node import HOST, end_processes, is_kafka
+from broker.node import HOST, Node, end_processes, is_kafka
 from models.durable import write_durably
 
 FOLDER = Path(".kafka")  # ignored by git; data, libraries and who runs
@@ -59,14 +60,18 @@ def _start(n_nodes: int, port: int) -> int:
         return 0
     cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=ports)
     try:
-        cluster.start()
-        started = Running(cluster.addresses, [node.pid for node in cluster.nodes])
-        write_durably(RUNNING, json.dumps(started._asdict()).encode())
+        cluster.start(after_each=_note)
     except BaseException:
         cluster.stop()
         raise
     print(f"Kafka answers at kafka://{cluster.addresses}; `make kafka-stop` ends it")
     return 0
+
+
+def _note(started: Sequence[Node]) -> None:
+    """Keep who runs, so that `stop` finds them, even where this command is killed before they answer."""
+    running = Running(",".join(node.address for node in started), [node.pid for node in started])
+    write_durably(RUNNING, json.dumps(running._asdict()).encode())
 
 
 def _stop() -> int:

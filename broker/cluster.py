@@ -1,6 +1,6 @@
 """One node, or several that replicate: started together, stopped together, faulted one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,14 +47,19 @@ class Cluster:
         """As clients want it: host:port, separated by commas."""
         return ",".join(node.address for node in self.nodes)
 
-    def start(self) -> None:
+    def start(self, after_each: Callable[[Sequence[Node]], None] | None = None) -> None:
         """Start every node and wait until all answer.
+
+        Args:
+            after_each: given the nodes whose processes run by now, each time one more does.
 
         Raises:
             BrokerError: one does not.
         """
-        for node in self.nodes:
+        for n_started, node in enumerate(self.nodes, start=1):
             node.start()
+            if after_each is not None:
+                after_each(self.nodes[:n_started])
         for node in self.nodes:
             node.wait()
 

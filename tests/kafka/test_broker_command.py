@@ -1,5 +1,6 @@
 """`python -m broker` where nothing is started: what it finds running, and what it ends."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.node import end_processes
+from broker.jars import POM
+from broker.node import end_processes, free_port, is_kafka
+from tests.kafka.worker_process import wait_until
 
 ROOT = Path(__file__).parents[2]
 SLEEP = "import time; time.sleep(60)"
@@ -46,6 +49,12 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def launch(folder: Path, *arguments: str, path: Path) -> subprocess.Popen[bytes]:
+    """The command, not waited for, with what `path` holds in place of Java."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": str(path)}
+    return subprocess.Popen([sys.executable, "-m", "broker", *arguments], cwd=folder, env=environment)
 
 
 def note(folder: Path, addresses: str, *pids: int) -> None:
@@ -94,3 +103,28 @@ def test_a_torn_note_of_who_runs_says_what_to_do(tmp_path: Path, action: str, to
     assert done.returncode == 1
     assert done.stderr.startswith("broker: .kafka/running.json cannot be read: ")
     assert done.stderr.endswith("; end what `pgrep -f kafka.Kafka` finds, and remove the file\n")
+
+
+def java_that_never_answers(folder: Path) -> Path:
+    """A folder with a `java` that formats at once, and as a broker sleeps; and libraries for it."""
+    java = folder / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!{sys.executable}\nimport sys, time\n'kafka.Kafka' in sys.argv and time.sleep(60)\n")
+    java.chmod(0o755)
+    (folder / ".kafka" / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}").mkdir(parents=True)
+    return java.parent
+
+
+def test_brokers_whose_start_was_killed_can_be_stopped(tmp_path: Path) -> None:
+    running = tmp_path / ".kafka" / "running.json"
+    starting = launch(tmp_path, "start", "--port", str(free_port()), path=java_that_never_answers(tmp_path))
+    try:
+        wait_until(running.exists, "who runs is noted before it answers", 20.0)
+    finally:
+        starting.kill()
+        starting.wait(20)
+
+    [pid] = json.loads(running.read_text())["pids"]
+    assert is_kafka(pid)
+    assert command(tmp_path, "stop").stdout == "Kafka stopped\n"
+    assert not is_kafka(pid)
