@@ -18,6 +18,7 @@ from models.durable import write_durably
 
 FOLDER = Path(".kafka")  # ignored by git; data, libraries and who runs
 RUNNING = FOLDER / "running.json"
+MAX_PORT = 65_535
 
 
 class Running(NamedTuple):
@@ -40,12 +41,16 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return _start(options.nodes, options.port) if options.action == "start" else _stop()
-    except BrokerError as exc:
+    except (BrokerError, OSError) as exc:
         print(f"broker: {exc}", file=sys.stderr)
         return 1
 
 
 def _start(n_nodes: int, port: int) -> int:
+    highest = MAX_PORT - n_nodes + 1
+    if not 1 <= port <= highest:
+        others = ", each further broker has the next" if n_nodes > 1 else ""
+        raise BrokerError(f"--port {port}: 1 to {highest} are possible{others}")
     ports = [port + i for i in range(n_nodes)]
     running = _running()
     if running:

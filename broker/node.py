@@ -168,9 +168,12 @@ class Node:
         return ["java", f"-Xms{heap}", f"-Xmx{heap}", logging, *options, "-cp", f"{self._jars}/*", main, *arguments]
 
     def _run_tool(self, main: str, arguments: Sequence[str]) -> None:
-        done = subprocess.run(
-            self._java(main, arguments), capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False
-        )
+        try:
+            done = subprocess.run(
+                self._java(main, arguments), capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise BrokerError(f"{main} did not end within {TOOL_TIMEOUT_S:g} s") from exc
         if done.returncode:
             raise BrokerError(
                 f"{main} failed with status {done.returncode}: {done.stdout[-500:]}{done.stderr[-1_000:]}"

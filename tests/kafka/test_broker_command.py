@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.jars import POM
-from broker.node import end_processes, free_port, is_kafka
+from broker.jars import POM, BrokerError
+from broker.node import Node, NodeSettings, end_processes, free_port, is_kafka
 from tests.kafka.worker_process import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +128,33 @@ def test_brokers_whose_start_was_killed_can_be_stopped(tmp_path: Path) -> None:
     assert is_kafka(pid)
     assert command(tmp_path, "stop").stdout == "Kafka stopped\n"
     assert not is_kafka(pid)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "70000"], "--port 70000: 1 to 65535 are possible"),
+        (["--port", "0"], "--port 0: 1 to 65535 are possible"),
+        (["--port", "65534", "--nodes", "3"], "--port 65534: 1 to 65533 are possible, each further broker has the next"),
+    ],
+)
+def test_port_that_is_none_is_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = command(tmp_path, "start", *arguments)
+    assert (done.returncode, done.stderr) == (1, f"broker: {said}\n")
+
+
+def test_tool_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(java_that_never_answers(tmp_path)))
+    monkeypatch.setattr("broker.node.TOOL_TIMEOUT_S", 0.0)
+    node = Node(NodeSettings(1, {1: free_port()}, {1: free_port()}), tmp_path / "node", tmp_path)
+    with pytest.raises(BrokerError, match=r"kafka\.tools\.StorageTool did not end within 0 s"):
+        node.start()
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    java_that_never_answers(tmp_path)
+    (tmp_path / ".kafka" / "nodes-1").write_text("a file")
+    done = command(tmp_path, "start", "--port", str(free_port()))
+    assert done.returncode == 1
+    assert done.stderr.startswith("broker: [Errno ")
+    assert done.stderr.count("\n") == 1
