@@ -17,6 +17,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 TOOL_TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
+PROC = Path("/proc")
 CLUSTER_ID = "ZnJlc2hldC1icm9rZXItMQ"  # 16 bytes in base64, as Kafka wants it
 
 
@@ -225,7 +226,15 @@ def is_kafka(pid: int) -> bool:
     """Whether the process is there, and a broker: ids are used again, and who has ended may not be buried yet."""
     try:
         os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        return not command.parent.exists() or b"kafka.Kafka" in command.read_bytes()
-    except OSError:
+        return b"kafka.Kafka" in _command(pid)
+    except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _command(pid: int) -> bytes:
+    if PROC.exists():
+        return (PROC / str(pid) / "cmdline").read_bytes()
+    told = subprocess.run(  # macOS has no /proc
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, timeout=TOOL_TIMEOUT_S, check=False
+    )
+    return told.stdout
