@@ -4,7 +4,7 @@ from pathlib import Path
 
 import structlog
 
-from freshet.settings import Settings
+from freshet.settings import EMBEDDED, BadSettings, Settings
 from stream.embedded.log import EmbeddedLog
 from stream.kafka.log import KafkaLog, missing_checksum
 from stream.kafka.settings import KafkaSettings
@@ -21,12 +21,17 @@ def open_log(settings: Settings, path: Path) -> EmbeddedLog | KafkaLog:
         path: Of the embedded log's file.
 
     Raises:
+        BadSettings: no log is named, and how its brokers are talked to is.
         LogBusy: another process has the embedded log.
         LogUnavailable: the file cannot be written, or no broker answers.
         TopicDiffers: a topic exists with other partitions or settings.
         ValueError: the URL or a security setting cannot be used.
     """
     known = topics(settings.partitions, retention_ms=int(settings.retention_days * DAY_MS))
+    if "log" not in settings.model_fields_set and settings.of_brokers():
+        raise BadSettings(
+            f"{', '.join(settings.of_brokers())} are set, and log is not: set it to kafka://host:port, or to {EMBEDDED}"
+        )
     if settings.is_embedded:
         max_bytes = settings.log_max_mb * BYTES_PER_MB if settings.log_max_mb else None
         return EmbeddedLog(path, known, max_bytes=max_bytes)

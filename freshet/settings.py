@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from serving.settings import MIN_KEY_LENGTH, KeyRole
-from stream.kafka.settings import SCHEME, KafkaSettings, without_password
+from stream.kafka.settings import SCHEME, KafkaSettings, unused_security, without_password
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.windows.attribution import AttributionSettings
 
@@ -201,8 +201,23 @@ class Settings(BaseSettings):
             raise ValueError(f"host={self.host} is no address that other replicas could reach; set public_url")
         if self.log == EMBEDDED and set(self.roles) != set(ROLES):
             raise ValueError(f"roles={self.roles} with the embedded log: one process has it, and does all of {ROLES}")
+        unused = unused_security(self.kafka_security_protocol, self.of_brokers())
+        if unused:
+            raise ValueError(
+                f"kafka_security_protocol={self.kafka_security_protocol} does not use {', '.join(unused)}; "
+                "set the one that the brokers speak, or leave those out"
+            )
+        if self.log_max_mb is not None and not self.is_embedded:
+            raise ValueError(
+                f"log_max_mb={self.log_max_mb} bounds the embedded log alone; brokers have limits of their own"
+            )
         self.event_kinds()
         return self
+
+    def of_brokers(self) -> list[str]:
+        """Names of what is set of how brokers are talked to, the default protocol aside."""
+        is_set = (name for name in self.model_fields_set if name.startswith("kafka_") and getattr(self, name))
+        return sorted(name for name in is_set if getattr(self, name) != "PLAINTEXT")
 
     @property
     def _is_anywhere(self) -> bool:

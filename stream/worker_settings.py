@@ -26,7 +26,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from stream.kafka.settings import KafkaSettings, without_password
+from stream.kafka.settings import KafkaSettings, unused_security, without_password
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
 from stream.topics import DAY_MS, RETENTION_MS
 from stream.windows.attribution import AttributionSettings
@@ -41,6 +41,8 @@ SECURITY = {  # our variable: kafka-python's name
     "KAFKA_SSL_CERTFILE": "ssl_certfile",
     "KAFKA_SSL_KEYFILE": "ssl_keyfile",
 }
+OF_WORKERS = f"{PREFIX}WORKER_"
+OWN = tuple(f"{OF_WORKERS}{name}" for name in ("DATA_DIR", "IDLE_S", "SESSION_TIMEOUT_S", "STANDBYS", "STUCK_S"))
 MIN_SESSION_TIMEOUT_S = 2.0
 MAX_PORT = 65_535
 MAX_STANDBYS = 5
@@ -105,8 +107,11 @@ class WorkerSettings:
         """The settings that variables give; one that is not set, or empty, is the default.
 
         Raises:
-            BadWorkerSettings: one cannot be used.
+            BadWorkerSettings: one cannot be used, or is named like a worker's and is none.
         """
+        unknown = sorted(name for name in environment if name.startswith(OF_WORKERS) and name not in OWN)
+        if unknown:
+            raise BadWorkerSettings(f"unknown {', '.join(unknown)}; there are {', '.join(OWN)}")
         get = _Reader(environment)
         default = AttributionSettings()
         attribution = AttributionSettings(
@@ -164,6 +169,14 @@ class _Reader:
         security: dict[str, str | bool | None] = {
             theirs: self(ours, str, "") for ours, theirs in SECURITY.items() if self(ours, str, "")
         }
+        protocol = str(security.get("security_protocol", "PLAINTEXT"))
+        given = [PREFIX + ours for ours, theirs in SECURITY.items() if theirs in security]
+        unused = unused_security(protocol, given)
+        if unused:
+            raise BadWorkerSettings(
+                f"{PREFIX}KAFKA_SECURITY_PROTOCOL={protocol} does not use {', '.join(unused)}; "
+                "set the one that the brokers speak, or leave those out"
+            )
         return self("LOG", lambda text: KafkaSettings.from_url(text, security=security), KafkaSettings(("none:1",)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -141,6 +141,16 @@ request_timeout_s=10.0, delivery_timeout_s=30.0)
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1_000)
+
+
+def unused_security(protocol: str, given: Iterable[str]) -> list[str]:
+    """The given settings that a security protocol does not use: who somebody is goes with SASL, certificates with SSL.
+
+    >>> unused_security("SASL_PLAINTEXT", ["kafka_sasl_username", "kafka_ssl_cafile"])
+    ['kafka_ssl_cafile']
+    """
+    uses = {"_sasl_": protocol.startswith("SASL"), "_ssl_": protocol.endswith("SSL")}
+    return sorted(name for name in given if any(kind in name.lower() and not used for kind, used in uses.items()))
 
 
 def without_password(text: str) -> str:

@@ -154,6 +154,23 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
             "api_keys (freshet.toml): Input should be 'ingest', 'read' or 'admin'",
         ),
         ('kafka_sasl_password = ["hunter2"]', "kafka_sasl_password (freshet.toml): Input should be a valid string"),
+        (
+            'kafka_sasl_username = "ada"\nkafka_sasl_password = "hunter2"\nkafka_ssl_cafile = "freshet.toml"',
+            "settings (all together): kafka_security_protocol=PLAINTEXT does not use "
+            "kafka_sasl_password, kafka_sasl_username, kafka_ssl_cafile; ",
+        ),
+        (
+            'kafka_security_protocol = "SSL"\nkafka_sasl_mechanism = "PLAIN"',
+            "settings (all together): kafka_security_protocol=SSL does not use kafka_sasl_mechanism; ",
+        ),
+        (
+            'kafka_security_protocol = "SASL_PLAINTEXT"\nkafka_ssl_keyfile = "freshet.toml"',
+            "settings (all together): kafka_security_protocol=SASL_PLAINTEXT does not use kafka_ssl_keyfile; ",
+        ),
+        (
+            'log = "kafka://a"\nlog_max_mb = 10',
+            "settings (all together): log_max_mb=10 bounds the embedded log alone; brokers have limits of their own",
+        ),
         ('public_url = "there/"', "public_url='there/' (freshet.toml): must be http://host:port"),
         (
             'log = "kafka://a"\nhost = "0.0.0.0"\n[api_keys]\n0123456789abcdef = "read"',

@@ -53,6 +53,17 @@ def test_variables_are_those_of_the_service() -> None:
         ("LATENESS_S", "-1", "FRESHET_LATENESS_S='-1' cannot be used: at least 0 ms is possible"),
         ("LATENESS_S", "inf", "FRESHET_LATENESS_S='inf' cannot be used: cannot convert float infinity"),
         ("RETENTION_DAYS", "0", "FRESHET_RETENTION_DAYS='0' cannot be used: at least 1 ms is possible"),
+        (
+            "KAFKA_SASL_PASSWORD",
+            "secret-word",
+            "FRESHET_KAFKA_SECURITY_PROTOCOL=PLAINTEXT does not use FRESHET_KAFKA_SASL_PASSWORD; ",
+        ),
+        (
+            "WORKER_STANDBY",
+            "0",
+            "unknown FRESHET_WORKER_STANDBY; there are FRESHET_WORKER_DATA_DIR, FRESHET_WORKER_IDLE_S, "
+            "FRESHET_WORKER_SESSION_TIMEOUT_S, FRESHET_WORKER_STANDBYS, FRESHET_WORKER_STUCK_S",
+        ),
         ("KINDS", "[]", "FRESHET_KINDS='[]' cannot be used: 0 event kinds given"),
     ],
 )
