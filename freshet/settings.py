@@ -182,6 +182,13 @@ class Settings(BaseSettings):
             KafkaSettings.from_url(log)
         return log
 
+    @field_validator("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
+    @classmethod
+    def _is_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path
+
     @field_validator("data_dir")
     @classmethod
     def _is_folder(cls, data_dir: Path) -> Path:

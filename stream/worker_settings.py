@@ -41,6 +41,7 @@ SECURITY = {  # our variable: kafka-python's name
     "KAFKA_SSL_CERTFILE": "ssl_certfile",
     "KAFKA_SSL_KEYFILE": "ssl_keyfile",
 }
+FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 OF_WORKERS = f"{PREFIX}WORKER_"
 OWN = tuple(f"{OF_WORKERS}{name}" for name in ("DATA_DIR", "IDLE_S", "SESSION_TIMEOUT_S", "STANDBYS", "STUCK_S"))
 MIN_SESSION_TIMEOUT_S = 2.0
@@ -167,7 +168,9 @@ class _Reader:
                 "set it to kafka://host:port[,host:port][/prefix]"
             )
         security: dict[str, str | bool | None] = {
-            theirs: self(ours, str, "") for ours, theirs in SECURITY.items() if self(ours, str, "")
+            theirs: self(ours, _file if theirs in FILES else str, "")
+            for ours, theirs in SECURITY.items()
+            if self(ours, str, "")
         }
         protocol = str(security.get("security_protocol", "PLAINTEXT"))
         given = [PREFIX + ours for ours, theirs in SECURITY.items() if theirs in security]
@@ -178,6 +181,12 @@ class _Reader:
                 "set the one that the brokers speak, or leave those out"
             )
         return self("LOG", lambda text: KafkaSettings.from_url(text, security=security), KafkaSettings(("none:1",)))
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file")
+    return text
 
 
 def _kinds(text: str) -> EventKinds:

@@ -171,6 +171,10 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
             'log = "kafka://a"\nlog_max_mb = 10',
             "settings (all together): log_max_mb=10 bounds the embedded log alone; brokers have limits of their own",
         ),
+        (
+            'kafka_security_protocol = "SSL"\nkafka_ssl_cafile = "nowhere.pem"',
+            "kafka_ssl_cafile='nowhere.pem' (freshet.toml): there is no such file",
+        ),
         ('public_url = "there/"', "public_url='there/' (freshet.toml): must be http://host:port"),
         (
             'log = "kafka://a"\nhost = "0.0.0.0"\n[api_keys]\n0123456789abcdef = "read"',

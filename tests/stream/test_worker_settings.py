@@ -59,6 +59,11 @@ def test_variables_are_those_of_the_service() -> None:
             "FRESHET_KAFKA_SECURITY_PROTOCOL=PLAINTEXT does not use FRESHET_KAFKA_SASL_PASSWORD; ",
         ),
         (
+            "KAFKA_SSL_CAFILE",
+            "nowhere.pem",
+            "FRESHET_KAFKA_SSL_CAFILE='nowhere.pem' cannot be used: there is no such file",
+        ),
+        (
             "WORKER_STANDBY",
             "0",
             "unknown FRESHET_WORKER_STANDBY; there are FRESHET_WORKER_DATA_DIR, FRESHET_WORKER_IDLE_S, "
