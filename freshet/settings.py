@@ -162,6 +162,8 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _is_safe(cls, host: str, info: ValidationInfo) -> str:
+        if not host.strip("0123456789.") and _address(host) is None:  # "0", and nothing, would listen everywhere
+            raise ValueError("write the address in full, such as 0.0.0.0")
         if not (info.data.get("api_keys") or _is_loopback(host)):
             raise ValueError("must be a loopback address without api_keys, so that nobody else is let in; set some")
         return host
@@ -229,7 +231,8 @@ class Settings(BaseSettings):
     @property
     def _is_anywhere(self) -> bool:
         """Whether it listens on every address, which names none."""
-        return self.host in ("0.0.0.0", "::")
+        address = _address(self.host)
+        return address is not None and address.is_unspecified
 
     @property
     def is_embedded(self) -> bool:
@@ -248,10 +251,16 @@ class Settings(BaseSettings):
 
 
 def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None where it is a name."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
 class InForce(NamedTuple):

@@ -175,6 +175,17 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
             'kafka_security_protocol = "SSL"\nkafka_ssl_cafile = "nowhere.pem"',
             "kafka_ssl_cafile='nowhere.pem' (freshet.toml): there is no such file",
         ),
+        *(
+            (
+                f'log = "kafka://a"\nhost = "{host}"\n[api_keys]\n0123456789abcdef = "read"',
+                f"host='{host}' (freshet.toml): write the address in full, such as 0.0.0.0",
+            )
+            for host in ("", "0", "0.0")
+        ),
+        (
+            'log = "kafka://a"\nhost = "::0"\n[api_keys]\n0123456789abcdef = "read"',
+            "settings (all together): host=::0 is no address that other replicas could reach; set public_url",
+        ),
         ('public_url = "there/"', "public_url='there/' (freshet.toml): must be http://host:port"),
         (
             'log = "kafka://a"\nhost = "0.0.0.0"\n[api_keys]\n0123456789abcdef = "read"',
