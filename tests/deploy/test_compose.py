@@ -73,11 +73,13 @@ def test_keys_in_an_env_file_arrive_as_they_are_written(folder: Path) -> None:
     assert json.loads(api["environment"]["FRESHET_API_KEYS"]) == json.loads(KEYS)
 
 
-def test_example_of_the_env_file_names_every_secret_and_holds_none() -> None:
+def test_example_of_the_env_file_has_what_is_asked_for_with_its_defaults_and_no_secret() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    asked_for = re.findall(r"(?<!\$)\$\{(\w+):(?:-(\w+)|\?)", COMPOSE.read_text())
 
-    assert values == {"FRESHET_API_KEYS": "", "GRAFANA_PASSWORD": "", "FRESHET_PARTITIONS": "4"}
+    assert values == dict(asked_for)
+    assert all(values[name] == "" for name in SECRETS)
     assert ".env" in (ROOT / ".gitignore").read_text().split()
 
 
