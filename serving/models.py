@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from models.memory.blend import PARTS
-from models.registry.bundle import Manifest
+from models.registry.bundle import DamagedBundle, Manifest, UnknownVersion
 from models.registry.kept_blend import KeptBlend
 from models.registry.pointer import Pointer
 from serving.errors import Problem
@@ -33,12 +33,16 @@ def _models(serving: Serving) -> ModelsOut:
     ranker = serving.parts.slot.current()
     current = pointer.version if pointer else None
     serves = ranker.version if ranker else None
-    manifests = reversed(registry.manifests())
-    return ModelsOut(
-        current=_pointer(pointer) if pointer else None,
-        serving=serves,
-        models=[_model(manifest, current, serves) for manifest in manifests],
-    )
+    listed: list[ModelOut] = []
+    damaged: list[str] = []
+    for version in reversed(registry.versions()):
+        try:
+            listed.append(_model(registry.manifest(version), current, serves))
+        except DamagedBundle:
+            damaged.append(version)
+        except UnknownVersion:
+            continue  # pruned since it was listed
+    return ModelsOut(current=_pointer(pointer) if pointer else None, serving=serves, models=listed, damaged=damaged)
 
 
 def _model(manifest: Manifest, current: str | None, serves: str | None) -> ModelOut:

@@ -266,6 +266,7 @@ class ModelsOut(Out):
     current: PointerOut | None
     serving: str | None = Field(description="the version that answers feeds in this process")
     models: list[ModelOut]
+    damaged: list[str] = Field(description="versions whose manifest cannot be read; `freshet models` says what to do")
 
 
 class ReasonIn(Body):

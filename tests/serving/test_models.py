@@ -101,6 +101,16 @@ def test_a_damaged_bundle_cannot_be_promoted_and_says_what_to_do(client: AppClie
     assert "does not match its checksum" in answer.json()["detail"]
 
 
+def test_a_version_whose_manifest_is_damaged_is_listed_apart_from_the_others(client: AppClient, world: World) -> None:
+    damaged, sound = world.publish_model(), world.publish_model()
+    (world.registry.path(damaged) / "manifest.json").write_text("{")
+
+    listed = client.get("/v1/models").json()
+
+    assert [model["version"] for model in listed["models"]] == [sound]
+    assert listed["damaged"] == [damaged]
+
+
 @pytest.mark.parametrize("path", ["{version}/promote", "rollback", "{version}/rollback"])
 def test_a_disk_that_refuses_the_pointer_is_503_and_to_be_tried_again(
     client: AppClient, world: World, monkeypatch: pytest.MonkeyPatch, path: str
