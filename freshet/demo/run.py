@@ -7,10 +7,14 @@ from pathlib import Path
 
 from freshet.demo.script import data_script, synthetic_script
 from freshet.demo.story import Demo, DemoFailed
+from freshet.learning import LOCK_FILE as LEARNING_LOCK
+from freshet.paths import LOG_FILE
 from freshet.settings import InForce
+from models.durable import LockTimeoutError, file_lock, write_durably
 from monitoring.logs import configure_logging
 
 MARKER = "freshet-demo"  # holds the demo's name; a folder without it is never deleted
+LOG_LOCK = f"{LOG_FILE}.lock"  # held by who has the embedded log
 KAFKA = "kafka://"
 
 
@@ -58,12 +62,25 @@ def _prepare_folder(folder: Path, *, is_fresh: bool) -> str:
     marker = folder / MARKER
     if folder.exists() and any(folder.iterdir()) and not marker.exists():
         raise DemoFailed(f"{folder} was not made by the demo; name another folder with --data-dir")
-    if is_fresh:
-        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if not marker.exists():
-        marker.write_text(f"demo-{uuid.uuid4().hex[:8]}\n", encoding="utf-8")
+    if is_fresh and marker.exists():
+        _clear(folder)
+    if is_fresh or not marker.exists():
+        write_durably(marker, f"demo-{uuid.uuid4().hex[:8]}\n".encode())
     return marker.read_text(encoding="utf-8").strip()
+
+
+def _clear(folder: Path) -> None:
+    """Delete what an earlier demo kept. The marker stays, and the locks: whoever runs must go on sharing them."""
+    try:
+        with file_lock(folder / LOG_LOCK, timeout_s=0.0), file_lock(folder / LEARNING_LOCK, timeout_s=0.0):
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name not in (MARKER, LOG_LOCK, LEARNING_LOCK):
+                    path.unlink()
+    except LockTimeoutError as exc:
+        raise DemoFailed(f"{folder} is in use; stop what runs there, or name another folder with --data-dir") from exc
 
 
 def _own_log(log: str, name: str) -> str:
