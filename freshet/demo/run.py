@@ -48,7 +48,7 @@ def run_demo(in_force: InForce, options: DemoOptions) -> int:
     given = {name: value for name, value in script.overrides.items() if in_force.sources[name] == "default"}
     settings = in_force.settings.model_copy(update=given)
     name = _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)
-    settings = settings.model_copy(update={"log": _own_log(settings.log, name)})
+    settings = settings.model_copy(update={"log": _own_log(in_force, name)})
     configure_logging("error")
     return Demo(settings, script, is_check=options.is_check, summary=options.summary).run()
 
@@ -83,7 +83,13 @@ def _clear(folder: Path) -> None:
         raise DemoFailed(f"{folder} is in use; stop what runs there, or name another folder with --data-dir") from exc
 
 
-def _own_log(log: str, name: str) -> str:
-    """The log with a prefix of this demo's own, unless one was given: brokers keep what earlier demos wrote."""
-    place = log.removeprefix(KAFKA).rstrip("/")
-    return log if not log.startswith(KAFKA) or "/" in place else f"{KAFKA}{place}/{name}."
+def _own_log(in_force: InForce, name: str) -> str:
+    """The log with a prefix of this demo's own: brokers keep what earlier demos wrote.
+
+    A prefix given with --log stays; one that is set for a service is the service's.
+    """
+    log = in_force.settings.log
+    servers, _, prefix = log.removeprefix(KAFKA).partition("/")
+    if not log.startswith(KAFKA) or (prefix and in_force.sources["log"] == "argument"):
+        return log
+    return f"{KAFKA}{servers}/{name}."

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from freshet.demo.run import MARKER, _prepare_folder
+from freshet.demo.run import MARKER, _own_log, _prepare_folder
 from freshet.demo.story import DemoFailed
+from freshet.settings import InForce, Settings
 from models.durable import file_lock
 from stream.embedded.log import EmbeddedLog
 from stream.topics import topics
@@ -49,3 +50,20 @@ def test_folder_that_no_demo_made_is_never_deleted(tmp_path: Path) -> None:
         _prepare_folder(tmp_path, is_fresh=True)
 
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "source", "own"),
+    [
+        ("embedded", "default", "embedded"),
+        ("kafka://a:1,b:2", "argument", "kafka://a:1,b:2/demo-1."),
+        ("kafka://a:1/", "argument", "kafka://a:1/demo-1."),
+        ("kafka://a:1/mine.", "argument", "kafka://a:1/mine."),
+        ("kafka://a:1/shop.", "environment", "kafka://a:1/demo-1."),
+        ("kafka://a:1/shop.", "freshet.toml", "kafka://a:1/demo-1."),
+    ],
+)
+def test_demo_writes_under_a_prefix_of_its_own_unless_one_is_given_with_the_command(
+    log: str, source: str, own: str
+) -> None:
+    assert _own_log(InForce(Settings(log=log), {"log": source}), "demo-1") == own
