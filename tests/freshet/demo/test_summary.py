@@ -51,6 +51,7 @@ def test_run_that_kept_every_promise_passes() -> None:
         ("new_item", "recommendable_s", 10.1, "a new item was recommendable within 10 s"),
         ("new_item", "place", None, "the new item was in somebody's feed"),
         ("feeds", "by_version", {"v1": 100}, "models were swapped under constant requests"),
+        ("feeds", "by_version", {"none": 40, "v1": 60}, "models were swapped under constant requests"),
         ("feeds", "n_failed", 1, "no request failed"),
     ],
 )
