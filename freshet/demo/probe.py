@@ -86,6 +86,9 @@ class FreshnessProbe:
     Args:
         client: Talks to the service.
         user_id: A user of its own.
+
+    Attributes:
+        n_stale: Feeds that said they do not reflect the event; they are not timed.
     """
 
     def __init__(self, client: Client, user_id: str) -> None:
@@ -113,6 +116,9 @@ class FreshnessProbe:
         position = self._client.send([event])
         accepted = time.perf_counter()
         answer = self._client.feed(self._user_id, after=position)
-        self.accepted_to_feed_s.append(time.perf_counter() - accepted)
-        self.n_stale += bool(answer["stale"])
+        seconds = time.perf_counter() - accepted
+        if answer["stale"]:
+            self.n_stale += 1
+        else:
+            self.accepted_to_feed_s.append(seconds)
         self._last = answer

@@ -59,11 +59,12 @@ def checks(summary: Summary) -> dict[str, bool]:
     """Each promise and whether it held."""
     later = [cycle for cycle in summary["cycles"] if cycle["cycle"] > 1]
     ended = [cycle for cycle in later if cycle["result"] in ("published", "refused") and cycle["reason"]]
-    new_item, feeds = summary["new_item"], summary["feeds"]
+    new_item, feeds, fresh = summary["new_item"], summary["feeds"], summary["event_to_feed"]
     return {
         "events streamed in and were all applied": summary["stream"]["n_live"] > 0 and summary["stream"]["lag"] == 0,
         "a feed changed because of an event": summary["feed_change"]["is_changed"]
         and not summary["feed_change"]["is_stale"],
+        "every feed asked for right after an event reflected it": fresh["n"] > 0 and fresh["n_stale"] == 0,
         f"a new item was recommendable within {MAX_NEW_ITEM_S:.0f} s": new_item["recommendable_s"] is not None
         and new_item["recommendable_s"] <= MAX_NEW_ITEM_S,
         "the new item was in somebody's feed": new_item["place"] is not None,
@@ -82,7 +83,10 @@ def closing_table(summary: Summary) -> list[tuple[str, str]]:
     new_item = summary["new_item"]["recommendable_s"]
     rows = [
         ("events streamed live", f"{stream['n_live']:,} in {stream['live_s']:.0f} s, {stream['n_users']:,} users"),
-        ("event accepted -> feed reflects it", f"p50 {_ms(fresh['p50_ms'])}, p99 {_ms(fresh['p99_ms'])}"),
+        (
+            "event accepted -> feed reflects it",
+            f"p50 {_ms(fresh['p50_ms'])}, p99 {_ms(fresh['p99_ms'])}, {fresh['n_stale']} did not",
+        ),
         ("new item -> recommendable", f"{new_item:.2f} s" if new_item is not None else "never"),
         ("training runs", f"{results.count('published')} published, {results.count('refused')} refused"),
         ("model swaps", f"{summary['models']['n_swaps']}, {summary['models']['current']} answers"),

@@ -1,6 +1,10 @@
+from collections.abc import Sequence
+
 import httpx
 
-from freshet.demo.probe import FeedProbe
+from freshet.client import Answer, Client
+from freshet.demo.probe import FeedProbe, FreshnessProbe
+from stream.events import Interaction
 
 
 def answering(request: httpx.Request) -> httpx.Response:
@@ -15,3 +19,26 @@ def test_users_of_any_id_are_asked_for() -> None:
         probe._ask(http, "ann/1")
 
     assert (probe.failures, dict(probe.by_version)) == ([], {"v1": 1})
+
+
+class StaleNowAndThen(Client):
+    """A service whose second feed is stale."""
+
+    def __init__(self) -> None:
+        self.n_feeds = 0
+
+    def send(self, events: Sequence[Interaction]) -> str:
+        return "position"
+
+    def feed(self, user_id: str, *, k: int = 10, after: str | None = None) -> Answer:
+        self.n_feeds += 1
+        return {"feed_id": "f", "items": [{"item_id": "mug"}], "stale": self.n_feeds == 2}
+
+
+def test_only_feeds_that_reflect_the_event_are_timed() -> None:
+    probe = FreshnessProbe(StaleNowAndThen(), "ann")
+
+    for _ in range(3):
+        probe.measure_next()
+
+    assert (len(probe.accepted_to_feed_s), probe.n_stale) == (2, 1)

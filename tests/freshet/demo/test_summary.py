@@ -36,7 +36,7 @@ def passing() -> dict[str, Any]:
 def test_run_that_kept_every_promise_passes() -> None:
     held = checks(passing())
 
-    assert len(held) == 8
+    assert len(held) == 9
     assert all(held.values())
 
 
@@ -47,6 +47,8 @@ def test_run_that_kept_every_promise_passes() -> None:
         ("stream", "lag", 1, "events streamed in and were all applied"),
         ("feed_change", "is_changed", False, "a feed changed because of an event"),
         ("feed_change", "is_stale", True, "a feed changed because of an event"),
+        ("event_to_feed", "n", 0, "every feed asked for right after an event reflected it"),
+        ("event_to_feed", "n_stale", 1, "every feed asked for right after an event reflected it"),
         ("new_item", "recommendable_s", None, "a new item was recommendable within 10 s"),
         ("new_item", "recommendable_s", 10.1, "a new item was recommendable within 10 s"),
         ("new_item", "place", None, "the new item was in somebody's feed"),
@@ -104,7 +106,7 @@ def test_cycles_are_rows_of_plain_values() -> None:
 def test_closing_table_shows_the_figures() -> None:
     assert closing_table(passing()) == [
         ("events streamed live", "900 in 30 s, 20 users"),
-        ("event accepted -> feed reflects it", "p50 4.0 ms, p99 8.0 ms"),
+        ("event accepted -> feed reflects it", "p50 4.0 ms, p99 8.0 ms, 0 did not"),
         ("new item -> recommendable", "1.50 s"),
         ("training runs", "2 published, 1 refused"),
         ("model swaps", "2, v2 answers"),
@@ -140,5 +142,5 @@ def test_what_was_not_measured_is_said_and_stays_valid_json() -> None:
 
     json.dumps(seen, allow_nan=False)
     table = dict(closing_table(passing() | seen))
-    assert table["event accepted -> feed reflects it"] == "p50 not measured, p99 not measured"
+    assert table["event accepted -> feed reflects it"] == "p50 not measured, p99 not measured, 0 did not"
     assert table["feed requests meanwhile"] == "0, 0 failed, p99 not measured"
