@@ -1,5 +1,6 @@
 """The demo's figures: one JSON summary, the closing table, and what `--check` asks of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +80,8 @@ def checks(summary: Summary) -> dict[str, bool]:
 def closing_table(summary: Summary) -> list[tuple[str, str]]:
     """The figures a person wants at the end."""
     stream, feeds, fresh = summary["stream"], summary["feeds"], summary["event_to_feed"]
-    results = [cycle["result"] for cycle in summary["cycles"]]
+    results = Counter(cycle["result"] for cycle in summary["cycles"])
+    failed = f", {results['failed']} failed" if results["failed"] else ""
     new_item = summary["new_item"]["recommendable_s"]
     rows = [
         ("events streamed live", f"{stream['n_live']:,} in {stream['live_s']:.0f} s, {stream['n_users']:,} users"),
@@ -88,7 +90,7 @@ def closing_table(summary: Summary) -> list[tuple[str, str]]:
             f"p50 {_ms(fresh['p50_ms'])}, p99 {_ms(fresh['p99_ms'])}, {fresh['n_stale']} did not",
         ),
         ("new item -> recommendable", f"{new_item:.2f} s" if new_item is not None else "never"),
-        ("training runs", f"{results.count('published')} published, {results.count('refused')} refused"),
+        ("training runs", f"{results['published']} published, {results['refused']} refused{failed}"),
         ("model swaps", f"{summary['models']['n_swaps']}, {summary['models']['current']} answers"),
         (
             "feed requests meanwhile",

@@ -116,6 +116,14 @@ def test_closing_table_shows_the_figures() -> None:
     ]
 
 
+def test_closing_table_shows_cycles_that_failed() -> None:
+    failed = CycleEvent(state="failed", cycle=4, detail="DamagedBundle: gone")
+
+    table = dict(closing_table(passing() | {"cycles": cycle_rows([*CYCLES, failed])}))
+
+    assert table["training runs"] == "2 published, 1 refused, 1 failed"
+
+
 def test_closing_table_holds_blended_feeds_against_their_parts() -> None:
     gain = {"ndcg_at_10": {"mean": 0.01, "low": -0.002, "high": 0.022}}
     figures = {"filtered": dict(FILTERED), "unfiltered": dict(UNFILTERED)}
