@@ -42,6 +42,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Other errors that are the user's to mend; anything else is a bug and shows its trace."""
     from consumers.learning.segments import BadManifest
     from consumers.sequences.snapshots import KindsDiffer
+    from freshet.client import ApiError
     from freshet.demo.story import DemoFailed
     from freshet.demo.tape import WrongTape
     from freshet.evaluation.data import EvaluationError
@@ -60,6 +61,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from stream.replay.rows import BadRowError, DatasetError
 
     return (
+        ApiError,
         BadCheckpoint,
         BadManifest,
         BadRowError,

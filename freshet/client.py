@@ -34,9 +34,7 @@ class Client:
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        sent = key or os.environ.get(KEY_VARIABLE)
-        headers = {"X-API-Key": sent} if sent else {}
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers)
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=key_headers(key))
 
     def __enter__(self) -> "Client":
         return self
@@ -118,6 +116,12 @@ class Client:
 
 class NotFound(ApiError):
     """The service does not know it."""
+
+
+def key_headers(key: str | None = None) -> dict[str, str]:
+    """What says who asks: the key given, else the one that FRESHET_API_KEY holds."""
+    sent = key or os.environ.get(KEY_VARIABLE)
+    return {"X-API-Key": sent} if sent else {}
 
 
 def _plain(event: Interaction) -> Answer:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from freshet.client import Answer, Client
+from freshet.client import Answer, Client, key_headers
 from stream.events import Interaction
 
 REQUESTS_PER_S = 20.0
@@ -55,7 +55,7 @@ class FeedProbe:
         self._thread.join(JOIN_S)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=TIMEOUT_S) as http:
+        with httpx.Client(base_url=self._url, timeout=TIMEOUT_S, headers=key_headers()) as http:
             while not self._stopping.wait(1 / REQUESTS_PER_S):
                 self._ask(http, next(self._users))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from freshet.cli import main
+from freshet.cli import _expected, main
+from freshet.client import ApiError
 from models.registry.registry import Registry
 from stream.dead_letters import DeadLetters
 from stream.embedded.log import EmbeddedLog
@@ -79,6 +80,10 @@ def test_setting_that_cannot_be_used_is_one_line_on_standard_error(run: Ran, mon
     assert (status, out) == (1, "")
     assert err.startswith("freshet: port='ssh' (environment): Input should be a valid integer")
     assert err.count("\n") == 1
+
+
+def test_what_the_api_refuses_is_no_bug_of_the_command() -> None:
+    assert issubclass(ApiError, _expected())
 
 
 def test_wrong_call_is_status_two(run: Ran) -> None:

@@ -1,10 +1,14 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx
+import pytest
 
 from freshet.client import Answer, Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from stream.events import Interaction
+from tests.serving.live import serve
+from tests.serving.world import running_world, wait_until
 
 
 def answering(request: httpx.Request) -> httpx.Response:
@@ -19,6 +23,17 @@ def test_users_of_any_id_are_asked_for() -> None:
         probe._ask(http, "ann/1")
 
     assert (probe.failures, dict(probe.by_version)) == ([], {"v1": 1})
+
+
+def test_key_of_the_environment_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHET_API_KEY", "read-0123456789ab")
+    with running_world(tmp_path) as world, serve(world, {"read-0123456789ab": "read"}) as address:
+        probe = FeedProbe(address, ["ann"])
+        probe.start()
+        wait_until(lambda: probe.n_requests, "a feed was asked for")
+        probe.stop()
+
+    assert probe.failures == []
 
 
 class StaleNowAndThen(Client):
