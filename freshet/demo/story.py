@@ -66,6 +66,7 @@ class Demo:
         self.service = Service(settings, on_cycle=self._note_cycle, has_rivals=True)
         self._stopping = threading.Event()
         self._player: threading.Thread | None = None
+        self._player_failed: Exception | None = None
         self._is_training = False
         self._live = ReplayCounts()
 
@@ -193,7 +194,10 @@ class Demo:
         def note(counts: ReplayCounts) -> None:
             self._live = counts
 
-        self._play(self._paced(self.tape.take(self.script.live)), note)
+        try:
+            self._play(self._paced(self.tape.take(self.script.live)), note)
+        except Exception as exc:  # this thread has no caller to raise to; `_watch` does
+            self._player_failed = exc
 
     def _paced(self, rows: Iterator[Played]) -> Iterator[Played]:
         """Rows at the script's rate, or as fast as the slowest reader follows; no more of them after Ctrl-C."""
@@ -204,13 +208,23 @@ class Demo:
                 if n % PACE_ROWS == 0:
                     if self.script.rate is not None:
                         self._pause(n / self.script.rate - (time.monotonic() - started))
-                    while self.service.watcher_lag() > MAX_LAG:
-                        self._pause(0.02)
+                    self._let_the_watcher_follow()
+
+    def _let_the_watcher_follow(self) -> None:
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        while (lag := self.service.watcher_lag()) > MAX_LAG:
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"after {DRAIN_TIMEOUT_S:.0f} s {lag:,} events were still to be predicted")
+            self._pause(0.02)
 
     def _watch(self, player: threading.Thread, freshness: FreshnessProbe) -> None:
-        """Show how it goes until everything live is played and predicted, and the cycles have ended."""
+        """Show how it goes until everything live is played and predicted, and the cycles have ended.
+
+        Raises:
+            Exception: what ended the player.
+        """
         deadline: float | None = None
-        while player.is_alive() or self._is_training or self.service.watcher_lag() or self._n_continual() < MIN_CYCLES:
+        while self._is_playing(player) or self._is_unfinished():
             if not player.is_alive():
                 deadline = deadline or time.monotonic() + CYCLES_TIMEOUT_S
                 if time.monotonic() > deadline or not (self._live.n_interactions or self._is_training):
@@ -219,8 +233,15 @@ class Demo:
             self._show_live()
             self._pause(WATCH_S)
 
-    def _n_continual(self) -> int:
-        return sum(event.cycle > 1 for event in self.cycles)
+    def _is_playing(self, player: threading.Thread) -> bool:
+        is_alive = player.is_alive()
+        if self._player_failed is not None:
+            raise self._player_failed
+        return is_alive
+
+    def _is_unfinished(self) -> bool:
+        n_continual = sum(event.cycle > 1 for event in self.cycles)
+        return self._is_training or self.service.watcher_lag() > 0 or n_continual < MIN_CYCLES
 
     def _show_live(self) -> None:
         model = self.service.watcher.report()["organic"]["model"]["filtered"]

@@ -1,0 +1,47 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freshet.client import Client
+from freshet.demo import story
+from freshet.demo.probe import FreshnessProbe
+from freshet.demo.script import Script
+from freshet.demo.story import Demo, DemoFailed
+from freshet.settings import Settings
+from stream.log import LogClosed
+from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """A demo whose service is not started: nobody reads what is played."""
+    dataset = SyntheticDataset(SyntheticConfig(n_interactions=2_000))
+    demo = Demo(Settings(data_dir=tmp_path), Script(dataset, past=500, live=300, rate=None, overrides={}))
+    yield demo
+    demo.service.close()
+
+
+def watch(demo: Demo) -> None:
+    """Play the live part to its end, then watch it."""
+    player = threading.Thread(target=demo._play_live)
+    player.start()
+    player.join()
+    with Client("http://127.0.0.1:1") as client:
+        demo._watch(player, FreshnessProbe(client, "ann"))
+
+
+def test_a_watcher_that_does_not_follow_ends_the_demo(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "MAX_LAG", -1)
+    monkeypatch.setattr(story, "DRAIN_TIMEOUT_S", 0.0)
+
+    with pytest.raises(DemoFailed, match="after 0 s 0 events were still to be predicted"):
+        watch(demo)
+
+
+def test_what_ends_the_player_ends_the_demo(demo: Demo) -> None:
+    demo.service.log.close()
+
+    with pytest.raises(LogClosed):
+        watch(demo)
