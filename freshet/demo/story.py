@@ -135,7 +135,8 @@ class Demo:
             )
         else:
             self.screen.step(f"The past streams in: {past:,} events of {self.tape.name}")
-            counts = self._play(self.tape.take(past), self._show_past)
+            counts = self._play(self._until_interrupted(self.tape.take(past)), self._show_past)
+            self._pause(0.0)
             self.screen.say(
                 f"{counts.n_interactions:,} events and {counts.n_items:,} items in {counts.elapsed_s:.1f} s; "
                 f"bad rows skipped: {self.script.dataset.bad_rows.total}"
@@ -143,6 +144,13 @@ class Demo:
             self.screen.say("\n".join(str(row) for row in self.script.dataset.bad_rows.first[:3]))
         self._drain()
         self.screen.say(f"{self.service.sequences.n_users:,} users, {self.service.catalog.n_items:,} items")
+
+    def _until_interrupted(self, rows: Iterator[Played]) -> Iterator[Played]:
+        """No more rows after Ctrl-C; what the tape gave is played, so that its place is right."""
+        for row in rows:
+            yield row
+            if self._stopping.is_set():
+                return
 
     def _show_past(self, counts: ReplayCounts) -> None:
         rate = counts.n_interactions / max(counts.elapsed_s, 1e-3)

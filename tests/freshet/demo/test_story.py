@@ -8,7 +8,8 @@ from freshet.client import Client
 from freshet.demo import story
 from freshet.demo.probe import FreshnessProbe
 from freshet.demo.script import Script
-from freshet.demo.story import Demo, DemoFailed
+from freshet.demo.story import Demo, DemoFailed, _Interrupted
+from freshet.demo.tape import Tape
 from freshet.settings import Settings
 from stream.log import LogClosed
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
@@ -45,3 +46,14 @@ def test_what_ends_the_player_ends_the_demo(demo: Demo) -> None:
 
     with pytest.raises(LogClosed):
         watch(demo)
+
+
+def test_ctrl_c_ends_the_past_where_it_is_and_the_place_is_kept(demo: Demo) -> None:
+    demo._interrupt()
+
+    with pytest.raises(_Interrupted):
+        demo._play_the_past()
+
+    place = demo.tape.place
+    assert place < 500
+    assert Tape(demo.script.dataset, demo.settings.data_dir).place == place
