@@ -49,6 +49,8 @@ def run_demo(in_force: InForce, options: DemoOptions) -> int:
     settings = in_force.settings.model_copy(update=given)
     name = _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)
     settings = settings.model_copy(update={"log": _own_log(in_force, name)})
+    if options.summary is not None and not options.summary.absolute().parent.is_dir():
+        raise DemoFailed(f"--summary {options.summary}: there is no folder {options.summary.absolute().parent}")
     configure_logging("error")
     return Demo(settings, script, is_check=options.is_check, summary=options.summary).run()
 

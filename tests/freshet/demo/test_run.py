@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from freshet.demo.run import MARKER, _own_log, _prepare_folder
+from freshet.demo.run import MARKER, DemoOptions, _own_log, _prepare_folder, run_demo
 from freshet.demo.story import DemoFailed
-from freshet.settings import InForce, Settings
+from freshet.settings import InForce, Settings, load_settings
 from models.durable import file_lock
 from stream.embedded.log import EmbeddedLog
 from stream.topics import topics
@@ -67,3 +67,10 @@ def test_demo_writes_under_a_prefix_of_its_own_unless_one_is_given_with_the_comm
     log: str, source: str, own: str
 ) -> None:
     assert _own_log(InForce(Settings(log=log), {"log": source}), "demo-1") == own
+
+
+def test_summary_that_could_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    with pytest.raises(DemoFailed, match=re.escape(f"--summary {nowhere}/s.json: there is no folder {nowhere}")):
+        run_demo(load_settings({"data_dir": tmp_path / "data"}), DemoOptions(summary=nowhere / "s.json"))
