@@ -1,9 +1,9 @@
 """Every metric of Freshet, declared once, on a registry that is passed in.
 
 Names are ``freshet_<thing>_<unit>`` in base units, ``_total`` for counters. Label values come from small
-closed sets, never a user, an item or a path with an id in it. Freshness has its own family: how old the
-newest event is when a feed is scored, how long an event or an item takes to count, how old the model is, how
-far each role lags.
+closed sets, never a user, an item or a path with an id in it; those that alerts count begin at 0, so that the
+first is seen. Freshness has its own family: how old the newest event is when a feed is scored, how long an
+event or an item takes to count, how old the model is, how far each role lags.
 """
 
 import math
@@ -151,6 +151,8 @@ class Metrics:
             "item_vector_age_seconds", "Age of the newest item vector that can be recommended."
         )
         self.cycles_total = self._counter("cycles_total", "Training cycles: published, refused or failed.", ("result",))
+        for result in ("published", "refused", "failed"):
+            self.cycles_total.labels(result=result)
         self.cycle_seconds = self._histogram("cycle_seconds", "Seconds of a training cycle.", (), CYCLE_SECONDS)
 
     def _declare_quality(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from stream.topics import EVENTS, EXPOSURES
+
 PREFIX = "freshet_worker_"
 EVENT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3_600)
 RECOVERY_BUCKETS_S = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -19,6 +21,9 @@ class WorkerMetrics:
         self.events_total = self._counter(
             "events_total", "Records handled, by topic and result: applied, ignored, rejected.", ["topic", "result"]
         )
+        for topic in (EVENTS, EXPOSURES):  # from 0, so that the alert on rejected ones sees the first
+            for result in ("applied", "ignored", "rejected"):
+                self.events_total.labels(topic, result)
         self.outcomes_total = self._counter(
             "outcomes_total", "Outcomes made durable; those repeated after a crash count again."
         )

@@ -3,7 +3,10 @@
 from typing import Any
 
 import yaml
+from prometheus_client import CollectorRegistry
 
+from monitoring.metrics import Metrics
+from stream.workers.metrics import WorkerMetrics
 from tests.deploy.tools import COMPOSE, PROMETHEUS, ROOT, run, tool
 
 RULES: list[dict[str, Any]] = [
@@ -23,6 +26,16 @@ def test_alerts_are_raised_when_they_should_be_and_not_otherwise() -> None:
     done = run([tool("promtool", "prometheus"), "test", "rules", str(TESTS)])
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_alerts_count_begins_at_zero_so_that_the_first_is_seen() -> None:
+    process, worker = CollectorRegistry(), WorkerMetrics().registry
+    Metrics(process)
+
+    assert process.get_sample_value("freshet_cycles_total", {"result": "failed"}) == 0.0
+    for topic in ("events", "exposures"):
+        labels = {"topic": topic, "result": "rejected"}
+        assert worker.get_sample_value("freshet_worker_events_total", labels) == 0.0
 
 
 def test_every_alert_says_how_soon_and_what_is_wrong() -> None:
