@@ -86,6 +86,8 @@ class Metrics:
             "Records rejected to the dead-letter topic, by their source topic.",
             ("topic",),
         )
+        for topic in ("events", "items", "exposures"):
+            self.dead_letters_total.labels(topic=topic)
         self.role_restarts_total = self._counter(
             "role_restarts_total", "Times a role was started again after an error.", ("role",)
         )

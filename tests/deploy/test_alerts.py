@@ -33,6 +33,8 @@ def test_what_alerts_count_begins_at_zero_so_that_the_first_is_seen() -> None:
     Metrics(process)
 
     assert process.get_sample_value("freshet_cycles_total", {"result": "failed"}) == 0.0
+    for topic in ("events", "items", "exposures"):
+        assert process.get_sample_value("freshet_dead_letters_total", {"topic": topic}) == 0.0
     for topic in ("events", "exposures"):
         labels = {"topic": topic, "result": "rejected"}
         assert worker.get_sample_value("freshet_worker_events_total", labels) == 0.0
