@@ -7,12 +7,12 @@ kept on disk but vectors: every start reads the compacted topic from its beginni
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
 
 from consumers.catalog.catalog import Catalog
 from consumers.catalog.placement import Placement
+from consumers.delays import Delays, now_ms
 from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
 from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert
@@ -40,7 +40,7 @@ class CatalogRole:
         self._catalog, self._placement, self._metrics = catalog, placement, metrics
         self._positions: dict[int, int] = {}
         self._placer = Placer(placement, self._note_placed)
-        self._started_ms = _now_ms()
+        self._delays = Delays(metrics.item_to_servable_seconds)
         self._newest_placed_ms: int | None = None
         metrics.item_vector_age_seconds.set_function(self._vector_age_s)
 
@@ -97,17 +97,13 @@ class CatalogRole:
             return None
 
     def _note_placed(self, appended_ms: Sequence[int]) -> None:
-        """Observe how long placing took; not of records from before this process, which are only read again."""
-        now_ms = _now_ms()
         if appended_ms:
             self._newest_placed_ms = max(*appended_ms, self._newest_placed_ms or 0)
-        for ts_ms in appended_ms:
-            if ts_ms >= self._started_ms:
-                self._metrics.item_to_servable_seconds.observe(max(0.0, (now_ms - ts_ms) / 1_000))
+        self._delays.observe(appended_ms)
 
     def _vector_age_s(self) -> float:
         """Since the newest record placed was appended; not a number before the first."""
-        return math.nan if self._newest_placed_ms is None else (_now_ms() - self._newest_placed_ms) / 1_000
+        return math.nan if self._newest_placed_ms is None else (now_ms() - self._newest_placed_ms) / 1_000
 
 
 class Placer:
@@ -171,7 +167,3 @@ class Placer:
                 return {}
             first = list(self._waiting)[:MICRO_BATCH]
             return {item_id: self._waiting.pop(item_id) for item_id in first}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

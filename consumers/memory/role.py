@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from consumers.delays import Delays
 from consumers.memory.blending import BlendLearner
 from consumers.memory.links import Link, LinkReader
 from consumers.memory.shared import SharedMemory
@@ -82,6 +83,7 @@ class MemoryRole:
     ) -> None:
         self._memory, self._snapshots, self._log = memory, snapshots, log
         self._kinds, self._metrics = kinds, metrics
+        self._delays = Delays(metrics.event_to_memory_seconds)
         self._settings, self._learner = settings or MemorySettings(), learner
         self._reader = LinkReader(
             kinds, length=snapshots.length, max_seen=snapshots.max_seen, n_last=memory.config.n_last
@@ -121,9 +123,7 @@ class MemoryRole:
         """Learn a batch, then write what is due."""
         by_partition = sorted(records, key=attrgetter("partition"))  # stable: offsets stay in order
         self._learn({part: list(group) for part, group in groupby(by_partition, key=attrgetter("partition"))})
-        now_ms = time.time() * 1_000
-        for record in records:
-            self._metrics.event_to_memory_seconds.observe(max(0.0, (now_ms - record.ts_ms) / 1_000))
+        self._delays.observe(record.ts_ms for record in records)
         self._metrics.memory_items.set(self._memory.n_items)
         self.idle()
 

@@ -17,6 +17,7 @@ from threading import Event, Thread
 import numpy as np
 import structlog
 
+from consumers.delays import Delays
 from consumers.sequences.snapshots import (
     DamagedSnapshot,
     Origin,
@@ -143,6 +144,7 @@ class SequencesRole:
         self._sequences, self._snapshots = sequences, snapshots
         self._log, self._dead_letters = log, DeadLetters(log)
         self._kinds, self._metrics = kinds, metrics
+        self._delays = Delays(metrics.event_to_state_seconds)
         self._interval_s = snapshot_s
         self._failures = SnapshotFailures()
         self._stop = Event()
@@ -200,9 +202,7 @@ class SequencesRole:
         events = self._admit(records)
         next_offset = records[-1].offset + 1
         results = self._sequences.apply(partition, events, self._kinds, next_offset=next_offset)
-        now_ms = time.time() * 1_000
-        for record in records:
-            self._metrics.event_to_state_seconds.observe(max(0.0, (now_ms - record.ts_ms) / 1_000))
+        self._delays.observe(record.ts_ms for record in records)
         counts = np.bincount(results, minlength=len(_RESULTS) + 1).tolist()
         for code, name in _RESULTS.items():
             self._metrics.events_applied_total.labels(result=name).inc(counts[code])

@@ -97,9 +97,10 @@ def read_records(log: EmbeddedLog, partition: int) -> list[Record]:
 def test_what_came_after_an_item_scores_after_it(tmp_path: Path) -> None:
     metrics = new_metrics()
     with open_log(tmp_path) as log:
-        publish(log, [click(1, item="a"), click(2, item="b"), click(2, item="b"), click(3, user="bob", item="c")])
-        log.publish(EVENTS, [Message(b"ada", b"{}"), Message(b"ada", encode(click(4, kind="no-such-kind")))])
         role, memory = new_role(log, tmp_path, metrics=metrics)
+        publish(log, [click(1, item="a"), click(2, item="b"), click(2, item="b"), click(3, user="bob", item="c")])
+        bad = [Message(b"ada", b"{}"), Message(b"ada", encode(click(4, kind="no-such-kind")))]
+        log.publish(EVENTS, bad).result(DEADLINE_S)
         run_through(log, role)
 
     (number,) = memory.numbers(["b"]).tolist()
@@ -109,6 +110,17 @@ def test_what_came_after_an_item_scores_after_it(tmp_path: Path) -> None:
     assert value(metrics, "memory_events_total", {"result": "skipped"}) == 3
     assert value(metrics, "memory_items") == 3
     assert value(metrics, "event_to_memory_seconds_count") == 6
+
+
+def test_records_read_again_are_not_measured_as_new(tmp_path: Path) -> None:
+    metrics = new_metrics()
+    with open_log(tmp_path) as log:
+        role, memory = new_role(log, tmp_path, metrics=metrics)
+        role.gained([0])
+        role.handle([Record(EVENTS, 0, 0, b"ada", encode(click(1)), ts_ms=1_000)])
+        role.close()
+    assert memory.n_items == 1
+    assert value(metrics, "event_to_memory_seconds_count") == 0
 
 
 def test_restart_goes_on_from_the_snapshot_and_links_nothing_twice(tmp_path: Path) -> None:

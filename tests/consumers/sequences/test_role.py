@@ -14,9 +14,9 @@ from consumers.sequences.snapshots import KindsDiffer, PartitionState, snapshot
 from consumers.sequences.user_sequences import UserSequences
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
-from stream.events import decode_dead_letter
+from stream.events import decode_dead_letter, encode
 from stream.kinds import DEFAULT_KINDS, EventKind, EventKinds
-from stream.log import Message
+from stream.log import Message, Record
 from stream.partition import partition_of
 from tests.consumers.store_support import (
     DEADLINE_S,
@@ -62,6 +62,20 @@ def test_published_events_reach_the_sequence(tmp_path: Path) -> None:
     assert value(metrics, "events_applied_total", {"result": "applied"}) == 3
     assert value(metrics, "events_applied_total", {"result": "duplicate"}) == 1
     assert value(metrics, "event_to_state_seconds_count") == 5
+
+
+def test_records_read_again_are_not_measured_as_new(tmp_path: Path) -> None:
+    metrics = new_metrics()
+    partition = partition_of(b"ada", N_PARTITIONS)
+    with open_log(tmp_path) as log:
+        sequences = UserSequences(N_PARTITIONS, length=4)
+        snapshots = Snapshots(tmp_path / "snapshots", log.log_id)
+        role = SequencesRole(sequences, snapshots, log, kinds=DEFAULT_KINDS, metrics=metrics)
+        role.gained([partition])
+        role.handle([Record("events", partition, 0, b"ada", encode(click(1)), ts_ms=1_000)])
+        role.close()
+    assert sequences.sequence("ada") == ["item-1"]
+    assert value(metrics, "event_to_state_seconds_count") == 0
 
 
 def test_what_is_no_event_is_dead_lettered_and_the_rest_applied(tmp_path: Path) -> None:
