@@ -26,6 +26,7 @@ from monitoring.metrics import Metrics
 from stream.log import Log
 
 LOCK_FILE = "learning.lock"
+TRAINER = "trainer"  # by this name its restarts are counted, among those of roles
 TRY_S = 1.0
 STOP_TIMEOUT_S = 30.0
 RESTS_S = {"training-buffer-events": 0.2, "training-buffer-items": 0.2}
@@ -71,6 +72,8 @@ class Learning:
 
     def start(self) -> None:
         """Fill the buffer from now on; at once if it is this process's turn, else when the other one ends."""
+        self._metrics.learning_failed.set_function(lambda: bool(self.not_ready()))
+        self._metrics.role_restarts_total.labels(role=TRAINER)
         if self.is_active:
             self._fill()
         self._thread.start()
@@ -104,7 +107,7 @@ class Learning:
         """What is wrong, as name -> reason."""
         reasons = {} if self._problem is None else {"learning": self._problem}
         if self._trainer is not None and not self._trainer.is_healthy:
-            reasons["trainer"] = "given up after too many restarts; see the log"
+            reasons[TRAINER] = "given up after too many restarts; see the log"
         return reasons
 
     def _take_turn(self) -> None:
@@ -165,6 +168,7 @@ class Learning:
     def _start_trainer(self) -> None:
         path: Path = self._paths.work / "settings.json"
         write_settings(path, cycle_settings(self._settings, log_id=self._log.log_id))
-        trainer = TrainerProcess(path, self._on_cycle)
+        restarts = self._metrics.role_restarts_total.labels(role=TRAINER)
+        trainer = TrainerProcess(path, self._on_cycle, on_restart=restarts.inc)
         trainer.start()
         self._trainer = trainer

@@ -89,7 +89,9 @@ class Metrics:
         for topic in ("events", "items", "exposures"):
             self.dead_letters_total.labels(topic=topic)
         self.role_restarts_total = self._counter(
-            "role_restarts_total", "Times a role was started again after an error.", ("role",)
+            "role_restarts_total",
+            "Times a role was started again after an error; `trainer` is the trainer's process.",
+            ("role",),
         )
         self.users = self._gauge("users", "Users with a sequence in this process.")
         self.items = self._gauge("items", "Items in the catalogue of this process.")
@@ -151,6 +153,9 @@ class Metrics:
         self.model_swaps_total = self._counter("model_swaps_total", "Times a new model took over.")
         self.item_vector_age_seconds = self._gauge(
             "item_vector_age_seconds", "Age of the newest item vector that can be recommended."
+        )
+        self.learning_failed = self._gauge(
+            "learning_failed", "1 while this process has to learn and cannot: /readyz says why."
         )
         self.cycles_total = self._counter("cycles_total", "Training cycles: published, refused or failed.", ("result",))
         for result in ("published", "refused", "failed"):

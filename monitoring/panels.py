@@ -170,6 +170,7 @@ FEEDS = (
 MODEL = (
     Panel("Version that answers", "none", (("count by (version) (freshet_model_info)", "{{version}}"),)),
     Panel("Cycles", "none", (("sum by (result) (freshet_cycles_total)", "{{result}}"),)),
+    Panel("Learning that failed", "none", (("freshet_learning_failed", "{{job}} {{instance}}"),)),
     Panel("Seconds of a cycle", "s", quantiles("freshet_cycle_seconds", 0.5, 0.99)),
     Panel("Swaps", "none", (("sum by (job) (freshet_model_swaps_total)", "{{job}}"),)),
     Panel("Interactions in the training buffer", "none", (("max(freshet_training_rows)", "rows"),)),

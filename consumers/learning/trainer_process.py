@@ -46,6 +46,7 @@ class TrainerProcess:
         on_event: Called from a thread of this object with everything the child reports.
         command: What is run, CONFIG its last argument.
         restarts: When it is run again.
+        on_restart: Called before each time it is.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class TrainerProcess:
         *,
         command: Sequence[str] = TRAINER,
         restarts: Restarts | None = None,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> None:
         self._command = [*command, str(config)]
         self._on_event = on_event
-        self._restarts = restarts or Restarts()
+        self._restarts, self._on_restart = restarts or Restarts(), on_restart
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, name="trainer", daemon=True)
@@ -99,6 +101,7 @@ class TrainerProcess:
                 return
             n_in_a_row += 1
             self.n_restarts += 1
+            self._on_restart()
             self._log.warning("trainer_restarting", ending=ending, backoff_s=backoff_s)
             self._stopping.wait(backoff_s)
             backoff_s = min(2 * backoff_s, limits.max_backoff_s)

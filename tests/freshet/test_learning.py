@@ -1,14 +1,17 @@
 """One active learner among several processes: here several `Learning`s on one folder."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.learning.segments import BadManifest
+from consumers.learning.trainer_process import Restarts, TrainerProcess
 from freshet.learning import Learning
 from freshet.settings import Settings
 from monitoring.metrics import Metrics
@@ -28,8 +31,14 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
 
 @contextmanager
 def learning(folder: Path, log: EmbeddedLog) -> Iterator[Learning]:
+    with learning_with(folder, log, Metrics(CollectorRegistry())) as one:
+        yield one
+
+
+@contextmanager
+def learning_with(folder: Path, log: EmbeddedLog, metrics: Metrics) -> Iterator[Learning]:
     settings = Settings(data_dir=folder / "data", segment_rows=1)
-    one = Learning(settings, log, Metrics(CollectorRegistry()), on_cycle=lambda _: None)
+    one = Learning(settings, log, metrics, on_cycle=lambda _: None)
     one.open()
     one.start()
     try:
@@ -95,6 +104,28 @@ def test_trainer_that_cannot_be_started_is_said_and_started_once_it_can(tmp_path
         in_the_way.unlink()
         wait_until((in_the_way / "settings.json").exists)
         wait_until(lambda: one.not_ready() == {})
+
+
+def test_trainer_that_dies_is_counted_and_given_up_for_prometheus_to_see(
+    tmp_path: Path, log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    dying = [sys.executable, "-c", "raise SystemExit(3)"]
+    quick = Restarts(first_backoff_s=0.001, max_in_a_row=2)
+    monkeypatch.setattr("freshet.learning.TrainerProcess", partial(TrainerProcess, command=dying, restarts=quick))
+
+    def restarts() -> float | None:
+        return metrics.registry.get_sample_value("freshet_role_restarts_total", {"role": "trainer"})
+
+    def has_failed() -> float | None:
+        return metrics.registry.get_sample_value("freshet_learning_failed")
+
+    with learning_with(tmp_path, log, metrics) as one:
+        assert (restarts(), has_failed()) == (0.0, 0.0)
+        one.start_trainer()
+        wait_until(lambda: has_failed() == 1.0)
+        assert restarts() == 2.0
+        assert one.not_ready() == {"trainer": "given up after too many restarts; see the log"}
 
 
 def test_who_stands_by_outlives_a_folder_that_is_gone_for_a_while(tmp_path: Path, log: EmbeddedLog) -> None:
