@@ -73,13 +73,14 @@ def _drawn(panel: Panel, number: int) -> dict[str, Any]:
     }
     if is_stat:
         options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none", "graphMode": "area"}
+    defaults: dict[str, Any] = {"unit": panel.unit} if panel.can_be_negative else {"unit": panel.unit, "min": 0}
     return {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
         "datasource": SOURCE,
         "targets": targets,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": options,
     }
 

@@ -14,12 +14,14 @@ class Panel:
         unit: Grafana's name of it.
         queries: PromQL and what each line is called.
         kind: a line over time, or a single figure.
+        can_be_negative: else it begins at 0.
     """
 
     title: str
     unit: str
     queries: tuple[tuple[str, str], ...]
     kind: str = "timeseries"
+    can_be_negative: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,8 +104,14 @@ STREAM = (
         "Blend: weight by part",
         "none",
         (("freshet_blend_weight", "{{part}}"), ("max(freshet_blend_on)", "on")),
+        can_be_negative=True,
     ),
-    Panel("Blend: NDCG@10 above the model's", "none", (("sum(freshet_blend_gain_ndcg_at_10)", "gain"),)),
+    Panel(
+        "Blend: NDCG@10 above the model's",
+        "none",
+        (("sum(freshet_blend_gain_ndcg_at_10)", "gain"),),
+        can_be_negative=True,
+    ),
     Panel("Users", "none", (("freshet_users", "{{job}} {{instance}}"),)),
     Panel(
         "Items",

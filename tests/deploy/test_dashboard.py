@@ -78,6 +78,12 @@ def test_every_panel_has_a_title_a_unit_and_queries_to_the_provisioned_source() 
             assert part["datasource"] == {"type": "prometheus", "uid": "freshet-prometheus"}
 
 
+def test_what_can_be_negative_is_not_cut_off_at_zero() -> None:
+    uncut = {panel["title"] for panel in SHOWN if "min" not in panel["fieldConfig"]["defaults"]}
+
+    assert uncut == {"Blend: weight by part", "Blend: NDCG@10 above the model's"}
+
+
 def test_lines_in_seconds_are_shown_in_seconds() -> None:
     for panel in SHOWN:
         for target in panel["targets"]:
