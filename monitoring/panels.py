@@ -147,7 +147,11 @@ JOINS = (
         "none",
         (("sum(freshet_window_users)", "embedded"), ("sum(freshet_worker_closing_users)", "workers, closing")),
     ),
-    Panel("Too late for a window, a second", "none", ((rate("freshet_windows_late_total", "topic"), "{{topic}}"),)),
+    Panel(
+        "Too late for a window, a second",
+        "none",
+        ((rate("freshet_windows_late_total", "topic"), "{{topic}}, embedded"),),
+    ),
     Panel("Damaged users in tables", "none", (("sum(freshet_worker_damaged_total)", "users"),)),
     Panel("Beyond what is kept of a user, a second", "none", ((rate("freshet_worker_dropped_total"), "workers"),)),
 )
