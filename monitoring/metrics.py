@@ -1,4 +1,4 @@
-"""Every metric of Freshet, declared once, on a registry that is passed in.
+"""Every metric of Freshet but those of workers, declared once, on a registry that is passed in.
 
 Names are ``freshet_<thing>_<unit>`` in base units, ``_total`` for counters. Label values come from small
 closed sets, never a user, an item or a path with an id in it; those that alerts count begin at 0, so that the

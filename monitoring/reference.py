@@ -6,22 +6,31 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from monitoring.metrics import Metrics
+from stream.workers.metrics import WorkerMetrics
 
 INTRODUCTION = """# Metrics
 
 Scraped at `/metrics`. Names carry their unit; counters end in `_total`; labels come from small closed sets, never a
 user or an item. This page is made by `python -m monitoring.reference`.
 
-| metric | type | labels | meaning |
+"""
+WORKERS = """
+## Of the workers on Kafka
+
+"""
+HEADER = """| metric | type | labels | meaning |
 |---|---|---|---|
 """
 
 
 def reference() -> str:
     """The page: one row a metric, in the order of declaration."""
-    metrics = vars(Metrics(CollectorRegistry())).values()
-    rows = [_row(metric) for metric in metrics if isinstance(metric, MetricWrapperBase)]
-    return INTRODUCTION + "\n".join(rows) + "\n"
+    return INTRODUCTION + _table(Metrics(CollectorRegistry())) + WORKERS + _table(WorkerMetrics())
+
+
+def _table(declared: Metrics | WorkerMetrics) -> str:
+    metrics = [metric for metric in vars(declared).values() if isinstance(metric, MetricWrapperBase)]
+    return HEADER + "".join(f"{_row(metric)}\n" for metric in metrics)
 
 
 def _row(metric: MetricWrapperBase) -> str:

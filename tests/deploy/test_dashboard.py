@@ -48,7 +48,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
 
 def test_metrics_page_names_what_processes_export() -> None:
     page = metrics_in((ROOT / "docs" / "metrics.md").read_text())
-    ours = {name for name in known_metrics() if name.startswith("freshet_") and "worker" not in name}
+    ours = {name for name in known_metrics() if name.startswith("freshet_")}
 
     assert ours <= page
 
