@@ -247,8 +247,7 @@ class Service:
 
     def _note_cycle(self, event: CycleEvent) -> None:
         if event.state in ("published", "refused", "failed"):
-            self.metrics.cycles_total.labels(result=event.state).inc()
-            self.metrics.cycle_seconds.observe(event.seconds)
+            self.metrics.count_cycle(event.state, event.seconds)
             structlog.get_logger().info(
                 "cycle_ended", result=event.state, cycle=event.cycle, reason=event.detail, version=event.version
             )

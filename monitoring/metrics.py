@@ -160,7 +160,7 @@ class Metrics:
         self.cycles_total = self._counter("cycles_total", "Training cycles: published, refused or failed.", ("result",))
         for result in ("published", "refused", "failed"):
             self.cycles_total.labels(result=result)
-        self.cycle_seconds = self._histogram("cycle_seconds", "Seconds of a training cycle.", (), CYCLE_SECONDS)
+        self.cycle_seconds = self._histogram("cycle_seconds", "Seconds of a training cycle that was published or refused.", (), CYCLE_SECONDS)
 
     def _declare_quality(self) -> None:
         labels = ("source", "protocol")  # organic|exposed, filtered|unfiltered
@@ -183,6 +183,12 @@ class Metrics:
         self.prequential_share_ratio = self._gauge(
             "prequential_share_ratio", "Share of users whose events are predicted before they are applied."
         )
+
+    def count_cycle(self, result: str, seconds: float) -> None:
+        """Count a training cycle that ended; how long one took that failed says nothing of the others."""
+        self.cycles_total.labels(result=result).inc()
+        if result != "failed":
+            self.cycle_seconds.observe(seconds)
 
     def show_model(self, version: str | None) -> None:
         """Make ``version`` the one series of ``model_info``; None when there is no model.

@@ -15,7 +15,7 @@ class CycleEvent(msgspec.Struct, frozen=True, kw_only=True):
         cycle: Number of the cycle, from 1.
         detail: One line for people: the reason, or what is done now.
         version: The bundle published.
-        seconds: How long the cycle took; 0 until it ended.
+        seconds: How long the cycle took; 0 until it ended, and where it failed.
         n_events: Events trained on.
         metrics: The gate's figures.
     """

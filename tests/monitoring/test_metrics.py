@@ -87,6 +87,17 @@ def test_showing_no_model_leaves_no_series(metrics: Metrics, registry: Collector
     assert registry.get_sample_value("freshet_model_info", {"version": "v1"}) is None
 
 
+def test_a_cycle_that_failed_is_counted_and_not_taken_for_one_of_no_time(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.count_cycle("failed", 0.0)
+    metrics.count_cycle("refused", 20.0)
+
+    assert registry.get_sample_value("freshet_cycles_total", {"result": "failed"}) == 1.0
+    assert registry.get_sample_value("freshet_cycle_seconds_count") == 1.0
+    assert registry.get_sample_value("freshet_cycle_seconds_sum") == 20.0
+
+
 def test_two_sets_of_metrics_on_one_registry_are_refused(metrics: Metrics, registry: CollectorRegistry) -> None:
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         Metrics(registry)
