@@ -160,7 +160,9 @@ class Metrics:
         self.cycles_total = self._counter("cycles_total", "Training cycles: published, refused or failed.", ("result",))
         for result in ("published", "refused", "failed"):
             self.cycles_total.labels(result=result)
-        self.cycle_seconds = self._histogram("cycle_seconds", "Seconds of a training cycle that was published or refused.", (), CYCLE_SECONDS)
+        self.cycle_seconds = self._histogram(
+            "cycle_seconds", "Seconds of a training cycle that was published or refused.", (), CYCLE_SECONDS
+        )
 
     def _declare_quality(self) -> None:
         labels = ("source", "protocol")  # organic|exposed, filtered|unfiltered
