@@ -64,6 +64,28 @@ def test_loss_within_the_margin_passes() -> None:
     assert verdict.is_passed
 
 
+def test_loss_is_a_share_of_what_the_old_model_had() -> None:
+    crowd = {f"other-{n}": 5.0 for n in range(20)}
+    old = ranker_of(seen=9.0, target=8.0, last=7.0, missed=1.0, **crowd)
+    new = ranker_of(seen=9.0, target=7.0, last=8.0, missed=1.0, **crowd)
+
+    verdict = judge(new, old, {"fresh": [*questions(1), *questions(9, target="missed")]}, DECIDES)
+
+    assert not verdict.is_passed
+    assert verdict.reason.startswith("fresh lost 36.9%, the margin is 5.0%; fresh NDCG@10 0.1000 -> 0.0631")
+
+
+def test_mean_decides_and_not_the_worst_that_chance_allows() -> None:
+    old = ranker_of(seen=9.0, target=5.0, second=4.0, other=3.0, last=2.0)
+    new = ranker_of(seen=9.0, target=5.0, second=1.0, other=3.0, last=2.0)
+    one_user = Example(9, ("seen",), (0,), "second")
+
+    verdict = judge(new, old, {"fresh": [*questions(9), one_user]}, DECIDES)
+
+    assert verdict.is_passed
+    assert verdict.reason == "fresh NDCG@10 0.9631 -> 0.9431 (gain -0.0601..+0.0000)"
+
+
 def test_loss_on_one_slice_refuses_whatever_the_others_gained() -> None:
     new = ranker_of(seen=9.0, target=5.0, other=7.0, cold=8.0, last=6.0)
     old = ranker_of(seen=9.0, target=8.0, other=5.0, cold=7.0, last=6.0)
