@@ -8,6 +8,7 @@ from tests.serving.world import AppClient
     [
         ({"Host": "shop.example:8000"}, "host 'shop.example:8000' is not this machine; use localhost or 127.0.0.1"),
         ({"Origin": "https://shop.example"}, "a page of 'https://shop.example' may not send requests here"),
+        ({"Origin": "http://localhost:9999"}, "a page of 'http://localhost:9999' may not send requests here"),
         ({"Origin": "http://["}, "a page of 'http://[' may not send requests here"),
         ({"Origin": "null"}, "a page of 'null' may not send requests here"),
     ],
