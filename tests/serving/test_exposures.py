@@ -3,6 +3,8 @@
 import threading
 from concurrent.futures import Future
 
+from structlog.testing import capture_logs
+
 from serving.exposures import Exposures
 from stream.events import Exposure
 from stream.log import LogUnavailable, Position
@@ -33,18 +35,23 @@ def test_a_full_queue_drops_and_counts(world: World) -> None:
     assert world.value("freshet_exposures_total", result="dropped") == 3.0
 
 
-def test_what_the_log_refuses_is_counted_as_dropped_and_later_ones_are_logged(world: World) -> None:
+def test_what_the_log_refuses_is_dropped_and_failing_is_told_once_as_is_its_end(world: World) -> None:
     exposures = Exposures(world.frail_log, world.metrics)  # type: ignore[arg-type]
-    exposures.start()
-    with world.refusing(LogUnavailable("disk full")):
-        exposures.add(_exposure(1))
-        wait_until(
-            lambda: world.value("freshet_exposures_total", result="dropped") == 1.0, "the refused one is counted"
-        )
-    exposures.add(_exposure(2))
-    exposures.close()
 
-    assert world.value("freshet_exposures_total", result="logged") == 1.0
+    def add_and_wait(result: str, n: int) -> None:
+        exposures.add(_exposure(n))
+        wait_until(lambda: world.value("freshet_exposures_total", result=result) == n, f"{n} are {result}")
+
+    with capture_logs() as said:
+        exposures.start()
+        with world.refusing(LogUnavailable("disk full")):
+            add_and_wait("dropped", 1)
+            add_and_wait("dropped", 2)
+        add_and_wait("logged", 1)
+        add_and_wait("logged", 2)
+        exposures.close()
+
+    assert [line["event"] for line in said] == ["exposures_dropped", "exposures_logged_again"]
 
 
 def test_closing_while_the_log_hangs_counts_each_exposure_that_waits_once(world: World) -> None:
