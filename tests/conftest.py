@@ -9,6 +9,7 @@ import pytest
 
 from broker.cluster import Cluster
 from broker.jars import jars, missing_tools
+from tests.skipping import skip_unless_ci
 
 # tests of a GPU ask for one: CUDA_VISIBLE_DEVICES=0 pytest -k gpu
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -31,12 +32,10 @@ def one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def broker_jars() -> Path:
-    """Where the broker's libraries are; skips where no broker can be had, and fails where one must be."""
+    """Where the broker's libraries are; skips where no broker can be had."""
     missing = missing_tools()
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"a real broker needs Java and Maven, and CI is set: {' and '.join(missing)} not found")
     if missing:
-        pytest.skip(f"no {' and no '.join(missing)} here: a real broker needs Java 17 and Maven")
+        skip_unless_ci(f"no {' and no '.join(missing)} here: a real broker needs Java 17 and Maven")
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "jars.lock").open("w") as lock:  # several processes may run tests
         fcntl.flock(lock, fcntl.LOCK_EX)

