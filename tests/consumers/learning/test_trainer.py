@@ -48,14 +48,20 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
-@pytest.fixture
-def bench(shop: Shop) -> Bench:
-    """After the first training on 200 events."""
+@pytest.fixture(scope="module")
+def trained_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop after the first training on 200 events."""
+    shop = Shop(tmp_path_factory.mktemp("shop") / "data")
+    shop.add_items(0, N_ITEMS)
     shop.add_events(200)
-    bench = Bench(shop)
-    assert bench.loop.step()
-    bench.reports.clear()
-    return bench
+    assert Bench(shop).loop.step()
+    return shop.root
+
+
+@pytest.fixture
+def bench(trained_root: Path, tmp_path: Path) -> Bench:
+    """The trained shop again, with a loop that starts on it."""
+    return Bench(Shop(shutil.copytree(trained_root, tmp_path / "data")))
 
 
 def test_first_training_waits_for_its_number_of_events(shop: Shop) -> None:
