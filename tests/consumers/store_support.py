@@ -1,7 +1,6 @@
 """Real parts for tests of the roles: an embedded log in a folder, and waiting with a deadline."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message
 from stream.topics import topics
+from tests.waiting import wait_until  # noqa: F401 - its users take it from here
 
 DEADLINE_S = 30.0
 N_PARTITIONS = 2
@@ -32,14 +32,6 @@ def new_metrics() -> Metrics:
 
 def value(metrics: Metrics, name: str, labels: dict[str, str] | None = None) -> float | None:
     return metrics.registry.get_sample_value(f"freshet_{name}", labels or {})
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {DEADLINE_S} s: {what}")
-        time.sleep(0.005)
 
 
 def click(number: int, user: str = "ada", item: str | None = None, **changes: object) -> Interaction:

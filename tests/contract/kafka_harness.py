@@ -4,7 +4,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -14,6 +14,7 @@ from broker.cluster import Cluster
 from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
 from tests.contract.harness import FILLER_KEY, TOPICS
+from tests.waiting import wait_until
 
 DEADLINE_S = 30.0
 NEVER_MS = 2**62  # of a lag before compaction, as the broker has it
@@ -112,10 +113,3 @@ def is_compact(consumer: KafkaConsumer, are_tombstones_old: bool) -> bool:
             records += [record for record in polled if record.key != FILLER_KEY]
     keys = [(record.partition, record.key) for record in records]
     return len(keys) == len(set(keys)) and not (are_tombstones_old and any(r.value is None for r in records))
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline_s, f"waited {DEADLINE_S} s for {what}"
-        time.sleep(0.02)

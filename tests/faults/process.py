@@ -8,18 +8,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
 
+from tests import waiting
+
 ROOT = Path(__file__).parents[2]
 START_S = 240.0  # importing torch on a busy machine
 DEADLINE_S = 120.0
-POLL_S = 0.02
 REQUEST_S = 30.0
 SMALL = {  # a first training and cycles within seconds
     "TEXT_TOWER": "tfidf",
@@ -34,17 +35,7 @@ SMALL = {  # a first training and cycles within seconds
     "SNAPSHOT_S": "1",
 }
 SERVES = re.compile(r"freshet serves (\S+), everything is kept in ")  # perhaps behind a line of another thread
-
-
-def wait_until(claim: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """The first true value of `claim`."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        value = claim()
-        if value:
-            return value
-        time.sleep(POLL_S)
-    raise AssertionError(f"not within {deadline_s} s: {what}")
+wait_until = partial(waiting.wait_until, deadline_s=DEADLINE_S)
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +130,7 @@ class ServiceProcess:
 
     def wait_until_serving(self) -> None:
         """Until it printed its address."""
-        found = wait_until(self._address, f"an address in {self.log}", START_S)
+        found = wait_until(self._address, f"an address in {self.log}", deadline_s=START_S)
         self.url = found.group(1)
 
     def _address(self) -> re.Match[str] | None:

@@ -1,8 +1,7 @@
 """One active learner among several processes: here several `Learning`s on one folder."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message
 from stream.topics import EVENTS, topics
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -45,13 +45,6 @@ def learning_with(folder: Path, log: EmbeddedLog, metrics: Metrics) -> Iterator[
         yield one
     finally:
         assert one.stop() == []
-
-
-def wait_until(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        assert time.monotonic() < deadline, "not within the deadline"
-        time.sleep(0.01)
 
 
 def publish(log: EmbeddedLog, event_id: str) -> None:

@@ -1,6 +1,5 @@
 """The service's own word on whether it is ready."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from consumers.sequences.role import Snapshots
 from consumers.sequences.snapshots import KindsDiffer
 from freshet.service import Service
 from freshet.settings import Kind, Settings
-
-DEADLINE_S = 20.0
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,18 +26,13 @@ def test_service_is_not_ready_before_its_roles_have_looked_at_the_log_and_the_mo
         "model": "the current version is being loaded",
     }
     service.start()
-    deadline = time.monotonic() + DEADLINE_S
-    while service.not_ready() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert service.not_ready() == {}
+    wait_until(lambda: not service.not_ready())
 
 
 def test_snapshots_are_of_the_kinds_that_are_configured(tmp_path: Path) -> None:
     service = Service(Settings(data_dir=tmp_path, kinds=[Kind(name="poke")]))
     service.start()
-    deadline = time.monotonic() + DEADLINE_S
-    while service.not_ready() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not service.not_ready())
     service.close()
     with pytest.raises(KindsDiffer, match=r"is of the event kinds \['poke'\], and \['view', "):
         Snapshots(service.paths.snapshots, service.log.log_id)

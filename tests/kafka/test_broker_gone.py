@@ -18,7 +18,7 @@ from stream.kafka.reader import KafkaReader, Subscription
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogUnavailable, Message, Record
 from stream.topics import Topic
-from tests.contract.kafka_harness import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 TOPICS = {"events": Topic("events", 2), "one": Topic("one", 1)}

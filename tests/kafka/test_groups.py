@@ -18,7 +18,7 @@ from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogClosed, LogUnavailable, Message, NotAssigned, Record
 from stream.topics import Topic
-from tests.contract.kafka_harness import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 DEADLINE_S = 20.0

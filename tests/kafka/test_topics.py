@@ -13,7 +13,7 @@ from stream.kafka.log import KafkaLog
 from stream.kafka.settings import KafkaSettings
 from stream.log import TopicDiffers
 from stream.topics import DAY_MS, Topic
-from tests.contract.kafka_harness import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 EVENTS = Topic("events", 3, retention_ms=7 * DAY_MS, max_message_bytes=65_536)

@@ -108,10 +108,12 @@ def test_transaction_of_somebody_else_does_not_hold_the_other_topic_up(world: Wo
     worker = world.worker("one").start().wait_until_ready()
 
     wait_until(
-        lambda: worker.metric("freshet_worker_events_total") == 100 + len(exposures), "exposures of all windows", 60.0
+        lambda: worker.metric("freshet_worker_events_total") == 100 + len(exposures),
+        "exposures of all windows",
+        deadline_s=60.0,
     )
 
-    wait_until(lambda: worker.metric("freshet_worker_lag_records") == 0, "nothing is left to read", 60.0)
+    wait_until(lambda: worker.metric("freshet_worker_lag_records") == 0, "nothing is left to read", deadline_s=60.0)
 
 
 def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> None:

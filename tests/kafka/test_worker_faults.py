@@ -67,7 +67,9 @@ def test_worker_that_stood_still_past_its_session_ends_and_another_goes_on(world
     wait_until(lambda: sleeper.metric("freshet_worker_events_total") > 100, "the sleeper handles records")
     sleeper.signal(signal.SIGSTOP)
     other = world.worker("other").start().wait_until_ready()
-    wait_until(lambda: len(other.facts()["partitions"]) == N_PARTITIONS, "the other holds all", 10 * SESSION_S)
+    wait_until(
+        lambda: len(other.facts()["partitions"]) == N_PARTITIONS, "the other holds all", deadline_s=10 * SESSION_S
+    )
     world.say(said[1_000:])
 
     sleeper.signal(signal.SIGCONT)
@@ -87,7 +89,7 @@ def test_worker_is_not_ready_while_brokers_are_away_and_goes_on_after(broker_jar
         (node,) = cluster.nodes
 
         node.kill()
-        wait_until(lambda: not worker.facts()["is_ready"], "the worker misses its broker", 3 * SESSION_S)
+        wait_until(lambda: not worker.facts()["is_ready"], "the worker misses its broker", deadline_s=3 * SESSION_S)
         assert worker.facts()["brokers_silent_s"] >= 0.75 * SESSION_S
         node.start()
         node.wait()

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,25 +25,15 @@ from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import ensure_topics
 from stream.partition import partition_of
 from stream.topics import COUNTS, OUTCOMES, topics
+from tests import waiting
 from tests.kafka.worker_traffic import LATENESS_MS, LENGTH, WINDOW_MS, Said
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 150.0
-POLL_S = 0.05
 N_PARTITIONS = 4
 SESSION_S = 10.0
 START_AGAIN = 75  # exit status of a worker that wants a supervisor to start it again
-
-
-def wait_until(claim: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """The first true value of `claim`."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        value = claim()
-        if value:
-            return value
-        time.sleep(POLL_S)
-    raise AssertionError(f"not within {deadline_s} s: {what}")
+wait_until = partial(waiting.wait_until, deadline_s=DEADLINE_S)
 
 
 class World:

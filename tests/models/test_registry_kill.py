@@ -3,13 +3,13 @@
 import multiprocessing
 import random
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from models.registry.bundle import DataSpan, Manifest
 from models.registry.registry import Registry
+from tests.waiting import wait_until
 
 DRAFT = Manifest(created_ms=0, config={"cycle": 1}, tower_revisions={}, data=DataSpan(), seed=0, code_version="0")
 
@@ -26,13 +26,6 @@ def publish_for_ever(root: Path) -> None:
         registry.prune(keep=3)
 
 
-def wait_for_a_version(registry: Registry) -> None:
-    deadline = time.monotonic() + 20
-    while not registry.versions():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.002)
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_writer_leaves_only_whole_versions(tmp_path: Path, seed: int) -> None:
     root = tmp_path / "registry"
@@ -41,7 +34,7 @@ def test_a_killed_writer_leaves_only_whole_versions(tmp_path: Path, seed: int) -
     for _ in range(3):
         process = context.Process(target=publish_for_ever, args=(root,))
         process.start()
-        wait_for_a_version(Registry(root))
+        wait_until(Registry(root).versions)
         threading.Event().wait(rng.uniform(0.0, 0.1))  # the moment of the kill is what varies
         process.kill()
         process.join(timeout=10)

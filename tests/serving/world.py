@@ -3,7 +3,6 @@
 Towers and training have no part in these tests.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -43,19 +42,9 @@ from stream.images import ImageStore
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Position, Record
 from stream.topics import ITEMS, topics
+from tests.waiting import wait_until
 
 DEADLINE_S = 10.0
-
-
-def wait_until(claim: Callable[[], Any], what: str) -> Any:
-    """The first true value of `claim`; fails after ten seconds."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        value = claim()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
 
 
 @dataclass

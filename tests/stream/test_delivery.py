@@ -10,7 +10,7 @@ from stream.kafka.delivery import Delivery
 from stream.kafka.producer import Producer
 from stream.log import LogUnavailable, Message, Position, QueueFull
 from stream.requests import Placed
-from tests.contract.kafka_harness import wait_until
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 

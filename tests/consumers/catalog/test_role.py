@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from stream.log import Message, Record
 from stream.topics import DEAD_LETTER, ITEMS, topics
 from tests.consumers.catalog.test_placement import Shelf, Slot
 from tests.models.tower_fixtures import noisy_picture
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -34,13 +35,6 @@ def towers() -> Towers:
     torch.manual_seed(0)
     net = PatchNet(PatchConfig(size=16, patch=4, dim=8, n_layers=1, n_heads=2))
     return Towers(TfidfTextTower.fit([["red shoe"], ["blue shirt"]]), PatchTower(net))
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < deadline, "not within the deadline"
-        time.sleep(0.005)
 
 
 class World:

@@ -1,5 +1,3 @@
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message, Record
 from stream.topics import topics
+from tests.waiting import wait_until
 
 ITEMS = [f"i{number}" for number in range(12)]
 
@@ -203,9 +202,7 @@ def watch_all(log: EmbeddedLog, slot: FakeSlot, n_events: int) -> dict[str, Any]
     role = WatcherRole(slot, log_id="log", metrics=metrics)
     runner = Runner(log, [role], metrics=metrics, settings=RunnerSettings(max_records=7, poll_s=0.01))
     runner.start()
-    deadline = time.monotonic() + 20
-    while sum(role.positions().values()) < n_events and time.monotonic() < deadline:
-        threading.Event().wait(0.005)
+    wait_until(lambda: sum(role.positions().values()) >= n_events)
     assert runner.stop(10) == []
     return role.report()
 

@@ -138,7 +138,7 @@ def _wait_for_history(replica: ServiceProcess, user_id: str, expected: Shown) ->
     """
     last = [Shown()]
     with suppress(AssertionError):  # the figures say by how much it differs
-        wait_until(partial(_shows, replica, user_id, expected, last), f"history of {user_id}", HISTORY_S)
+        wait_until(partial(_shows, replica, user_id, expected, last), f"history of {user_id}", deadline_s=HISTORY_S)
     return last[-1]
 
 
