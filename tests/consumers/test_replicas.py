@@ -3,6 +3,7 @@
 from consumers.replicas import ReplicaDirectory
 from stream.events import Replica, encode
 from stream.log import Record
+from tests.clock import Clock
 
 NOW_MS = 1_700_000_000_000
 
@@ -10,16 +11,6 @@ NOW_MS = 1_700_000_000_000
 def word(name: str, partitions: tuple[int, ...], *, ts_ms: int = NOW_MS) -> Record:
     replica = Replica(name=name, url=f"http://{name}:8000", partitions=partitions, ts_ms=ts_ms)
     return Record("control", 0, 0, f"replica:{name}".encode(), encode(replica), ts_ms)
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def directory(*words: Record, clock: Clock | None = None) -> ReplicaDirectory:

@@ -3,6 +3,7 @@ from structlog.testing import capture_logs
 from consumers.role_health import RoleHealth, RoleStatus
 from consumers.runner_settings import RunnerSettings
 from stream.log import LogUnavailable, Record
+from tests.clock import Clock
 from tests.consumers.store_support import new_metrics, value
 
 FIRE = RuntimeError("the disk is on fire")
@@ -18,15 +19,6 @@ class Ranking:
 
     def close(self) -> None:
         pass
-
-
-class Clock:
-    """Stands until it is set."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def status(clock: Clock, *, steady_s: float = 60.0) -> RoleStatus:

@@ -4,14 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.metrics import Metrics
 from serving.rates import EventRate, value_of
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 def test_the_rate_is_events_over_the_last_five_seconds() -> None:

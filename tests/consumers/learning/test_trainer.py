@@ -13,18 +13,11 @@ from consumers.learning.cycle_settings import write_settings
 from consumers.learning.plan import Plan
 from consumers.learning.trainer import MAX_STARTS, TrainerLoop, main
 from consumers.learning.training_buffer import TrainingBuffer
+from tests.clock import Clock
 from tests.consumers.cycle_fixtures import N_ITEMS, Killed, KilledAfter, Reports, Shop
 
 TOLD = threading.Event()  # set, so that no wait waits
 TOLD.set()
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Bench:
