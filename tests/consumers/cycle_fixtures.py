@@ -113,10 +113,6 @@ class Reports(list[CycleEvent]):
         return [event.detail for event in self]
 
 
-def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def run(settings: CycleSettings, plan: Plan, reports: list[CycleEvent] | None = None) -> CycleEvent:
     return Cycle(settings, plan, (Reports() if reports is None else reports).append).run(NEVER)
 

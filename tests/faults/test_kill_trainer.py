@@ -13,8 +13,9 @@ import pytest
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings, write_settings
 from models.encoder.config import TrainingConfig
-from tests.consumers.cycle_fixtures import N_ITEMS, Shop, are_equal
+from tests.consumers.cycle_fixtures import N_ITEMS, Shop
 from tests.faults.process import DEADLINE_S, ROOT, environment
+from tests.models.encoder_fixtures import are_equal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

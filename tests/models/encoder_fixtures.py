@@ -33,3 +33,8 @@ def small_model(*, n_ids: int = 0, seed: int = 0) -> M2SE:
     with torch.no_grad():
         model.ids.normal_(std=0.5)
     return model.eval()
+
+
+def are_equal(ones: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    """The same weights, bit for bit."""
+    return ones.keys() == others.keys() and all(torch.equal(one, others[name]) for name, one in ones.items())

@@ -15,7 +15,8 @@ from models.gate import GateConfig
 from models.memory.blend import PARTS, BlendConfig
 from models.registry.kept_blend import KeptBlend
 from models.rivals.served_counts import ServedPopularity
-from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, are_equal, new_shop, next_plan, run
+from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, new_shop, next_plan, run
+from tests.models.encoder_fixtures import are_equal
 
 MEMORY = PARTS.index("memory")
 

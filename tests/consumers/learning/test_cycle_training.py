@@ -13,9 +13,9 @@ from consumers.learning.plan import Plan
 from consumers.learning.training_data import TrainingData
 from models.content.table import ContentTable
 from models.encoder.config import StoppingConfig
-from tests.consumers.cycle_fixtures import Killed, KilledAfter, Reports, Shop, are_equal, new_shop, next_plan, run
+from tests.consumers.cycle_fixtures import Killed, KilledAfter, Reports, Shop, new_shop, next_plan, run
 from tests.models.encoder.test_training import cyclic_data
-from tests.models.encoder_fixtures import N_ITEMS, small_content
+from tests.models.encoder_fixtures import N_ITEMS, are_equal, small_content
 
 
 @pytest.mark.parametrize("epoch", ["pretrain epoch 1/1", "finetune epoch 1/1"])

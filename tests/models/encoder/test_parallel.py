@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from models.encoder.batches import Batch
 from models.encoder.parallel import ALONE, Processes, joined
 from tests.models.encoder.parallel_run import new_trainer
+from tests.models.encoder_fixtures import are_equal
 
 DEADLINE_S = 100.0
 Weights = dict[str, torch.Tensor]
@@ -48,10 +49,6 @@ def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
 def weights_of(folder: Path) -> list[Weights]:
     """Those that each of two processes ended with."""
     return [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
-
-
-def are_equal(ones: Weights, others: Weights) -> bool:
-    return ones.keys() == others.keys() and all(torch.equal(one, others[name]) for name, one in ones.items())
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from models.encoder.phases import EpochReport
 from models.encoder.stopping import Best, Stopping
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import CONFIG, new_trainer, weights
+from tests.models.encoder_fixtures import are_equal
 
 SCORES = (0.1, 0.3, 0.2, 0.3, 0.4)  # after the first epoch of fine-tuning, the second, ...
 LONG = replace(CONFIG, pretrain_epochs=1, finetune_epochs=5)
@@ -23,10 +24,6 @@ def watched(config: TrainingConfig = LONG, *, patience: int = 2) -> Trainer:
     trainer = new_trainer(config)
     trainer.stopping = Stopping(lambda: SCORES[trainer.progress.epoch - 1], patience=patience)
     return trainer
-
-
-def are_equal(ones: Weights, others: Weights) -> bool:
-    return ones.keys() == others.keys() and all(torch.equal(one, others[name]) for name, one in ones.items())
 
 
 def test_training_stops_when_the_score_gets_no_better_and_the_best_epochs_weights_stay() -> None:

@@ -10,7 +10,7 @@ from models.encoder.loop import TrainingDiverged
 from models.rivals.config import NextItemConfig
 from models.rivals.learners import Learner
 from models.rivals.nets import TextTower, WhiteningAdaptor
-from tests.models.encoder_fixtures import N_ITEMS, small_content
+from tests.models.encoder_fixtures import N_ITEMS, are_equal, small_content
 from tests.models.rival_fixtures import LEARNERS, SHAPE, cyclic_data, small_learner
 
 EVERY_LEARNER = pytest.mark.parametrize("name", LEARNERS)
@@ -29,10 +29,6 @@ def scores(learner: Learner, rows: list[list[int]], lengths: list[int]) -> torch
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in learner.loop.model.state_dict().items()}
-
-
-def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 @EVERY_LEARNER
