@@ -221,6 +221,13 @@ def test_bulk_lines_are_taken_and_wrong_ones_named_by_number(client: AppClient, 
     assert [item.item_id for item in _items(world)] == ["a", "c"]
 
 
+def test_the_first_100_errors_of_a_bulk_are_told_and_all_are_counted(client: AppClient) -> None:
+    told = client.post("/v1/items", content=b'{"item_id": "a"}\n' + b"nonsense\n" * 150).json()
+
+    assert (told["accepted"], told["rejected"]) == (1, 150)
+    assert [error["line"] for error in told["errors"]] == list(range(2, 102))
+
+
 def test_a_bulk_line_that_is_too_large_for_the_log_is_named_and_the_others_are_taken(
     client: AppClient, world: World
 ) -> None:
