@@ -1,5 +1,7 @@
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from contextlib import contextmanager
+from threading import Event, Lock
 
 from consumers.sequences.user_sequences import UserSequences
 from stream.events import Interaction
@@ -33,6 +35,23 @@ def test_view_gives_items_seen_and_position_of_one_moment() -> None:
     view = sequences.view("ada")
     assert (view.items, sorted(view.seen)) == (["item-1", "item-2"], ["item-0", "item-1", "item-2"])
     assert (view.times_ms, view.newest_ts_ms, view.position) == ([1_000, 2_000], 2_000, (0, 7))
+
+
+def test_view_is_of_one_moment_though_a_writer_waits_for_the_lock() -> None:
+    sequences = UserSequences(1)
+    sequences.hold(0)
+    sequences.apply(0, [click("a", "ada", "x", 1_000)], DEFAULT_KINDS, next_offset=1)
+    state = sequences.held()[0]
+
+    @contextmanager
+    def then_written() -> Iterator[None]:
+        yield
+        state.lock = Lock()
+        sequences.apply(0, [click("b", "ada", "y", 2_000)], DEFAULT_KINDS, next_offset=2)
+
+    state.lock = then_written()  # type: ignore[assignment]
+    assert sequences.view("ada") == (["x"], [1_000], ["x"], (0, 1))
+    assert sequences.view("ada").position == (0, 2)
 
 
 def test_view_of_an_unknown_user_is_empty() -> None:
