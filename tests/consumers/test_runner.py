@@ -319,9 +319,10 @@ def test_role_without_a_group_reads_every_partition_beside_others(tmp_path: Path
     first, second = Noting("first"), Noting("second")
     first.group = second.group = None
     with open_log(tmp_path) as log:
-        publish(log, [click(n) for n in range(3)])
+        publish(log, [click(n, user=user) for user in ("ada", "user-1") for n in range(2)])
+        assert log.ends("events") == {0: 2, 1: 2}
         with running(log, first, second):
-            wait_until(lambda: len(first.offsets) == len(second.offsets) == 3, "everything, twice")
+            wait_until(lambda: sorted(first.offsets) == sorted(second.offsets) == [0, 0, 1, 1], "everything, twice")
 
 
 def test_owner_is_put_back_to_its_own_offsets(tmp_path: Path) -> None:
@@ -352,6 +353,20 @@ def test_owner_that_stands_beyond_the_logs_end_is_told_so_and_reads_on_from_ther
         {partition: 8},
         {partition: 3},
     )
+
+
+def test_events_that_come_while_an_owner_loads_do_not_hide_that_it_stands_beyond_the_end(tmp_path: Path) -> None:
+    class LoadsSlowly(Owning):
+        def gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
+            publish(log, [click(n) for n in range(3, 8)])
+            return super().gained(partitions)
+
+    with open_log(tmp_path) as log:
+        publish(log, [click(n) for n in range(3)])
+        partition = next(p for p, end in log.ends("events").items() if end == 3)
+        role = LoadsSlowly({partition: 8})
+        with running(log, role):
+            wait_until(lambda: role.offsets[:5] == [3, 4, 5, 6, 7], "all that came meanwhile")
 
 
 def test_owner_keeps_its_state_over_a_restart(tmp_path: Path) -> None:
