@@ -73,6 +73,18 @@ def test_fine_tuning_leaves_some_ids_out(n_sampled: int) -> None:
     assert not torch.equal(ids_after(0.5), before)
 
 
+def test_freed_memory_is_given_back_while_an_epoch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("models.encoder.loop.STEPS_TO_GIVE_BACK", 2)
+    monkeypatch.setattr("models.encoder.loop.give_back_freed", lambda: done.append("give back"))
+    trainer = new_trainer(replace(CONFIG, pretrain_epochs=1, finetune_epochs=0))
+    trainer.optimizer.register_step_pre_hook(lambda *_: done.append("step"))
+
+    trainer.run()
+
+    assert done[:5] == ["give back", "step", "step", "give back", "step"]
+
+
 def test_training_does_not_disturb_the_random_numbers_of_its_caller() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
