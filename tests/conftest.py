@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +48,28 @@ def broker(broker_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A real broker for all tests of a session; each takes a prefix of its own."""
     with Cluster(tmp_path_factory.mktemp("kafka"), cache=broker_jars, properties=QUICK) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def disk_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
+    """What was forced to the disk or renamed, in order, by the names that lie in a folder now."""
+    steps: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def force(fd: int) -> None:
+        fsync(fd)
+        steps.append(("force", os.fstat(fd).st_ino))
+
+    def give_name(source: Path, target: Path) -> None:
+        rename(source, target)
+        steps.append(("rename", target.stat().st_ino))
+
+    def named(root: Path) -> list[str]:
+        names = {path.stat().st_ino: path.relative_to(root) for path in (root, *root.rglob("*"))}
+        return [f"{step} {names[inode]}" for step, inode in steps]
+
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)  # macOS has more than fsync
+    monkeypatch.setattr(os, "fsync", force)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, give_name)
+    return named

@@ -55,6 +55,11 @@ def acknowledged_until_killed(path: Path, first: int, n_lines: int) -> dict[int,
     return {int(number): Position(int(p), int(o)) for number, p, o in found}
 
 
+def test_commit_returns_when_it_is_on_the_disk(path: Path) -> None:
+    with closing(EmbeddedLog(path, ONE)) as log:
+        assert log._file._sql.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
 def test_every_acknowledged_message_is_there_once_in_order_after_kills(path: Path) -> None:
     acknowledged: dict[int, Position] = {}
     for n_lines in (1, 40, 333):

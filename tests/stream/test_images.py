@@ -1,9 +1,9 @@
 """Real images, made here, and hostile ones."""
 
 import io
-import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,20 +48,13 @@ def test_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
-def test_the_name_is_forced_to_the_disk_after_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forced: list[int] = []
-    fsync = os.fsync
-
-    def note(fd: int) -> None:
-        forced.append(os.fstat(fd).st_ino)
-        fsync(fd)
-
-    monkeypatch.setattr(os, "fsync", note)
-
+def test_the_name_is_forced_to_the_disk_after_the_bytes(
+    tmp_path: Path, disk_steps: Callable[[Path], list[str]]
+) -> None:
     ref = ImageStore(tmp_path).put(picture())
 
-    folder = tmp_path / ref[:2]
-    assert forced == [path.stat().st_ino for path in (folder / ref, folder, tmp_path)]
+    name = f"{ref[:2]}/{ref}"
+    assert disk_steps(tmp_path) == [f"force {name}", f"rename {name}", f"force {ref[:2]}", "force ."]
 
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (5_000, 4_001), (12_000, 10_000), (2**31 - 1, 2**31 - 1)])

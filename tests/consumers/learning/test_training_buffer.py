@@ -1,6 +1,7 @@
 import errno
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,19 @@ def feed(buffer: TrainingBuffer, last: int, batch: int) -> None:
 
 def files(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
+
+
+def test_rows_are_on_the_disk_before_the_manifest_names_them(
+    tmp_path: Path, disk_steps: Callable[[Path], list[str]]
+) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=SMALL)
+    buffer.append("events", event_rows(0, 10), {0: 10})
+
+    assert disk_steps(tmp_path) == [
+        step
+        for name in ("events-00000000.parquet", "manifest.json")
+        for step in (f"force {name}", f"rename {name}", "force .")
+    ]
 
 
 def test_rows_and_offsets_are_written_together(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One file with everything in it, of one moment."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         assert len(loaded.stores[0].seen(user)) > 5
     assert loaded.stores[3].n_users == 0
     assert {name: array.tolist() for name, array in loaded.blend.items()} == {"number": 7}
+
+
+def test_snapshot_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, disk_steps: Callable[[Path], list[str]]
+) -> None:
+    MemorySnapshots(tmp_path, "log", length=3, max_seen=5).save(saved_memory())
+
+    assert disk_steps(tmp_path) == ["force memory.npz", "rename memory.npz", "force ."]
 
 
 def test_the_format_is_of_these_arrays(tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_restored_state_equals_the_saved_one(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["events-0.snapshot"]
 
 
+def test_snapshot_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, disk_steps: Callable[[Path], list[str]]
+) -> None:
+    saved(tmp_path)
+    assert disk_steps(tmp_path) == ["force events-0.snapshot", "rename events-0.snapshot", "force ."]
+
+
 def test_empty_partition_can_be_saved(tmp_path: Path) -> None:
     path = tmp_path / "events-0.snapshot"
     assert snapshot(one_partition().held()[0], path, ORIGIN.log_id) == 0

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_published_bundle_reads_back_with_every_file_checked(tmp_path: Path) -> 
     assert bundle.manifest.data == DataSpan(("events-0.parquet",), {0: 12, 1: 5}, 17)
     assert sorted(bundle.manifest.files) == ["items.json", "model.safetensors", "towers/text.json"]
     assert list((tmp_path / "registry" / "stages").iterdir()) == []
+
+
+def test_bundle_is_on_the_disk_before_it_has_its_name(tmp_path: Path, disk_steps: Callable[[Path], list[str]]) -> None:
+    registry = registry_at(tmp_path)
+    stage = registry.stage()
+    (stage / "towers").mkdir()
+    (stage / "towers" / "text.json").write_text("{}")
+
+    version = registry.publish(stage, draft())
+
+    assert disk_steps(tmp_path / "registry" / "bundles") == [
+        f"force {version}/towers/text.json",
+        f"force {version}/towers",
+        f"force {version}",
+        f"force {version}/manifest.json",
+        f"rename {version}/manifest.json",
+        f"force {version}",
+        f"rename {version}",
+        "force .",
+    ]
 
 
 def test_versions_are_numbered_and_listed_oldest_first(tmp_path: Path) -> None:
@@ -325,6 +346,15 @@ def test_refusals_survive_a_torn_last_line(tmp_path: Path) -> None:
     assert [refusal.reason for refusal in registry.refusals()] == ["worse by 0.02"]
     registry.refuse(reason="worse again", metrics={})
     assert [refusal.reason for refusal in registry.refusals()] == ["worse by 0.02", "worse again"]
+
+
+def test_refusals_are_forced_to_the_disk(tmp_path: Path, disk_steps: Callable[[Path], list[str]]) -> None:
+    registry = registry_at(tmp_path)
+    for reason in ("worse", "worse again"):
+        registry.refuse(reason=reason, metrics={})
+
+    file = "force refusals.jsonl"
+    assert disk_steps(tmp_path / "registry") == [file, "force .", file]
 
 
 def test_a_damaged_refusal_names_its_line(tmp_path: Path) -> None:
