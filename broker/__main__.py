@@ -64,11 +64,7 @@ def _start(n_nodes: int, port: int) -> int:
         print(f"Kafka already runs at kafka://{running.addresses}")
         return 0
     cluster = Cluster(FOLDER / f"nodes-{n_nodes}", cache=FOLDER, ports=ports)
-    try:
-        cluster.start(after_each=_note)
-    except BaseException:
-        cluster.stop()
-        raise
+    cluster.start(after_each=_note)
     print(f"Kafka answers at kafka://{cluster.addresses}; `make kafka-stop` ends it")
     return 0
 

@@ -48,7 +48,7 @@ class Cluster:
         return ",".join(node.address for node in self.nodes)
 
     def start(self, after_each: Callable[[Sequence[Node]], None] | None = None) -> None:
-        """Start every node and wait until all answer.
+        """Start every node and wait until all answer; where one does not, none is left running.
 
         Args:
             after_each: given the nodes whose processes run by now, each time one more does.
@@ -56,12 +56,16 @@ class Cluster:
         Raises:
             BrokerError: one does not.
         """
-        for n_started, node in enumerate(self.nodes, start=1):
-            node.start()
-            if after_each is not None:
-                after_each(self.nodes[:n_started])
-        for node in self.nodes:
-            node.wait()
+        try:
+            for n_started, node in enumerate(self.nodes, start=1):
+                node.start()
+                if after_each is not None:
+                    after_each(self.nodes[:n_started])
+            for node in self.nodes:
+                node.wait()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Ask all nodes to end, and wait for them."""

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from broker.cluster import Cluster
 from broker.jars import POM, BrokerError
 from broker.node import Node, NodeSettings, end_processes, free_port, is_kafka
-from tests.kafka.worker_process import wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SLEEP = "import time; time.sleep(60)"
@@ -162,6 +165,16 @@ def test_tool_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.
     node = Node(NodeSettings(1, {1: free_port()}, {1: free_port()}), tmp_path / "node", tmp_path)
     with pytest.raises(BrokerError, match=r"kafka\.tools\.StorageTool did not end within 0 s"):
         node.start()
+
+
+def test_where_one_broker_cannot_start_none_is_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(java_that_never_answers(tmp_path)))
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        ports = [free_port(), taken.getsockname()[1]]
+        cluster = Cluster(tmp_path / "kafka", cache=tmp_path / ".kafka", ports=ports)
+        with pytest.raises(BrokerError, match=f"port {ports[1]} is taken"), cluster:
+            pytest.fail("both run")
+    assert not any(node.is_running for node in cluster.nodes)
 
 
 def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
