@@ -12,10 +12,10 @@ from freshet.paths import LOG_FILE
 from freshet.settings import InForce
 from models.durable import LockTimeoutError, file_lock, write_durably
 from monitoring.logs import configure_logging
+from stream.kafka.settings import SCHEME
 
 MARKER = "freshet-demo"  # holds the demo's name; a folder without it is never deleted
 LOG_LOCK = f"{LOG_FILE}.lock"  # held by who has the embedded log
-KAFKA = "kafka://"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _own_log(in_force: InForce, name: str) -> str:
     A prefix given with --log stays; one that is set for a service is the service's.
     """
     log = in_force.settings.log
-    servers, _, prefix = log.removeprefix(KAFKA).partition("/")
-    if not log.startswith(KAFKA) or (prefix and in_force.sources["log"] == "argument"):
+    servers, _, prefix = log.removeprefix(SCHEME).partition("/")
+    if not log.startswith(SCHEME) or (prefix and in_force.sources["log"] == "argument"):
         return log
-    return f"{KAFKA}{servers}/{name}."
+    return f"{SCHEME}{servers}/{name}."

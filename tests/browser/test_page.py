@@ -10,7 +10,8 @@ from PIL import Image
 
 from tests.browser.chrome import Tab
 from tests.serving.live import serve
-from tests.serving.world import HandRanker, World, running_world, wait_until
+from tests.serving.world import HandRanker, World, running_world
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,6 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import Interaction, encode
 from stream.log import Message
 from stream.topics import topics
-from tests.waiting import wait_until  # noqa: F401 - its users take it from here
 
 DEADLINE_S = 30.0
 N_PARTITIONS = 2

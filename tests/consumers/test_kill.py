@@ -10,7 +10,8 @@ from consumers.learning.training_buffer import load_events
 from consumers.sequences.user_sequences import UserSequences
 from stream.kinds import DEFAULT_KINDS
 from tests.consumers.kill_child import BATCH, LENGTH, MAX_SEEN, N_USERS, parts, some_events
-from tests.consumers.store_support import DEADLINE_S, open_log, wait_until
+from tests.consumers.store_support import DEADLINE_S, open_log
+from tests.waiting import wait_until
 
 N_KILLS, N_EVENTS = 30, 6_000
 ROOT = Path(__file__).parents[2]

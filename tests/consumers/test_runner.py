@@ -22,8 +22,8 @@ from tests.consumers.store_support import (
     open_log,
     publish,
     value,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 QUICK = RunnerSettings(poll_s=0.05, backoff_s=0.001, max_backoff_s=0.01, max_restarts=2)
 

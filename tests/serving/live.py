@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import uvicorn
 
 from serving.app import create_app
-from tests.serving.world import DEADLINE_S, World, wait_until
+from tests.serving.world import DEADLINE_S, World
+from tests.waiting import wait_until
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import pytest
 from models.ranker import FeedRequest
 from stream.events import BlendState, decode_exposure
 from tests.serving.test_feeds import NOW_MS, _ids, _send
-from tests.serving.world import AppClient, HandRanker, World, wait_until
+from tests.serving.world import AppClient, HandRanker, World
+from tests.waiting import wait_until
 
 
 def weights(number: int, *, is_on: bool = True) -> BlendState:

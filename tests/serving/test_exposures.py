@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 from serving.exposures import Exposures
 from stream.events import Exposure
 from stream.log import LogUnavailable, Position
-from tests.serving.world import World, wait_until
+from tests.serving.world import World
+from tests.waiting import wait_until
 
 
 def _exposure(number: int) -> Exposure:

@@ -9,7 +9,8 @@ import pytest
 from models.ranker import FeedRequest
 from serving.tokens import PositionToken
 from stream.events import decode_exposure
-from tests.serving.world import AppClient, HandRanker, World, wait_until
+from tests.serving.world import AppClient, HandRanker, World
+from tests.waiting import wait_until
 
 NOW_MS = time.time_ns() // 1_000_000
 

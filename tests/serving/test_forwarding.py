@@ -14,7 +14,8 @@ from serving.app import create_app
 from serving.tokens import PositionToken
 from stream.events import Replica
 from tests.serving.live import serve
-from tests.serving.world import DEADLINE_S, AppClient, HandRanker, World, running_world, wait_until
+from tests.serving.world import DEADLINE_S, AppClient, HandRanker, World, running_world
+from tests.waiting import wait_until
 
 USER = "anna"
 

@@ -2,7 +2,8 @@
 
 import time
 
-from tests.serving.world import AppClient, HandRanker, World, wait_until
+from tests.serving.world import AppClient, HandRanker, World
+from tests.waiting import wait_until
 
 
 def test_a_running_process_is_alive_and_ready(client: AppClient) -> None:

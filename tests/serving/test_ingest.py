@@ -9,7 +9,8 @@ from serving.state import wall_ms
 from stream.admission import MAX_AHEAD_MS
 from stream.events import decode_interaction
 from stream.log import LogUnavailable, QueueFull
-from tests.serving.world import AppClient, World, wait_until
+from tests.serving.world import AppClient, World
+from tests.waiting import wait_until
 
 NOW_MS = time.time_ns() // 1_000_000
 

@@ -12,7 +12,8 @@ from PIL import Image
 from stream.events import ItemRemoval, ItemUpsert, decode_item, encode
 from stream.log import LogUnavailable, Message
 from stream.topics import ITEMS
-from tests.serving.world import AppClient, HandRanker, World, wait_until
+from tests.serving.world import AppClient, HandRanker, World
+from tests.waiting import wait_until
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (60, 80)) -> bytes:

@@ -2,7 +2,8 @@
 
 import threading
 
-from tests.serving.world import AppClient, HandRanker, World, wait_until
+from tests.serving.world import AppClient, HandRanker, World
+from tests.waiting import wait_until
 
 N_SWAPS = 20
 ITEMS = [f"item-{number}" for number in range(50)]

@@ -19,8 +19,9 @@ from models.towers.provided_tower import ProvidedTower
 from models.towers.tfidf_tower import TfidfTextTower
 from stream.events import ItemUpsert
 from stream.images import ImageStore
-from tests.consumers.store_support import new_metrics, value, wait_until
+from tests.consumers.store_support import new_metrics, value
 from tests.models.ranker_fixtures import manifest
+from tests.waiting import wait_until
 
 TOWER = Towers(TfidfTextTower.fit([["red shoe"], ["blue shirt"]]), ProvidedTower(2))
 SHAPE = Shape(dim=8, n_layers=1, n_heads=2, inner_dim=16, window=6, n_experts=2)

@@ -7,7 +7,8 @@ from stream.embedded.log import EmbeddedLog
 from stream.events import ItemEvent, ItemRemoval, ItemUpsert, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Record
-from tests.consumers.store_support import DEADLINE_S, click, new_metrics, open_log, publish, value, wait_until
+from tests.consumers.store_support import DEADLINE_S, click, new_metrics, open_log, publish, value
+from tests.waiting import wait_until
 
 
 def record(number: int) -> Record:

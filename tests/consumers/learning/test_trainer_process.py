@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.trainer_process import Restarts, TrainerProcess
 from tests.consumers.cycle_fixtures import Reports
-from tests.consumers.store_support import wait_until
+from tests.waiting import wait_until
 
 QUICK = Restarts(first_backoff_s=0.001, max_backoff_s=0.004, max_in_a_row=2)
 REPORT = r"""print('{"state": "started", "cycle": 3, "detail": "first training"}', flush=True)"""

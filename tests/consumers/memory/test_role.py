@@ -31,8 +31,8 @@ from tests.consumers.store_support import (
     open_log,
     publish,
     value,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 CONFIG = MemoryConfig(n_last=4, row_size=32, half_life_ms=100_000, half_life_events=math.inf)  # no order counts
 OFTEN = MemorySettings(snapshot_s=1e6, publish_s=0.01)

@@ -26,8 +26,8 @@ from tests.consumers.store_support import (
     open_log,
     publish,
     value,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 
 def all_applied(sequences: UserSequences, log: EmbeddedLog) -> bool:

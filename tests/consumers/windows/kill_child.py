@@ -6,8 +6,9 @@ python -m tests.consumers.windows.kill_child FOLDER FIRST
 import sys
 from pathlib import Path
 
-from tests.consumers.store_support import open_log, wait_until
+from tests.consumers.store_support import open_log
 from tests.consumers.windows.windows_support import all_read, new_windows, publish, running, some_traffic
+from tests.waiting import wait_until
 
 N_FEEDS = 1_500
 BATCH = 20

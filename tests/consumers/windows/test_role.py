@@ -17,7 +17,7 @@ from stream.kinds import DEFAULT_KINDS
 from stream.log import LogUnavailable, Message, Record
 from stream.partition import partition_of
 from stream.topics import EVENTS, EXPOSURES, ITEMS, OUTCOMES, topics
-from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, new_metrics, open_log, value, wait_until
+from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, new_metrics, open_log, value
 from tests.consumers.windows.windows_support import (
     all_read,
     click,
@@ -31,6 +31,7 @@ from tests.consumers.windows.windows_support import (
     shown,
     some_traffic,
 )
+from tests.waiting import wait_until
 
 
 def test_what_followed_a_shown_item_is_published_when_its_window_closes(tmp_path: Path) -> None:

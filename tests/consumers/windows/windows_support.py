@@ -16,7 +16,8 @@ from stream.log import Message
 from stream.partition import partition_of
 from stream.topics import EVENTS, EXPOSURES, OUTCOMES
 from stream.windows.attribution import AttributionSettings
-from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, new_metrics, open_log, value, wait_until
+from tests.consumers.store_support import DEADLINE_S, N_PARTITIONS, new_metrics, open_log, value
+from tests.waiting import wait_until
 
 RULES = AttributionSettings(window_ms=100_000, lateness_ms=10_000)
 LATER_MS = 100_000_000  # closes whatever came before

@@ -8,7 +8,8 @@ from freshet.client import Answer, Client
 from freshet.demo.probe import FeedProbe, FreshnessProbe
 from stream.events import Interaction
 from tests.serving.live import serve
-from tests.serving.world import running_world, wait_until
+from tests.serving.world import running_world
+from tests.waiting import wait_until
 
 
 def answering(request: httpx.Request) -> httpx.Response:
