@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version as installed_version
 
 import numpy as np
@@ -24,6 +23,7 @@ import torch
 from consumers.learning import training_data
 from consumers.learning.cycle_content import Contents, CycleContent
 from consumers.learning.cycle_events import CycleEvent, State
+from consumers.learning.cycle_reports import CycleReports
 from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.cycle_training import CycleTraining
 from consumers.learning.judging import calibrated, slices, wait_for_later
@@ -55,10 +55,10 @@ class Cycle:
     def __init__(self, settings: CycleSettings, plan: Plan, report: Callable[[CycleEvent], None]) -> None:
         self.settings = settings
         self.plan = plan
-        self._report = report
+        self._reports = CycleReports(plan.number, report)
         self._registry = Registry(settings.folders.registry)
-        self._content = CycleContent(settings, partial(self._say, "progress"))
-        self._training = CycleTraining(settings, plan, self._say)
+        self._content = CycleContent(settings, self._reports)
+        self._training = CycleTraining(settings, plan, self._reports)
         self._seed = settings.seed + plan.number
 
     def run(self, stopping: threading.Event) -> CycleEvent:
@@ -106,7 +106,7 @@ class Cycle:
         )
         data = training_data.build(replace(sources, events=training_data.before(sources.events, self.plan.offsets)))
         if data.n_unknown:
-            self._say("progress", f"{data.n_unknown:,} events left out: the catalogue does not know their item")
+            self._reports.say(f"{data.n_unknown:,} events left out: the catalogue does not know their item")
         return data
 
     def _segments(self) -> list[Segment]:
@@ -200,9 +200,6 @@ class Cycle:
             n_events=self.plan.n_fresh,
             metrics=verdict.metrics,
         )
-
-    def _say(self, state: State, detail: str) -> None:
-        self._report(CycleEvent(state=state, cycle=self.plan.number, detail=detail))
 
 
 def _cannot_go_on_from(parent: Manifest) -> Verdict:

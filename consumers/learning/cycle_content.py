@@ -4,9 +4,10 @@ The first cycle builds the towers and keeps them in the work folder until it end
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from consumers.catalog.catalog import CatalogItem
+from consumers.learning.cycle_reports import CycleReports
 from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.segments import load_items
 from models.content.encode import encode_items
@@ -27,12 +28,12 @@ class CycleContent:
 
     Args:
         settings: Which towers, and where things lie.
-        say: Takes a line of progress.
+        reports: Told what is built, and how far it is.
     """
 
-    def __init__(self, settings: CycleSettings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: CycleSettings, reports: CycleReports) -> None:
         self._settings = settings
-        self._say = say
+        self._reports = reports
         self._store = FeatureStore(settings.folders.features)
         self._images = ImageStore(settings.folders.images)
         self._kept_towers = settings.folders.work / "towers"
@@ -54,24 +55,31 @@ class CycleContent:
             try:
                 return load_towers(self._kept_towers)
             except TowerError as exc:
-                self._say(f"building the towers anew: {exc}")
+                self._reports.say(f"building the towers anew: {exc}")
                 shutil.rmtree(self._kept_towers)
         return self._built(contents)
 
     def table(self, item_ids: Sequence[str], contents: Contents, towers: Towers) -> ContentTable:
         """Content of the given items; one that left the catalogue keeps its row, with nothing in it."""
         ordered = [towers.fitting(contents.get(item_id, ItemContent(item_id))) for item_id in item_ids]
-        return encode_items(ordered, towers, store=self._store, read_image=self._read_image)
+        on_progress = self._reports.counting("pieces of new content encoded")
+        return encode_items(ordered, towers, store=self._store, read_image=self._read_image, on_progress=on_progress)
 
     def forget(self) -> None:
         """Remove the towers from the work folder, which only an open cycle needs."""
         shutil.rmtree(self._kept_towers, ignore_errors=True)
 
     def _built(self, contents: Sequence[ItemContent]) -> Towers:
-        self._say(f"preparing the content towers for {len(contents):,} items")
-        towers, notes = build_towers(contents, self._settings.towers, read_image=self._read_image, store=self._store)
+        self._reports.say(f"preparing the content towers for {len(contents):,} items")
+        towers, notes = build_towers(
+            contents,
+            self._settings.towers,
+            read_image=self._read_image,
+            store=self._store,
+            on_progress=self._reports.counting("items that the new towers worked on"),
+        )
         for note in notes:
-            self._say(note)
+            self._reports.say(note)
         half_written = self._kept_towers.with_suffix(".tmp")
         shutil.rmtree(half_written, ignore_errors=True)
         save_towers(half_written, towers)

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 State = Literal["waiting", "started", "resumed", "progress", "published", "refused", "failed"]
+AMID_CYCLE: frozenset[State] = frozenset({"started", "resumed", "progress"})  # after these more is to come
 
 
 class CycleEvent(msgspec.Struct, frozen=True, kw_only=True):

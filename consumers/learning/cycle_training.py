@@ -5,19 +5,19 @@ never resumed from. A first training is stopped by events held out of it (`model
 """
 
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
 import torch
 
-from consumers.learning.cycle_events import State
+from consumers.learning.cycle_reports import CycleReports
 from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.plan import Plan
 from consumers.learning.training_data import TrainingData
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
+from models.encoder.epoch_count import EpochCount
 from models.encoder.m2se import M2SE
 from models.encoder.phases import EpochReport
 from models.encoder.succession import first_model, next_model
@@ -34,12 +34,12 @@ class CycleTraining:
     Args:
         settings: How, and the folder of the checkpoint.
         plan: What the cycle was started with.
-        say: Takes state and line of a report.
+        reports: Told of every epoch, and how far a long one is.
     """
 
-    def __init__(self, settings: CycleSettings, plan: Plan, say: Callable[[State, str], None]) -> None:
+    def __init__(self, settings: CycleSettings, plan: Plan, reports: CycleReports) -> None:
         self._settings = settings
-        self._say = say
+        self._reports = reports
         self._seed = settings.seed + plan.number
         digest = zlib.crc32(msgspec.json.encode(plan))
         self._checkpoint = settings.folders.work / f"{CHECKPOINT}{plan.number:06d}-{digest:08x}.safetensors"
@@ -61,17 +61,19 @@ class CycleTraining:
         trainer = self._next(data, share, learned, parent) if parent else self._first(data, share, learned)
         self._resume(trainer)
         n_epochs = {phase.name: phase.n_epochs for phase in trainer.phases}
+        count = EpochCount(trainer, share.n_targets, self._reports.counting("targets of this epoch"))
 
         def after_epoch(done: EpochReport) -> None:
             save_checkpoint(self._checkpoint, trainer)
             what = f"{done.phase} epoch {done.epoch + 1}/{n_epochs[done.phase]}"
             score = "" if done.validation is None else f", validation NDCG@10 {done.validation:.4f}"
-            self._say("progress", f"{what}: {done.n_targets:,} targets, loss {done.loss:.3f}{score}")
+            self._reports.say(f"{what}: {done.n_targets:,} targets, loss {done.loss:.3f}{score}")
+            count.restart()
 
         trainer.run(after_epoch)
         if trainer.stopping is not None and trainer.stopping.best is not None:
             best = trainer.stopping.best
-            self._say("progress", f"kept finetune epoch {best.epoch}, validation NDCG@10 {best.score:.4f}")
+            self._reports.say(f"kept finetune epoch {best.epoch}, validation NDCG@10 {best.score:.4f}")
         return trainer.model
 
     def forget(self) -> None:
@@ -103,7 +105,7 @@ class CycleTraining:
             return
         try:
             load_checkpoint(self._checkpoint, trainer)
-            self._say("resumed", f"after {trainer.progress.phase} epoch {trainer.progress.epoch}")
+            self._reports.say(f"after {trainer.progress.phase} epoch {trainer.progress.epoch}", "resumed")
         except BadCheckpoint as exc:
             self._checkpoint.unlink()
-            self._say("progress", f"starting this cycle over: {exc}")
+            self._reports.say(f"starting this cycle over: {exc}")

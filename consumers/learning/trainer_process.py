@@ -1,7 +1,8 @@
 """The trainer's process, seen from its parent: started, listened to, restarted, and gone when the parent goes.
 
 The child reads nothing from its standard input; it only watches it. When the parent dies, in whatever way, the pipe
-closes and the child ends, so a killed service never leaves a trainer behind.
+closes and the child ends, so a killed service never leaves a trainer behind. One that says nothing for long amid a
+cycle hangs: it is killed, started again, and resumes.
 """
 
 import subprocess
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import structlog
 
-from consumers.learning.cycle_events import CycleEvent
+from consumers.learning.cycle_events import AMID_CYCLE, CycleEvent
 
 STOP_TIMEOUT_S = 10.0
 TRAINER = (sys.executable, "-m", "consumers.learning.trainer")
@@ -23,19 +25,22 @@ TRAINER = (sys.executable, "-m", "consumers.learning.trainer")
 
 @dataclass(frozen=True)
 class Restarts:
-    """When a child that ended is started again.
+    """When a child that ended, or hangs, is started again.
 
     Args:
         first_backoff_s: Wait before the first restart; doubled with each that follows.
         max_backoff_s: Longest wait.
         steady_s: A child that ran this long starts over with the first wait.
         max_in_a_row: More restarts than this, and the trainer stays down and health says so.
+        max_silence_s: A child without a report for so long amid a cycle hangs, and is killed. Content and epochs tell
+            how far they are every half minute; reading and judging take minutes.
     """
 
     first_backoff_s: float = 0.5
     max_backoff_s: float = 30.0
     steady_s: float = 60.0
     max_in_a_row: int = 20
+    max_silence_s: float = 3600.0
 
 
 class TrainerProcess:
@@ -118,22 +123,59 @@ class TrainerProcess:
                 if self._stopping.is_set():
                     _end(child, STOP_TIMEOUT_S)
                 assert child.stdout is not None  # asked for above; tells the type checker
-                for line in child.stdout:
-                    self._pass_on(line)
+                with SilenceLimit(child, self._restarts.max_silence_s) as limit:
+                    for line in child.stdout:
+                        self._pass_on(line, limit)
                 return f"exit code {child.wait()}"
         except OSError as exc:  # no such program, no memory, too many processes
             return str(exc)
 
-    def _pass_on(self, line: bytes) -> None:
+    def _pass_on(self, line: bytes, limit: "SilenceLimit") -> None:
         try:
             event = msgspec.json.decode(line, type=CycleEvent)
         except msgspec.DecodeError:
             self._log.warning("trainer_said", line=line[:300].decode(errors="replace").rstrip())
             return
+        limit.hear(event)
         try:
             self._on_event(event)
         except Exception as exc:  # whoever listens: the trainer goes on, and its next report may be taken
             self._log.warning("trainer_event_not_taken", state=event.state, reason=repr(exc))
+
+
+class SilenceLimit:
+    """Kills a child that goes too long without a report amid a cycle; between cycles it may be silent.
+
+    Args:
+        child: That reports.
+        limit_s: The longest silence.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], limit_s: float) -> None:
+        self._child, self._limit_s = child, limit_s
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def hear(self, event: CycleEvent) -> None:
+        """A report: the time runs from now on, or stops with the cycle."""
+        self._stop()
+        if event.state in AMID_CYCLE:
+            self._timer = threading.Timer(self._limit_s, self._kill)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _kill(self) -> None:
+        structlog.get_logger().error("trainer_hangs", silent_s=self._limit_s)
+        self._child.kill()
 
 
 def _end(child: subprocess.Popen[bytes], timeout_s: float) -> None:

@@ -23,7 +23,6 @@ from freshet.evaluation.content import catalogue_towers, encode_catalogue, tower
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, say_left_out
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
-from freshet.fitting.epochs import EpochCount
 from freshet.fitting.kept_training import KeptTraining
 from freshet.paths import Paths
 from freshet.progress import Say, bar, nothing, say
@@ -31,6 +30,7 @@ from models.content.features import content_hash
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.encoder.config import StoppingConfig, TimedShape, TrainingConfig
+from models.encoder.epoch_count import EpochCount
 from models.encoder.m2se import M2SE
 from models.encoder.parallel import Processes, joined
 from models.encoder.phases import EpochReport

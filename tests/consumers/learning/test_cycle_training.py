@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from consumers.learning.cycle_reports import CycleReports
 from consumers.learning.cycle_settings import CycleSettings
 from consumers.learning.cycle_training import CycleTraining
 from consumers.learning.plan import Plan
@@ -67,10 +68,31 @@ def test_items_that_nobody_met_are_no_negatives(tmp_path: Path) -> None:
         shop = Shop(tmp_path / str(len(table)))
         (shop.root / "trainer").mkdir()
         data = TrainingData(sequences, table.item_ids, N_ITEMS, is_of_event, ~is_of_event, is_of_event, n_unknown=0)
-        training = CycleTraining(shop.settings(), Plan(number=1, parent=None, offsets={}, n_fresh=0), lambda *_: None)
+        plan = Plan(number=1, parent=None, offsets={}, n_fresh=0)
+        training = CycleTraining(shop.settings(), plan, CycleReports(1, Reports().append))
         return training.run(data, sequences, table, parent=None).state_dict()
 
     assert are_equal(trained(whole), trained(whole.select(torch.arange(N_ITEMS))))
+
+
+def test_long_epoch_says_how_far_it_is(tmp_path: Path) -> None:
+    shop, sequences, reports = Shop(tmp_path / "data"), cyclic_data(n_users=40), Reports()
+    (shop.root / "trainer").mkdir()
+    is_of_event, n_targets = np.ones(len(sequences.rows), np.bool_), sequences.n_targets
+    table = small_content(N_ITEMS)
+    data = TrainingData(sequences, table.item_ids, N_ITEMS, is_of_event, ~is_of_event, is_of_event, n_unknown=0)
+    plan = Plan(number=1, parent=None, offsets={}, n_fresh=0)
+
+    CycleTraining(shop.settings(), plan, CycleReports(1, reports.append, pulse_s=0.0)).run(
+        data, sequences, table, parent=None
+    )
+
+    ends = [at for at, detail in enumerate(reports.details) if "epoch 1/" in detail or "epoch 2/" in detail]
+    last_steps = [reports.details[at - 1] for at in ends]
+    assert len(ends) == 3  # one of pretraining, two of fine-tuning
+    assert re.fullmatch(r"targets of this epoch: \d+ of \d+", last_steps[0])  # some of them were dropped
+    assert last_steps[1:] == [f"targets of this epoch: {n_targets} of {n_targets}"] * 2
+    assert min(ends[0], ends[1] - ends[0], ends[2] - ends[1]) > 2  # several times
 
 
 def stopped(shop: Shop) -> CycleSettings:

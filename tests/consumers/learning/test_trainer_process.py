@@ -2,6 +2,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -132,6 +133,54 @@ def test_child_that_ends_is_started_again_up_to_a_limit_and_then_given_up() -> N
         ("trainer_restarting", "exit code 3", 0.002),
         ("trainer_given_up", "exit code 3", None),
     ]
+
+
+def test_child_that_is_silent_amid_a_cycle_is_killed_and_started_again() -> None:
+    reports = Reports()
+    command = [sys.executable, "-c", f"import time; {REPORT}; time.sleep(100)"]
+    process = TrainerProcess(
+        Path("settings.json"), reports.append, command=command, restarts=replace(QUICK, max_silence_s=0.05)
+    )
+
+    with capture_logs() as logs:
+        process.start()
+        wait_until(lambda: not process.is_healthy, "the trainer is given up")
+
+    process.stop()
+    assert len(reports) == 3
+    assert [log.get("ending", log.get("silent_s")) for log in logs] == [0.05, "exit code -9"] * 3
+
+
+def test_child_that_has_ended_its_cycle_may_be_silent(tmp_path: Path) -> None:
+    reports, limit_s = Reports(), 0.05
+    refused = REPORT.replace("started", "refused")
+    mark = f"import time; time.sleep({20 * limit_s}); open({str(tmp_path / 'lived')!r}, 'w')"
+    command = [sys.executable, "-c", f"{REPORT}; {refused}; {mark}; {WAIT_FOR_THE_END}"]
+    process = TrainerProcess(
+        Path("settings.json"), reports.append, command=command, restarts=Restarts(max_silence_s=limit_s)
+    )
+    process.start()
+
+    wait_until((tmp_path / "lived").exists, "the child goes on")
+
+    process.stop()
+    assert process.n_restarts == 0
+
+
+def test_every_report_gives_a_child_all_of_the_time_again() -> None:
+    reports, silence_s = Reports(), 1.0
+    pause = f"time.sleep({silence_s / 4})"
+    program = f"import time; {'; '.join([REPORT, pause] * 6)}; {WAIT_FOR_THE_END}"
+    command = [sys.executable, "-c", program]
+    process = TrainerProcess(
+        Path("settings.json"), reports.append, command=command, restarts=Restarts(max_silence_s=silence_s)
+    )
+    process.start()
+
+    wait_until(lambda: len(reports) == 6, "the last report")
+
+    process.stop()
+    assert process.n_restarts == 0
 
 
 def test_child_that_ran_steadily_is_always_started_again() -> None:

@@ -1,14 +1,11 @@
 """How far an epoch is: the losses of a training made to tell how many targets they have worked on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from freshet.progress import OnProgress
 from models.encoder.batches import Batch
 from models.encoder.loop import TrainingLoop
 from models.encoder.phases import Phase
@@ -24,7 +21,7 @@ class EpochCount:
             draws.
     """
 
-    def __init__(self, loop: TrainingLoop, n_targets: int, on_progress: OnProgress) -> None:
+    def __init__(self, loop: TrainingLoop, n_targets: int, on_progress: Callable[[int, int], None]) -> None:
         self._on_progress = on_progress
         self._n_done, self._total = 0, n_targets
         loop.phases = tuple(replace(phase, loss=self._counted(phase, n_targets)) for phase in loop.phases)

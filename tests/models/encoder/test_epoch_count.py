@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from freshet.fitting.epochs import EpochCount
 from models.encoder.batches import epoch_batches
 from models.encoder.config import TrainingConfig
+from models.encoder.epoch_count import EpochCount
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
 from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
