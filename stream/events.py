@@ -32,7 +32,8 @@ MAX_OUTCOME_ID_LENGTH = 600  # a feed's id, a colon, an item's id
 MAX_TRENDING_ITEMS = 1_000
 MAX_PARTNERS = 1_024
 MAX_TRANSITIONS_BYTES = 2_097_152  # as many partners with the longest ids, escaped
-MAX_BLEND_BYTES = 2_097_152  # as many trending items likewise
+MAX_MORE_TRENDING = 4_000  # of 20,000 events those beyond came a few times at most
+MAX_BLEND_BYTES = 2_097_152
 MAX_PARTS = 32
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -45,6 +46,7 @@ Attributes = Annotated[dict[AttributeText, AttributeText], msgspec.Meta(max_leng
 Vector = Annotated[bytes, msgspec.Meta(max_length=MAX_VECTOR_BYTES)]
 Weights = Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_PARTS)]
 Trending = Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_TRENDING_ITEMS)]  # most first
+MoreTrending = Annotated[tuple[tuple[Id, Count], ...], msgspec.Meta(max_length=MAX_MORE_TRENDING)]  # likewise
 
 
 class BadEvent(ValueError):
@@ -163,6 +165,7 @@ class BlendState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     is_on: bool  # False: blended scores do no better than the model's own at the moment, and feeds use those
     ts_ms: TsMs
     trending: Trending = ()  # among the last events
+    more_trending: MoreTrending = ()  # after those; a field of its own, since none is ever widened
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="replica"):

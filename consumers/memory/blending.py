@@ -33,7 +33,7 @@ from models.memory.calibration import kept_weights
 from models.memory.judge import Judge, gain_of
 from models.registry.bundle import Manifest
 from monitoring.metrics import Metrics
-from stream.events import BlendState, Interaction
+from stream.events import MAX_TRENDING_ITEMS, BlendState, Interaction
 
 _SAVED_S = 40.0  # of its rate that it may save up, so that a start, or what was missed, is learned from at once
 
@@ -145,7 +145,7 @@ class BlendLearner:
         if not self._is_moved or now - self._said_at < self._settings.publish_s:
             return None
         self._said_at = now
-        now_s, weights = self._now_s(), self._blend.weights
+        now_s, weights, counts = self._now_s(), self._blend.weights, tuple(self._recent.counts().items())
         number = max(weights.number + 1, self._shared.number + 1, int(now_s))
         weights = self._blend.weights = replace(weights, number=number)
         state = BlendState(
@@ -156,7 +156,8 @@ class BlendLearner:
             model_version=self._model_version or None,
             is_on=self._judge.is_on,
             ts_ms=int(now_s * 1_000),
-            trending=tuple(self._recent.counts().items()),
+            trending=counts[:MAX_TRENDING_ITEMS],
+            more_trending=counts[MAX_TRENDING_ITEMS:],
         )
         self._shared.put(state)
         return state

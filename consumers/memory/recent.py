@@ -6,16 +6,20 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.memory.learner import N_TRENDING
 from models.rivals.popularity import WINDOW
-from stream.events import MAX_TRENDING_ITEMS
+from stream.events import MAX_BLEND_BYTES
 
 _COUNTED_S = 1.0
+_STATE_BYTES, _COUNT_BYTES = 4_096, 12  # of all else in a state, and of a count with what stands around it
+_CHARACTER_BYTES = 6  # at most, escaped
 
 
 class RecentItems:
@@ -44,14 +48,18 @@ class RecentItems:
                 del self._counts[oldest]
 
     def counts(self) -> Mapping[str, int]:
-        """How often each of the items with most came, at most so many as a state may name, of equals those first by id.
+        """How often each of the `N_TRENDING` items with most came, of equals those first by id.
 
-        The same object until it is a second old.
+        Fewer where a state would not hold their ids, beyond 60 characters each. The same object until it is a second
+        old.
         """
         now = self._clock()
         if self._said_at is None or now - self._said_at >= _COUNTED_S:
-            most = nsmallest(MAX_TRENDING_ITEMS, self._counts.items(), key=lambda one: (-one[1], one[0]))
-            self._said, self._said_at = dict(most), now
+            most = nsmallest(N_TRENDING, self._counts.items(), key=lambda one: (-one[1], one[0]))
+            sizes = accumulate((_COUNT_BYTES + _CHARACTER_BYTES * len(one) for one, _ in most), initial=_STATE_BYTES)
+            next(sizes)
+            self._said = dict(one for one, size in zip(most, sizes, strict=True) if size <= MAX_BLEND_BYTES)
+            self._said_at = now
         return self._said
 
     def state(self) -> dict[str, NDArray[Any]]:

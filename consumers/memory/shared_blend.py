@@ -47,7 +47,7 @@ class SharedBlend:
             return
         with self._lock:
             if self._state is None or state.number > self._state[0].number:
-                self._state = state, weights, dict(state.trending)
+                self._state = state, weights, dict((*state.trending, *state.more_trending))
 
     def now(self, model_version: str) -> BlendNow | None:
         """What to blend this model's scores with; None while nothing was learned or it does not pay.

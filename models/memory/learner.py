@@ -17,6 +17,8 @@ from models.rivals.popularity import WindowedPopularity
 
 Rows = NDArray[np.int64]
 
+N_TRENDING = 5_000  # items with most events; the others count as none, live as offline
+
 
 @dataclass(frozen=True)
 class OnlineLearner:
@@ -52,7 +54,7 @@ class OnlineLearner:
         """
         rows = history.tolist()
         memory = self.memory.scores(rows, len(model))
-        return PartScores.of(model, memory, self.trending.scores(rows, len(model)), history)
+        return PartScores.of(model, memory, most(self.trending.scores(rows, len(model))), history)
 
     def utilities(self, model: NDArray[np.float32], history: Rows, *, age: float = 0.0) -> NDArray[np.float32]:
         """(N,) what the blend ranks by after a history."""
@@ -71,3 +73,17 @@ class OnlineLearner:
             self.memory.update(known, item, at_ms)
             self.trending.update(known, item)
             known.append(item)
+
+
+def most(counts: NDArray[np.float32], n: int = N_TRENDING) -> NDArray[np.float32]:
+    """(N,) the counts of the n items with most, of equals the first; 0 for the others.
+
+    >>> most(np.array([1, 3, 2, 2], np.float32), 2).tolist()
+    [0.0, 3.0, 2.0, 0.0]
+    """
+    if len(counts) <= n:
+        return counts
+    kept = np.zeros_like(counts)
+    rows = np.argsort(-counts, kind="stable")[:n]
+    kept[rows] = counts[rows]
+    return kept

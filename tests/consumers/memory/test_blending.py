@@ -14,7 +14,7 @@ from consumers.memory.shared import SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.sampling import is_sampled
 from models.registry.kept_blend import KeptBlend
-from stream.events import BlendState
+from stream.events import MAX_TRENDING_ITEMS, BlendState
 from stream.kinds import DEFAULT_KINDS
 from tests.consumers.memory.blend_bench import ALL, ITEMS, KEPT, START, Bench, Model, Slot, pairs
 from tests.consumers.store_support import click, new_metrics, value
@@ -63,6 +63,18 @@ def test_what_came_often_of_late_is_trending_for_the_weights_and_for_feeds() -> 
     assert state.steady[2] > START[2]
     assert state.trending == (("item-9", 40),)
     assert bench.shared.now("v1") is None  # too few were judged
+
+
+def test_more_than_a_thousand_items_are_trending_in_two_fields() -> None:
+    bench = Bench()
+    bench.link(*[click(nth, user=f"user-{nth}", item=f"item-{nth:04}") for nth in range(MAX_TRENDING_ITEMS + 3)])
+    again = Bench()
+    again.learner.restore(bench.learner.state())
+
+    state = again.due()
+
+    assert state.trending == tuple((f"item-{nth:04}", 1) for nth in range(MAX_TRENDING_ITEMS))
+    assert state.more_trending == (("item-1000", 1), ("item-1001", 1), ("item-1002", 1))
 
 
 def test_what_was_trending_is_known_after_a_restart() -> None:

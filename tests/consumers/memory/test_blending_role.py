@@ -14,7 +14,7 @@ from consumers.memory.shared_blend import KEY, SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
 from consumers.writing import publish_durably
 from stream.embedded.log import EmbeddedLog
-from stream.events import MAX_ID_LENGTH, MAX_TRENDING_ITEMS, Interaction, decode_blend_state, encode
+from stream.events import MAX_MORE_TRENDING, MAX_TRENDING_ITEMS, Interaction, decode_blend_state, encode
 from stream.kinds import DEFAULT_KINDS
 from stream.log import Message, Record
 from stream.topics import CONTROL, EVENTS
@@ -107,12 +107,13 @@ def test_what_is_no_state_is_passed_over_and_said() -> None:
 
 
 def test_as_much_as_a_state_may_say_is_published_and_followed(tmp_path: Path) -> None:
-    longest = tuple((f"{nth:04}{chr(1) * (MAX_ID_LENGTH - 4)}", nth) for nth in range(MAX_TRENDING_ITEMS))
-    longest_state = msgspec.structs.replace(state(1), trending=longest)
+    longest = tuple((f"{nth:04}{'x' * 56}", nth) for nth in range(MAX_TRENDING_ITEMS + MAX_MORE_TRENDING))
+    most, more = longest[:MAX_TRENDING_ITEMS], longest[MAX_TRENDING_ITEMS:]
+    longest_state = msgspec.structs.replace(state(1), trending=most, more_trending=more)
     followed = SharedBlend()
     with open_log(tmp_path) as log:
         publish_durably(log, CONTROL, [Message(KEY, encode(longest_state))])
         BlendFollower(followed).handle(said(log))
     now = followed.now("v1")
     assert now is not None
-    assert len(now.trending) == MAX_TRENDING_ITEMS
+    assert now.trending == dict(longest)
