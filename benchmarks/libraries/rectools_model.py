@@ -41,7 +41,7 @@ N_CHECKED = 20  # users whose recommendations are compared after each training
 
 
 class RecToolsSASRec:
-    """RecTools' SASRec of the shape of ours, under evaluation.
+    """RecTools' SASRec of the shape of ours but for its narrower feed-forward, under evaluation.
 
     Args:
         catalogue: what it scores.
