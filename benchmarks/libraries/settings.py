@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class RecToolsSettings:
-    """How RecTools' SASRec is trained; its shape is ours but for the feed-forward, as wide as the model by its own choice.
+    """How RecTools' SASRec is trained; in our shape but for the feed-forward, as wide as the model.
 
     Args:
         lr: Learning rate of Adam, the same throughout.
