@@ -167,16 +167,16 @@ class Trainer(TrainingLoop):
         return loss + self._pull(states, drawn, batch, sample)
 
     def _pull(self, states: Tensor, items: Tensor, batch: Batch, sample: ItemSample | None = None) -> Tensor:
-        """Towards what the previous model says of `items` (N, 2D), the catalogue's or the sample's; 0 without one."""
+        """Towards what the previous model says of `items` (N, 2D), the catalogue's or the sample's; 0 without any."""
         weight = self.config.distillation_weight
         if self.teacher is None or not weight:
             return states.new_zeros(())
-        known, log_inclusion = None, None
+        known, log_inclusion, n_known = None, None, self.teacher.n_known
         if sample is not None:
-            n_known = int((sample.rows < self.teacher.n_known).sum())  # they ascend
+            n_known = int((sample.rows < n_known).sum())  # they ascend
             known, log_inclusion = sample.rows[:n_known], sample.log_inclusion[:n_known]
-            if not n_known:
-                return states.new_zeros(())
+        if not n_known:
+            return states.new_zeros(())
         teacher, temperature = self.teacher.factors(batch, known), self.model.config.temperature
         return weight * objectives.distillation(
             states, items, teacher, temperature=temperature, log_inclusion=log_inclusion

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from consumers.learning.cycle import Cycle, NothingToLearn
 from consumers.learning.cycle_settings import CycleSettings
 from models.encoder.config import TrainingConfig
+from models.encoder_scorer import load_model, write_model
 from models.gate import GateConfig
 from models.memory.blend import PARTS, BlendConfig
+from models.registry.bundle import TOWERS
 from models.registry.kept_blend import KeptBlend
 from models.rivals.served_counts import ServedPopularity
 from tests.consumers.cycle_fixtures import N_ITEMS, Reports, Shop, new_shop, next_plan, run
@@ -67,6 +70,22 @@ def test_next_cycle_goes_on_from_its_parent_and_gives_new_items_an_id(shop: Shop
     assert ended.metrics["old_events"] > 0
     assert ended.detail.startswith("fresh NDCG@10 ")
     assert not any(math.isnan(figure) for figure in ended.metrics.values())
+
+
+def test_next_cycle_goes_on_from_a_pretrained_version_that_has_no_ids(shop: Shop, first: str) -> None:
+    bundle = shop.registry.open(first)
+    model, _ = load_model(bundle)
+    model.ids = torch.nn.Parameter(torch.zeros(0, model.config.dim))
+    stage = shop.registry.stage()
+    write_model(stage, model, ())
+    shutil.copytree(bundle.towers, stage / TOWERS)
+    parent = shop.registry.publish(stage, replace(bundle.manifest, version="", files={}))
+    shop.registry.promote(parent, by="operator", reason="freshet models promote")
+
+    ended = run(shop.lenient(), next_plan(shop, parent))
+
+    assert ended.state == "published"
+    assert shop.registry.open(ended.version or "").manifest.parent == parent
 
 
 def wrecked(shop: Shop) -> CycleSettings:

@@ -316,8 +316,9 @@ def test_a_teacher_pulls_by_a_sample_of_many_draws_as_by_the_whole_catalogue(n_k
     assert pulls[1] == pytest.approx(pulls[0], rel=1e-3)
 
 
-def test_a_teacher_that_knew_nothing_of_the_sample_does_not_pull() -> None:
-    config = TrainingConfig(pretrain_epochs=0, n_sampled=2_000, distillation_weight=0.5)
+@pytest.mark.parametrize("n_sampled", [0, 2_000])
+def test_a_teacher_without_ids_does_not_pull(n_sampled: int) -> None:
+    config = TrainingConfig(pretrain_epochs=0, n_sampled=n_sampled, distillation_weight=0.5)
     teacher = PreviousModel(small_model(n_ids=0), small_content())
     trainer = Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(), config, teacher=teacher)
 
