@@ -149,7 +149,7 @@ class Ranker:
         self, best: list[ScoredItem], scores: Tensor, table: ItemTable, request: FeedRequest
     ) -> list[ScoredItem]:
         """Give the last place to the best newcomer, unless one stands there by its own score."""
-        newcomers = [item_id for item_id in request.newcomers if item_id not in self._owners]
+        newcomers = [one for one in request.newcomers if one not in self._owners and one not in request.exclude]
         if len(best) < NEWCOMER_K or not {one.item_id for one in best}.isdisjoint(newcomers):
             return best
         rows = [row for row in self._rows(newcomers) if row < table.n and scores[row] > -torch.inf]

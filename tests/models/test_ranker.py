@@ -67,15 +67,16 @@ def test_excluded_items_never_appear() -> None:
 
 
 class ReplacedWhileRead(set[str]):
-    """Excluded items, of which the first is placed anew just after they were looked up."""
+    """One excluded item, which is placed anew just after it was looked up."""
 
-    def __init__(self, ranker: Ranker) -> None:
-        super().__init__(["item-4"])
+    def __init__(self, ranker: Ranker, number: int = 4) -> None:
+        super().__init__([f"item-{number}"])
         self._ranker = ranker
+        self._anew = only(number, small_content(number + 1, seed=1))
 
     def __iter__(self) -> Iterator[str]:
         yield from super().__iter__()
-        self._ranker.add_items(only(4, small_content()))
+        self._ranker.add_items(self._anew)
 
 
 def test_excluded_item_that_is_replaced_meanwhile_does_not_appear() -> None:
@@ -375,3 +376,12 @@ def test_item_that_owns_an_id_is_no_newcomer() -> None:
 
     assert owners
     assert ranker.recommend([FeedRequest(["item-3"], k=10, newcomers=owners)]) == plain
+
+
+def test_excluded_newcomer_that_is_replaced_meanwhile_does_not_get_the_place() -> None:
+    ranker = catalogue_with_newcomers()
+    excluded = ReplacedWhileRead(ranker, 19)
+
+    answer = ranker.recommend([FeedRequest(["item-3"], exclude=excluded, newcomers=["item-19"])])[0]
+
+    assert "item-19" not in {one.item_id for one in answer}
