@@ -122,6 +122,10 @@ class StepConfig:
 class TrainingConfig(StepConfig):
     """How M2SE is trained: one pretraining phase, then one fine-tuning phase.
 
+    Deviations from MP4SR's recipe (section 5.1: Adam, rates of 1e-3 or 1e-4, batches of 1,024, stopped by Recall@20
+    with a patience of 20): AdamW with a decay of 1e-2, 4e-3 in fine-tuning, batches of 128 windows, rates that rise and
+    fall linearly, two epochs of pretraining, fine-tuning stopped by NDCG@10 with a patience of 5 (`StoppingConfig`).
+
     Args:
         pretrain_epochs: Passes with the two contrastive objectives.
         finetune_epochs: Passes with the next-item softmax over the catalogue.

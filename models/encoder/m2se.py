@@ -7,7 +7,7 @@ both streams' cosines. A missing modality is a learned vector.
 Deviations from the paper: blocks normalise before attention (trains stably at higher rates), every position is scored,
 not only the last, some items lose their ID in fine-tuning (`id_dropout`, so that one model serves items without one),
 and with `n_time_buckets` the time since the event before is added to what enters the Transformer. How it is trained
-differs in what `config.py` says, and a missing modality is never mixed in (`mix_complementary`).
+differs in what `TrainingConfig` says, and a missing modality is never mixed in (`mix_complementary`).
 """
 
 from typing import NamedTuple
