@@ -75,8 +75,8 @@ class Trainer(TrainingLoop):
 
     @cached_property
     def origin(self) -> int:
-        """Content, too, however long the table's rows are filled up."""
-        seen = super().origin
+        """The model's settings and content, too, however long the table's rows are filled up."""
+        seen = zlib.crc32(repr(self.model.config).encode(), super().origin)
         for modality in self._packed:
             for tensor in (modality.counts, modality.parts):
                 seen = zlib.crc32(tensor.cpu().numpy().tobytes(), seen)

@@ -8,12 +8,14 @@ from safetensors.torch import save_file
 
 from models.encoder.checkpoint import BadCheckpoint, load_checkpoint, save_checkpoint
 from models.encoder.config import TrainingConfig
+from models.encoder.m2se import M2SE
 from models.encoder.phases import Progress
 from models.encoder.training import Trainer
 from tests.models.encoder.test_training import cyclic_data
-from tests.models.encoder_fixtures import N_ITEMS, small_content, small_model
+from tests.models.encoder_fixtures import N_ITEMS, small_config, small_content, small_model
 
 CONFIG = TrainingConfig(pretrain_epochs=1, finetune_epochs=1, batch_size=64, seed=5)
+SHARPER = replace(small_config(), temperature=0.05)
 
 
 def new_trainer(*, n_ids: int = N_ITEMS) -> Trainer:
@@ -85,8 +87,9 @@ def test_checkpoint_of_another_shape_is_refused_and_changes_nothing(checkpoint: 
         Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(n_users=5), CONFIG),
         Trainer(small_model(n_ids=N_ITEMS), small_content(seed=1), cyclic_data(n_users=4), CONFIG),
         Trainer(small_model(n_ids=N_ITEMS), small_content(), cyclic_data(n_users=4), replace(CONFIG, seed=6)),
+        Trainer(M2SE(SHARPER, n_ids=N_ITEMS), small_content(), cyclic_data(n_users=4), CONFIG),
     ],
-    ids=["data", "content", "settings"],
+    ids=["data", "content", "settings", "model"],
 )
 def test_checkpoint_of_another_training_is_refused_and_changes_nothing(checkpoint: Path, other: Trainer) -> None:
     before = weights(other)
