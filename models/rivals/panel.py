@@ -6,7 +6,6 @@ columns of the model they are compared with.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -47,23 +46,20 @@ class RivalPanel:
         self._rivals = tuple(rivals.values())
         self._n_last = n_last
         self._number_of: dict[str, int] = {}
-        self._last: dict[str, deque[int]] = {}
+        self._last: dict[str, tuple[int, ...]] = {}
 
     def scores(self, user_id: str) -> tuple[Scores, ...]:
         """One row a rival, for this user as things stand now; pass them through `as_columns`."""
-        history = list(self._last.get(user_id, ()))
+        history = self._last.get(user_id, ())
         return tuple(rival.scores(history, len(self._number_of)) for rival in self._rivals)
 
     def learn(self, user_id: str, item_id: str) -> None:
         """Tell every rival that this item came."""
         number = self._number_of.setdefault(item_id, len(self._number_of))
-        last = self._last.get(user_id)
-        if last is None:
-            last = self._last[user_id] = deque(maxlen=self._n_last)
-        history = list(last)
+        history = self._last.get(user_id, ())
         for rival in self._rivals:
             rival.update(history, number)
-        last.append(number)
+        self._last[user_id] = (*history, number)[-self._n_last :]
 
     def numbers(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """(N,) number of each item; -1 for one that never came."""
