@@ -14,6 +14,7 @@ Ints = NDArray[np.int64]
 
 _FIRST_ITEMS = 1_024
 _GROWTH = 4  # a quarter more at a time
+_LEAST_FADING = 1e-6  # half-lives; one of the usual 500,000 events is two of these
 
 
 class Moment(NamedTuple):
@@ -83,7 +84,11 @@ class Rows:
             array.resize((size, *array.shape[1:]), refcheck=False)  # no view ever leaves this class
 
     def fade(self, items: Ints, now: Moment) -> None:
-        """Bring the rows of distinct items to this moment."""
+        """Bring the rows of distinct items to this moment.
+
+        Those that faded next to nothing since theirs stay at it: the factor would be 1 in float32, time and again.
+        """
+        items = items[self._place(now) - self._places[items] >= _LEAST_FADING]
         factors = self._factors(items, now)
         self._weights[items] *= factors.astype(np.float32)[:, None]
         self._counts[items] *= factors

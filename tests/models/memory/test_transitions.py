@@ -97,6 +97,16 @@ def test_scores_agree_with_slow_sums_over_every_event() -> None:
         assert memory.scores(history, 12) == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_row_that_is_touched_all_the_time_fades_by_time_alone() -> None:
+    memory = Transitions(replace(UNFADING, half_life_ms=25_000_000))
+    memory.update([0], 1, 0)
+
+    for ts_ms in range(5_001):
+        memory.update([], 1, ts_ms)  # its factor would round to 1 in float32
+
+    assert 1 - memory.row(1).weights == pytest.approx([1 - 2**-2e-4], rel=0.1)
+
+
 def test_weights_halve_in_a_half_life_of_time_and_again_in_one_of_events() -> None:
     memory = Transitions(MemoryConfig(shrinkage=MUCH, half_life_ms=DAY_MS, half_life_events=10))
     memory.update([], 0, 0)
