@@ -105,7 +105,7 @@ class Noted:
     def __init__(self) -> None:
         self.places: list[torch.device] = []
 
-    def scores(self, batch: Batch, rows: Tensor | None = None) -> Tensor:
+    def factors(self, batch: Batch, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise AssertionError("it was asked")
 
     def move(self, device: torch.device) -> None:
