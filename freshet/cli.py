@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from freshet.settings import SECRETS, BadSettings, InForce, Settings, load_setti
 
 if TYPE_CHECKING:
     from models.registry.registry import Registry
+
+N_REFUSALS_SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
     replay.set_defaults(run=_replay)
 
-    models = _command(commands, "models", "list model versions; promote one, or roll back")
+    models = _command(commands, "models", "list model versions and refused cycles; promote one, or roll back")
     models.add_argument("action", choices=("list", "promote", "rollback"))
     models.add_argument("version", nargs="?", help="for promote")
     models.add_argument("--reason", default="by hand", help="kept with the pointer")
@@ -265,6 +268,8 @@ def _models(options: argparse.Namespace) -> int:
         print(f"{mark} {version}  {_described(registry, version)}")
     if pointer and pointer.paused:
         print("automatic promotion is paused; promoting a version by hand resumes it")
+    for line in _refused(registry):
+        print(line)
     return 0
 
 
@@ -276,6 +281,21 @@ def _described(registry: "Registry", version: str) -> str:
     except RegistryError as exc:  # of one version; the others are shown
         return str(exc)
     return f"parent {manifest.parent or '-'}  {manifest.reason}"
+
+
+def _refused(registry: "Registry") -> list[str]:
+    """A line for each of the newest refused cycles, newest last."""
+    from models.registry.bundle import RegistryError
+
+    try:
+        newest = registry.refusals()[-N_REFUSALS_SHOWN:]
+    except RegistryError as exc:  # versions are shown all the same
+        return [str(exc)]
+    times = [datetime.fromtimestamp(one.refused_ms / 1_000, UTC) for one in newest]
+    return [
+        f"refused {at:%Y-%m-%d %H:%M} UTC  parent {one.parent or '-'}  {one.reason}"
+        for at, one in zip(times, newest, strict=True)
+    ]
 
 
 def _dead_letters(options: argparse.Namespace) -> int:

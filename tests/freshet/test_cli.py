@@ -136,6 +136,30 @@ def test_models_are_listed_with_the_current_one_marked(run: Ran) -> None:
     assert (status, out) == (0, f"  {first}  parent -  \n* {second}  parent -  \n")
 
 
+def test_the_newest_five_refused_cycles_stand_below_the_versions(run: Ran) -> None:
+    first, _ = two_models()
+    registry = Registry(Path("data/registry"), now_ms=lambda: 1_700_000_000_000)
+    registry.refuse(reason="too long ago", metrics={})
+    for number in range(5):
+        registry.refuse(reason=f"lost {number}%", metrics={}, parent=first if number else None)
+
+    lines = run("models", "list", "--data-dir", "data")[1].splitlines()
+
+    assert lines[2] == "refused 2023-11-14 22:13 UTC  parent -  lost 0%"
+    assert lines[3:] == [f"refused 2023-11-14 22:13 UTC  parent {first}  lost {number}%" for number in range(1, 5)]
+
+
+def test_damaged_refusal_is_one_line_below_the_versions(run: Ran) -> None:
+    _, second = two_models()
+    Path("data/registry/refusals.jsonl").write_text("{\n")
+
+    status, out, err = run("models", "list", "--data-dir", "data")
+
+    assert (status, err) == (0, "")
+    assert f"* {second}" in out
+    assert "refusals.jsonl, line 1 is damaged" in out.splitlines()[2]
+
+
 def test_before_the_first_model_the_list_says_so(run: Ran) -> None:
     Registry(Path("data/registry"))
 
