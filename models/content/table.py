@@ -145,21 +145,11 @@ class ContentTable:
         """Both tables, this one first; parts are padded to the longer of the two.
 
         Raises:
-            ContentError: the widths differ (other towers made it), or an item is in both: see `updated`.
+            ContentError: the widths differ (other towers made it), or an item is in both.
         """
         text, text_mask = _stack("text", (self.text, self.text_mask), (other.text, other.text_mask))
         image, image_mask = _stack("image", (self.image, self.image_mask), (other.image, other.image_mask))
         return ContentTable(self.item_ids + other.item_ids, text, text_mask, image, image_mask)
-
-    def updated(self, other: "ContentTable") -> "ContentTable":
-        """This table with the other's rows for the items of both, and the other's new items at the end."""
-        both = ContentTable.concat(self._without(other), other)
-        order = [*self.item_ids, *(item for item in other.item_ids if item not in self)]
-        return both.select(both.rows(order))
-
-    def _without(self, other: "ContentTable") -> "ContentTable":
-        kept = [row for row, item in enumerate(self.item_ids) if item not in other]
-        return self.select(torch.tensor(kept, dtype=torch.int64))
 
 
 def _check_modality(name: str, parts: Tensor, mask: Tensor, item_ids: Sequence[str]) -> None:

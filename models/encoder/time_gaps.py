@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MS_PER_SECOND = 1000
+from models.encoder.batches import MS_PER_SECOND
+
 UNKNOWN_MS = -1
 """In the place of an event time: nobody knows it."""
 

@@ -75,7 +75,11 @@ class RankCounts:
         return RankCounts(self.greater[self.is_ranked], self.equal[self.is_ranked])
 
     def expected_ranks(self) -> NDArray[np.float64]:
-        """(B,) 1-based expected rank; NaN where dropped."""
+        """(B,) 1-based expected rank; NaN where dropped.
+
+        >>> rank_counts(np.array([[3.0, 1.0, 1.0, 0.0]]), np.array([2])).expected_ranks().tolist()
+        [2.5]
+        """
         return np.where(self.is_ranked, self.greater + (self.equal + 1) / 2, np.nan)
 
     def recall_at(self, k: int) -> NDArray[np.float64]:
@@ -146,18 +150,6 @@ def without(counts: RankCounts, scores: FloatArray, targets: IntArray, *, exclud
     equal = counts.equal - np.bincount(rows[is_tied], minlength=n_rows)
     is_dropped = np.bincount(rows[items == targets[rows]], minlength=n_rows) > 0
     return RankCounts(greater, np.where(is_dropped, 0, equal))
-
-
-def expected_ranks(scores: FloatArray, targets: IntArray, excluded: Excluded | None = None) -> NDArray[np.float64]:
-    """(B,) 1-based expected rank of each target; ties share it, NaN where the target is excluded.
-
-    >>> expected_ranks(np.array([[3.0, 1.0, 1.0, 0.0]]), np.array([2])).tolist()
-    [2.5]
-    """
-    counts = rank_counts(scores, targets)
-    if excluded is not None:
-        counts = without(counts, scores, targets, excluded=excluded)
-    return counts.expected_ranks()
 
 
 def _target_scores(scores: FloatArray, targets: IntArray) -> FloatArray:

@@ -167,7 +167,8 @@ def test_changed_item_is_scored_under_its_new_content_only() -> None:
     scores, item_ids = ranker.scores([["item-0", "item-1"]], [[1, 2]])
     rows = [row for row, item_id in enumerate(item_ids) if item_id == "item-9"]
     new_only = small_ranker(OWNERS)
-    new_only.add_items(content.updated(as_item_5))
+    others = content.select(torch.tensor([row for row in range(N_ITEMS) if row != 9]))
+    new_only.add_items(others.concat(as_item_5))
     expected, expected_ids = new_only.scores([["item-0", "item-1"]], [[1, 2]])
     assert rows == [9, N_ITEMS]
     assert scores[0, 9] == -np.inf

@@ -92,13 +92,6 @@ def test_concat_refuses_other_widths_and_items_in_both() -> None:
         table("a").concat(table("a"))
 
 
-def test_updated_replaces_known_items_in_place_and_appends_new() -> None:
-    updated = table("a", "b", "c").updated(table("d", "b", value=9.0))
-
-    assert updated.item_ids == ("a", "b", "c", "d")
-    assert updated.text[:, 0, 0].tolist() == [1.0, 9.0, 1.0, 9.0]
-
-
 def test_select_and_empty_table_work() -> None:
     assert table("a", "b").select(torch.tensor([1])).item_ids == ("b",)
     assert len(table()) == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from models.evaluation.bootstrap import mean_interval
-from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded, expected_ranks, rank_counts, without
+from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded, rank_counts, without
 from models.evaluation.report import RankingReport, Tally, compare
 
 
@@ -84,7 +84,7 @@ def test_a_large_batch_agrees_with_a_plain_float64_reference() -> None:
     targets = rng.integers(0, 500, size=64)
     seen = [rng.integers(0, 500, size=40).tolist() for _ in range(64)]
 
-    ranks = expected_ranks(scores, targets, Excluded.of(seen))
+    ranks = without(rank_counts(scores, targets), scores, targets, excluded=Excluded.of(seen)).expected_ranks()
 
     for row in range(64):
         candidates = [i for i in range(500) if i not in set(seen[row])]
@@ -122,15 +122,17 @@ def test_a_target_that_is_no_candidate_stands_behind_all_candidates() -> None:
     scores = np.array([[3.0, -np.inf, 1.0]], dtype=np.float32)
     targets = np.array([NOT_A_CANDIDATE])
 
-    assert expected_ranks(scores, targets).tolist() == [3.0]
-    assert expected_ranks(scores, targets, Excluded.of([[0]])).tolist() == [2.0]
-    assert rank_counts(scores, targets).recall_at(2).tolist() == [0.0]
+    counts = rank_counts(scores, targets)
+
+    assert counts.expected_ranks().tolist() == [3.0]
+    assert without(counts, scores, targets, excluded=Excluded.of([[0]])).expected_ranks().tolist() == [2.0]
+    assert counts.recall_at(2).tolist() == [0.0]
 
 
 def test_items_scored_minus_infinity_are_no_candidates() -> None:
     scores = np.array([[-np.inf, 1.0, 2.0]], dtype=np.float32)
 
-    assert expected_ranks(scores, np.array([1])).tolist() == [2.0]
+    assert rank_counts(scores, np.array([1])).expected_ranks().tolist() == [2.0]
     with pytest.raises(ValueError, match=r"a target scores -inf, so it is no candidate; pass it as -1"):
         rank_counts(scores, np.array([0]))
 
