@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from stream.events import ItemUpsert
 from stream.topics import EVENTS, ITEMS
@@ -129,7 +130,7 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Table:
-    """Interactions in the order of the log by partition, each event_id once (the first is kept).
+    """Interactions in the order of the log by partition, each event_id of a user once (the first is kept).
 
     Args:
         root: the buffer's folder.
@@ -142,7 +143,7 @@ def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Tab
         FileNotFoundError: a segment was merged away long ago; read the manifest again.
     """
     table = _read(root, EVENTS, segments)
-    codes = table["event_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    codes = _codes(table["event_id"]) + len(table) * _codes(table["user_id"])
     _, firsts = np.unique(codes, return_index=True)
     return table if len(firsts) == len(codes) else table.take(np.sort(firsts))
 
@@ -163,6 +164,12 @@ def _read(root: Path, topic: str, segments: Sequence[Segment] | None) -> pa.Tabl
     chosen = read_manifest(root).of(topic) if segments is None else segments
     tables = [pq.read_table(root / segment.file, schema=SCHEMAS[topic]) for segment in chosen]
     return pa.concat_tables([SCHEMAS[topic].empty_table(), *tables])
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each distinct value, below the number of rows."""
+    codes: NDArray[np.int64] = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
 
 
 def _upsert(row: dict[str, object]) -> ItemUpsert:

@@ -138,6 +138,14 @@ def test_event_published_twice_is_loaded_once(tmp_path: Path) -> None:
     assert load_events(tmp_path)["offset"].to_pylist() == [0, 1, 2, 4]
 
 
+def test_ids_are_of_their_user_as_everywhere_else(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    rows = [("1", user, "x", 0, "click", None, 0, offset) for offset, user in enumerate(["ada", "bob", "ada"])]
+    buffer.append("events", rows, {0: 3})
+
+    assert load_events(tmp_path)["offset"].to_pylist() == [0, 1]
+
+
 def test_catalogue_is_the_last_upsert_of_what_was_not_removed(tmp_path: Path) -> None:
     buffer = TrainingBuffer(tmp_path, "log-1")
     rows = [item_row(0, "x", "old"), item_row(1, "y", "Y"), item_row(2, "z", "Z")]
