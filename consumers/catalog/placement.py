@@ -90,7 +90,7 @@ class Placement:
         Raises:
             OSError: vectors cannot be stored; place them again.
         """
-        while (towers := self._towers) is not None:
+        while (towers := self._settled_towers()) is not None:
             items = [item for item_id in item_ids if (item := self._catalog.get(item_id)) is not None]
             content = self._content(items, towers)
             with self._swapping:
@@ -125,6 +125,13 @@ class Placement:
             swap(model)
             self._towers = towers
         return model
+
+    def _settled_towers(self) -> Towers | None:
+        """Of the model that answers; while the first is swapped in, wait: it may not come with the newest items."""
+        if self._towers is None:
+            with self._swapping:
+                return self._towers
+        return self._towers
 
     def _give(self, items: Sequence[CatalogItem], content: ContentTable) -> list[str]:
         """Place what is still as it was when it was encoded; what changed is placed by its own record."""

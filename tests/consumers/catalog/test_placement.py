@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -123,6 +124,26 @@ def test_what_changes_while_a_model_loads_is_caught_up_on(world: World) -> None:
 
     assert set(world.slot.text) == {"stays", "comes", "changes"}
     assert world.slot.text["changes"].abs().sum() == 0  # it has no text any more
+
+
+@pytest.mark.parametrize("earlier", [None, OWN])
+def test_what_comes_in_the_last_moment_of_a_swap_is_placed_after_it(world: World, earlier: Towers | None) -> None:
+    if earlier is not None:
+        world.swap_in(earlier)
+    placed: list[str] = []
+    placer = Thread(target=lambda: placed.extend(world.placement.place(["late"])))
+
+    def swap(model: Shelf) -> None:
+        world.add(upsert("late"))
+        placer.start()
+        placer.join(0.2)  # it waits for the swap
+        world.slot.swap(model)
+
+    world.placement.swap_in(TEXT, load=world.load, swap=swap)
+    placer.join(10)
+
+    assert placed == ["late"]
+    assert set(world.slot.text) == {"late"}
 
 
 def test_model_with_other_towers_is_given_their_vectors_only(world: World) -> None:
