@@ -15,10 +15,10 @@ from zipfile import BadZipFile, ZipFile
 
 import msgspec
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from consumers.sequences.store import SequenceStore
+from consumers.snapshot_files import set_aside
 from models.durable import fsync_file, fsync_path
 
 FORMAT = 3  # raised with every change of what is saved; a test knows the names
@@ -104,9 +104,7 @@ class MemorySnapshots:
         except FileNotFoundError:
             return None
         except DamagedMemory as exc:
-            aside = self.path.with_name(f"{self.path.name}.damaged")
-            self.path.replace(aside)
-            structlog.get_logger().warning("snapshot_set_aside", file=str(aside), reason=str(exc))
+            set_aside(self.path, exc)
             return None
         self._saved_offsets = dict(saved.next_offsets)
         return saved

@@ -29,6 +29,7 @@ from consumers.sequences.snapshots import (
 )
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
+from consumers.snapshot_files import set_aside
 from consumers.writing import SnapshotFailures
 from monitoring.metrics import Metrics
 from stream.admission import admit
@@ -108,9 +109,7 @@ class Snapshots:
         except FileNotFoundError:
             return None
         except DamagedSnapshot as exc:
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
-            structlog.get_logger().warning("snapshot_set_aside", file=str(aside), reason=str(exc))
+            set_aside(path, exc)
             return None
 
 

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
-import structlog
 
+from consumers.snapshot_files import set_aside
 from consumers.windows.partition import PartitionWindows, Saved
 from models.durable import remove_unfinished, write_durably
 
@@ -72,9 +72,7 @@ class WindowSnapshots:
         except FileNotFoundError:
             return None
         except DamagedWindows as exc:
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
-            structlog.get_logger().warning("snapshot_set_aside", file=str(aside), reason=str(exc))
+            set_aside(path, exc)
             return None
         self._moments[partition] = _moment(saved)
         return saved
