@@ -1,12 +1,15 @@
-"""Snapshot files that cannot be used are set aside under names of their own."""
+"""Snapshot files that cannot be used are set aside; those that were never finished are cleared away."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 
 import structlog
 
 KEPT_ASIDE = 5
+UNFINISHED_S = 3_600.0  # a snapshot that is being written was touched later than that
 
 
 def set_aside(path: Path, reason: Exception) -> None:
@@ -26,6 +29,20 @@ def set_aside(path: Path, reason: Exception) -> None:
     for old, file in known.items():
         if 0 < old <= number - KEPT_ASIDE:
             file.unlink(missing_ok=True)
+
+
+def clear_unfinished(root: Path, unfinished_s: float) -> None:
+    """Remove the temporary files in a folder that nobody is writing any more.
+
+    Args:
+        root: the folder.
+        unfinished_s: age from which on nobody is at one; 0 where no other process shares the folder.
+    """
+    oldest_s = time.time() - unfinished_s
+    for unfinished in root.glob("*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process was at it, or cleared it away too
+            if unfinished.stat().st_mtime <= oldest_s:
+                unfinished.unlink()
 
 
 def _number(aside: Path) -> int:

@@ -14,6 +14,7 @@ from consumers.memory.shared import PUBLISHED_SIZE, SharedMemory
 from consumers.memory.shared_blend import SharedBlend
 from consumers.memory.snapshots import MemorySnapshots
 from consumers.roles import Role
+from consumers.snapshot_files import UNFINISHED_S
 from freshet.paths import Paths
 from freshet.settings import Settings
 from models.memory.transitions import MemoryConfig
@@ -83,7 +84,13 @@ class Blending:
         )
         role = MemoryRole(
             self._memory,
-            MemorySnapshots(self._paths.memory, self._log.log_id, length=length, max_seen=self._settings.max_seen),
+            MemorySnapshots(
+                self._paths.memory,
+                self._log.log_id,
+                length=length,
+                max_seen=self._settings.max_seen,
+                unfinished_s=0.0 if embedded else UNFINISHED_S,
+            ),
             self._log,
             kinds=self._settings.event_kinds(),
             metrics=metrics,

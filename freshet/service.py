@@ -31,8 +31,9 @@ from consumers.memory.quality import FeedQuality
 from consumers.role_health import RoleHealth
 from consumers.roles import Role
 from consumers.runner import Runner, RunnerSettings
-from consumers.sequences.role import UNFINISHED_S, SequencesRole, Snapshots
+from consumers.sequences.role import SequencesRole, Snapshots
 from consumers.sequences.user_sequences import UserSequences
+from consumers.snapshot_files import UNFINISHED_S
 from consumers.watching.watcher import WatcherRole, WatcherSettings
 from consumers.windows.counts_role import CountsRole
 from consumers.windows.role import windows_role

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.sequences.store import SequenceStore
-from consumers.snapshot_files import set_aside
+from consumers.snapshot_files import UNFINISHED_S, clear_unfinished, set_aside
 from models.durable import fsync_file, fsync_path
 
 FORMAT = 3  # raised with every change of what is saved; a test knows the names
@@ -64,10 +64,14 @@ class MemorySnapshots:
         log_id: of the log that the offsets are of.
         length: events by user that the sequences hold.
         max_seen: distinct items by user that they hold beyond those.
+        unfinished_s: age from which on nobody writes a temporary file any more; 0 where nobody shares the folder.
     """
 
-    def __init__(self, root: Path, log_id: str, *, length: int, max_seen: int) -> None:
+    def __init__(
+        self, root: Path, log_id: str, *, length: int, max_seen: int, unfinished_s: float = UNFINISHED_S
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
+        self._unfinished_s = unfinished_s
         self.path = root / "memory.npz"
         self._log_id, self.length, self.max_seen = log_id, length, max_seen
         self._saved_offsets: Mapping[int, int] | None = None
@@ -97,8 +101,7 @@ class MemorySnapshots:
 
     def load(self) -> SavedMemory | None:
         """What was saved; None when there is nothing to use, and then everything is learned from the start."""
-        for unfinished in self.path.parent.glob("*.tmp"):
-            unfinished.unlink(missing_ok=True)
+        clear_unfinished(self.path.parent, self._unfinished_s)
         try:
             saved = self._read()
         except FileNotFoundError:

@@ -6,8 +6,6 @@ offset. Applying an event twice changes nothing, so a snapshot is only ever too 
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -29,7 +27,7 @@ from consumers.sequences.snapshots import (
 )
 from consumers.sequences.store import APPLIED, DUPLICATE, STALE
 from consumers.sequences.user_sequences import UserSequences
-from consumers.snapshot_files import set_aside
+from consumers.snapshot_files import UNFINISHED_S, clear_unfinished, set_aside
 from consumers.writing import SnapshotFailures
 from monitoring.metrics import Metrics
 from stream.admission import admit
@@ -39,7 +37,6 @@ from stream.kinds import DEFAULT_KINDS, EventKinds
 from stream.log import Log, Record
 from stream.topics import EVENTS
 
-UNFINISHED_S = 3_600.0  # a snapshot that is being written was touched later than that
 _FLUSH_S = 10.0
 _RESULTS = {APPLIED: "applied", DUPLICATE: "duplicate", STALE: "stale"}
 
@@ -66,11 +63,7 @@ class Snapshots:
         self._log_id, self._kinds = log_id, kinds.names
         for path in sorted(root.glob("events-*.snapshot")):
             check_kinds(path, log_id, self._kinds)
-        oldest_s = time.time() - unfinished_s
-        for unfinished in root.glob("*.tmp"):
-            with contextlib.suppress(FileNotFoundError):  # another replica was at it, or cleared it away too
-                if unfinished.stat().st_mtime <= oldest_s:
-                    unfinished.unlink()
+        clear_unfinished(root, unfinished_s)
 
     def path(self, partition: int) -> Path:
         """The partition's file."""

@@ -92,8 +92,16 @@ def test_a_file_says_where_it_stands_after_it_was_written_or_read(tmp_path: Path
 def test_nothing_is_loaded_where_nothing_was_saved_and_unfinished_files_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / "memory.npz.1f.tmp").write_bytes(b"half")
 
-    assert MemorySnapshots(tmp_path, "log", length=3, max_seen=5).load() is None
+    assert MemorySnapshots(tmp_path, "log", length=3, max_seen=5, unfinished_s=0.0).load() is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    being_written = tmp_path / "memory.npz.1f.tmp"
+    being_written.write_bytes(b"half")
+
+    assert MemorySnapshots(tmp_path, "log", length=3, max_seen=5).load() is None
+    assert list(tmp_path.iterdir()) == [being_written]
 
 
 @pytest.mark.parametrize(("log_id", "length", "max_seen"), [("log", 4, 5), ("another", 3, 5), ("log", 3, 6)])
