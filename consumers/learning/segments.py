@@ -53,10 +53,15 @@ ITEM_SCHEMA = pa.schema(
     ]
 )
 SCHEMAS = {EVENTS: EVENT_SCHEMA, ITEMS: ITEM_SCHEMA}
+_WITHOUT = {EVENTS: "it goes on without its events", ITEMS: "the items are read from the log again"}
 
 
 class BadManifest(Exception):
     """The manifest cannot be used; the message says why and what to do."""
+
+
+class BadSegment(Exception):
+    """A segment cannot be read; the message says which and what to do."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +134,25 @@ def read_manifest(root: Path) -> Manifest:
     return manifest
 
 
+def read_segment(root: Path, segment: Segment) -> pa.Table:
+    """All rows of one segment.
+
+    Raises:
+        FileNotFoundError: it was merged away long ago; read the manifest again.
+        BadSegment: it is damaged.
+    """
+    path = root / segment.file
+    try:
+        return pq.read_table(path, schema=SCHEMAS[segment.topic])
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:  # the system's; Parquet's own have no number
+            raise
+        advice = "move this file away and start the service again: " + _WITHOUT[segment.topic]
+        raise BadSegment(f"{path} cannot be read: {exc}; {advice}") from exc
+
+
 def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Table:
     """Interactions in the order of the log by partition, each event_id of a user once (the first is kept).
 
@@ -141,6 +165,7 @@ def load_events(root: Path, segments: Sequence[Segment] | None = None) -> pa.Tab
 
     Raises:
         FileNotFoundError: a segment was merged away long ago; read the manifest again.
+        BadSegment: one is damaged.
     """
     table = _read(root, EVENTS, segments)
     codes = _codes(table["event_id"]) + len(table) * _codes(table["user_id"])
@@ -155,6 +180,7 @@ def load_items(root: Path, segments: Sequence[Segment] | None = None) -> dict[st
 
     Raises:
         FileNotFoundError: a segment was merged away long ago; read the manifest again.
+        BadSegment: one is damaged.
     """
     last = {row["item_id"]: row for row in _read(root, ITEMS, segments).to_pylist()}
     return {item_id: _upsert(row) for item_id, row in last.items() if not row["is_removed"]}
@@ -162,7 +188,7 @@ def load_items(root: Path, segments: Sequence[Segment] | None = None) -> dict[st
 
 def _read(root: Path, topic: str, segments: Sequence[Segment] | None) -> pa.Table:
     chosen = read_manifest(root).of(topic) if segments is None else segments
-    tables = [pq.read_table(root / segment.file, schema=SCHEMAS[topic]) for segment in chosen]
+    tables = [read_segment(root, segment) for segment in chosen]
     return pa.concat_tables([SCHEMAS[topic].empty_table(), *tables])
 
 

@@ -20,7 +20,7 @@ from consumers.learning.cycle import Cycle
 from consumers.learning.cycle_events import CycleEvent
 from consumers.learning.cycle_settings import CycleSettings, read_settings
 from consumers.learning.plan import Plan
-from consumers.learning.segments import BadManifest, read_manifest
+from consumers.learning.segments import BadManifest, BadSegment, read_manifest
 from models.durable import write_durably
 from models.encoder.loop import TrainingDiverged
 from models.registry.bundle import DataSpan, RegistryError
@@ -39,7 +39,7 @@ class TrainerLost(Exception):
     """A plan was started too often, and no trainer lived to its end."""
 
 
-EXPECTED = (RegistryError, TowerError, TrainingDiverged, TrainerLost, BadManifest, OSError, ValueError)
+EXPECTED = (RegistryError, TowerError, TrainingDiverged, TrainerLost, BadManifest, BadSegment, OSError, ValueError)
 
 
 class TrainerLoop:

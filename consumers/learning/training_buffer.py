@@ -8,7 +8,8 @@ A flush, in this order; a crash after any step loses nothing and doubles nothing
     4. it replaces the old one; the folder is fsynced: from here on the rows count
     5. the runner commits the manifest's offsets, which only reports lag
 
-At start, what the manifest does not name is removed, and reading goes on from the manifest's offsets.
+At start, what the manifest does not name is removed, what it names in vain is let go, and reading goes on from the
+manifest's offsets.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from consumers.learning.segments import (
     MANIFEST,
     SCHEMAS,
     BadManifest,
+    BadSegment,
     Manifest,
     Retired,
     Segment,
     load_events,
     load_items,
     read_manifest,
+    read_segment,
 )
 from models.durable import fsync_file, fsync_path
 from stream.topics import EVENTS, ITEMS
@@ -143,7 +146,8 @@ class TrainingBuffer:
         self._files = files or DiskFiles()
         self._now_s = now_s
         self._lock = Lock()
-        self._manifest = self._open(log_id)
+        self._damaged: set[str] = set()  # files that were met while merging; cycles fail and say what to do
+        self._open(log_id)
         self._number = max((_number(segment.file) for segment in self._manifest.segments), default=-1)
 
     @property
@@ -181,18 +185,33 @@ class TrainingBuffer:
             except OSError as exc:  # the rows count already, and the next flush merges
                 structlog.get_logger().warning("training_buffer_not_merged", topic=topic, reason=str(exc))
 
-    def _open(self, log_id: str) -> Manifest:
+    def _open(self, log_id: str) -> None:
         manifest = read_manifest(self.root)
         if manifest.log_id not in ("", log_id):
             raise BadManifest(
                 f"{self.root / MANIFEST} belongs to log {manifest.log_id!r}, the log here is {log_id!r}; "
                 f"move the folder away or bring its log back"
             )
-        counted = {segment.file for segment in manifest.segments}
+        self._manifest = msgspec.structs.replace(manifest, log_id=log_id, retired=[])
+        self._let_go_missing()
+        counted = {segment.file for segment in self._manifest.segments}
         for path in [*self.root.glob("*.tmp"), *self.root.glob("*.parquet")]:
             if path.name not in counted:
                 self._files.remove(path)
-        return msgspec.structs.replace(manifest, log_id=log_id, retired=[])
+
+    def _let_go_missing(self) -> None:
+        """Go on without the events whose file was moved away; where items lack one, read all items again."""
+        missing = [part for part in self._manifest.segments if not (self.root / part.file).exists()]
+        if not missing:
+            return
+        for part in missing:
+            structlog.get_logger().warning("segment_missing", file=str(self.root / part.file), n_rows=part.rows)
+        offsets = dict(self._manifest.next)
+        if any(part.topic == ITEMS for part in missing):
+            missing += self._manifest.of(ITEMS)
+            offsets.pop(ITEMS)
+        segments = [part for part in self._manifest.segments if part not in missing]
+        self._replace(msgspec.structs.replace(self._manifest, segments=segments, next=offsets))
 
     def _write_segment(self, topic: str, table: pa.Table, ends: tuple[dict[int, int], dict[int, int]]) -> Segment:
         """Steps 1 and 2. A number is never used twice, so a failed flush cannot touch a file that counts."""
@@ -219,13 +238,23 @@ class TrainingBuffer:
     def _merge(self, topic: str) -> None:
         """Many small segments become one, by the same steps, with one row an item of `items`."""
         newest_first = reversed(self._manifest.of(topic))
-        small = list(takewhile(lambda part: part.rows < self.settings.merge_rows, newest_first))[::-1]
+        small = list(takewhile(self._may_merge, newest_first))[::-1]
         if len(small) < self.settings.merge_files:
             return
-        tables = [pq.read_table(self.root / part.file, schema=SCHEMAS[topic]) for part in small]
+        tables = []
+        for part in small:
+            try:
+                tables.append(read_segment(self.root, part))
+            except BadSegment as exc:
+                self._damaged.add(part.file)  # the next merge is of what came after it
+                structlog.get_logger().error("segment_damaged", reason=str(exc))
+                return
         table = pa.concat_tables(tables)
         merged = self._write_segment(topic, _last_of_each(table) if topic == ITEMS else table, _ends(small))
         self._retire(small, merged)
+
+    def _may_merge(self, part: Segment) -> bool:
+        return part.rows < self.settings.merge_rows and part.file not in self._damaged
 
     def _let_go(self) -> None:
         """Of the oldest events those segments that are not needed for `keep_events`."""

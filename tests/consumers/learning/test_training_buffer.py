@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.learning.segments import BadManifest
+from consumers.learning.segments import BadManifest, BadSegment
 from consumers.learning.training_buffer import (
     BufferSettings,
     DiskFiles,
@@ -324,3 +324,56 @@ def test_settings_outside_their_range_are_refused() -> None:
         BufferSettings(merge_files=1)
     with pytest.raises(ValueError, match="keep_events=9 must be at least merge_rows=12"):
         replace(SMALL, keep_events=9)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def test_a_damaged_segment_stops_neither_flushes_nor_merges_nor_letting_go(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1", settings=replace(SMALL, keep_events=30))
+    feed(buffer, 4, batch=4)
+    damage(tmp_path / "events-00000000.parquet")
+
+    with capture_logs() as logs:
+        feed(buffer, 28, batch=4)
+        with pytest.raises(
+            BadSegment, match=r"events-00000000\.parquet cannot be read: .*; move this file away and st"
+        ):
+            load_events(tmp_path)
+        assert [line["event"] for line in logs] == ["segment_damaged"]
+        assert [part.rows for part in buffer.manifest.of("events")] == [4, 12, 12]
+        feed(buffer, 52, batch=4)
+
+    assert event_ids(tmp_path) == [f"0-{n}" for n in range(16, 52)]
+
+
+def test_events_whose_file_was_moved_away_are_gone_after_a_start_and_the_others_stay(tmp_path: Path) -> None:
+    feed(TrainingBuffer(tmp_path, "log-1"), 6, batch=2)
+    (tmp_path / "events-00000001.parquet").rename(tmp_path / "aside")
+
+    with capture_logs() as logs:
+        again = TrainingBuffer(tmp_path, "log-1")
+
+    assert [(line["event"], line["n_rows"]) for line in logs] == [("segment_missing", 2)]
+    assert event_ids(tmp_path) == ["0-0", "0-1", "0-4", "0-5"]
+    assert again.next_offset("events", 0) == 6
+    assert TrainingBuffer(tmp_path, "log-1").manifest.rows("events") == 4
+
+
+def test_items_are_read_again_where_a_file_of_theirs_was_moved_away(tmp_path: Path) -> None:
+    buffer = TrainingBuffer(tmp_path, "log-1")
+    feed(buffer, 2, batch=2)
+    buffer.append("items", [item_row(0, "x", "X")], {0: 1})
+    buffer.append("items", [item_row(1, "y", "Y")], {0: 2})
+    damage(tmp_path / "items-00000001.parquet")
+    with pytest.raises(BadSegment, match=r"start the service again: the items are read from the log again"):
+        load_items(tmp_path)
+
+    (tmp_path / "items-00000001.parquet").unlink()
+    again = TrainingBuffer(tmp_path, "log-1")
+
+    assert again.next_offset("items", 0) == 0
+    assert again.next_offset("events", 0) == 2
+    assert load_items(tmp_path) == {}
+    assert files(tmp_path) == ["events-00000000.parquet", "manifest.json"]
