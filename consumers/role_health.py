@@ -45,6 +45,7 @@ class RoleStatus:
     ) -> None:
         self._role, self._metrics, self._settings, self._clock = role, metrics, settings, clock
         self._errors: deque[float] = deque()  # when, within the window
+        self._n_interrupted = 0  # since it last ran steadily
         self._running_since = 0.0
         self._stepped_at = clock()
         metrics.role_step_age_seconds.labels(role=role.name).set_function(self._step_age_s)
@@ -63,7 +64,7 @@ class RoleStatus:
         return replace(health, is_healthy=False, last_error=error)
 
     def stepped(self) -> None:
-        """It begins a step: a poll, and what is done with its records."""
+        """It begins a step: a poll, and what is done with its records; or it is about to try again."""
         self._stepped_at = self._clock()
 
     def failed(self, exc: Exception) -> float:
@@ -87,11 +88,17 @@ class RoleStatus:
                 last_error=f"{type(exc).__name__}: {exc}",
             )
         )
-        doublings = min(len(self._errors) - 1, _MAX_DOUBLINGS)
-        return min(self._settings.backoff_s * float(2**doublings), self._settings.max_backoff_s)
+        return self._pause_s(len(self._errors))
+
+    def interrupted(self, exc: LogUnavailable) -> float:
+        """The log refused it amid a step, which is no error of the role; gives the seconds to pause."""
+        self.waits(exc)
+        self._n_interrupted += 1
+        return self._pause_s(self._n_interrupted)
 
     def waits(self, exc: LogUnavailable) -> None:
         """The log cannot be reached, which is no error of the role."""
+        self.stepped()
         if self.health.state != "waiting":
             structlog.get_logger().warning("log_unreachable", role=self._role.name, reason=str(exc))
         self._show(replace(self.health, state="waiting", last_error=str(exc)))
@@ -104,12 +111,17 @@ class RoleStatus:
             structlog.get_logger().info("role_recovered", role=self._role.name)
         elif now - self._running_since >= self._settings.steady_s:
             self._errors.clear()
+            self._n_interrupted = 0
         is_healthy = self._is_within_limit(now)
         self._show(replace(self.health, state="running", is_healthy=is_healthy, lag_records=lag_records))
 
     def stopped(self) -> None:
         """Its thread is about to end."""
         self._show(replace(self.health, state="stopped"))
+
+    def _pause_s(self, n_failures: int) -> float:
+        doublings = min(n_failures - 1, _MAX_DOUBLINGS)
+        return min(self._settings.backoff_s * float(2**doublings), self._settings.max_backoff_s)
 
     def _step_age_s(self) -> float:
         return self._clock() - self._stepped_at

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Event, Thread
 
 import structlog
@@ -88,6 +89,8 @@ class _RoleLoop:
         while not self._stop.is_set():
             try:
                 self._read()
+            except LogUnavailable as exc:  # nothing was committed: read again, as after an error of the role
+                self._stop.wait(self.status.interrupted(exc))
             except Exception as exc:  # whatever a role raises: the others go on, and this one is tried again
                 self._stop.wait(self.status.failed(exc))
         if not self._is_closed:  # it stopped between an error and its next start
@@ -105,7 +108,8 @@ class _RoleLoop:
         finally:
             self._is_closing = True
             try:
-                reader.close()
+                with suppress(LogUnavailable):  # the group puts it out in time; an error that led here goes on
+                    reader.close()
             finally:
                 self._is_closing = False
                 self._gained.clear()

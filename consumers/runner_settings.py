@@ -13,7 +13,7 @@ class RunnerSettings:
     Attributes:
         max_records: of a batch.
         poll_s: longest wait of a poll, and so of noticing a stop.
-        backoff_s: pause after a first error; doubles up to max_backoff_s.
+        backoff_s: pause after a first error, or refusal of the log; doubles up to max_backoff_s.
         max_restarts: more than so many within window_s make a role unhealthy; it is still tried again.
         steady_s: a role that ran so long without an error is healthy, whatever was before.
         stuck_s: a role that is at one step for longer is unhealthy until the next; above what loading its state takes.

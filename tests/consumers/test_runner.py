@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.runner import OffsetOwner, Role, Runner, RunnerSettings
+from consumers.writing import publish_durably
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.embedded.reader import EmbeddedReader
-from stream.log import LogUnavailable, Record
+from stream.log import LogUnavailable, Message, Position, Record
 from stream.topics import topics
 from tests.consumers.store_support import (
     DEADLINE_S,
@@ -161,10 +163,11 @@ def test_owner_whose_commits_are_refused_goes_on_as_they_only_report_lag(tmp_pat
         publish(log, [click(0)])
     log = FullDisk(tmp_path / "log.sqlite", topics(N_PARTITIONS))
     with running(log, owner, other) as runner:
-        wait_until(lambda: runner.health()["noting"].n_restarts > 0, "the one that needs its commits")
+        wait_until(lambda: len(other.offsets) > 1, "the one that needs its commits, which reads again")
+        assert runner.health()["noting"].state == "waiting"
         wait_until(lambda: owner.offsets == [0], "the record")
         assert runner.stop(DEADLINE_S) == []
-        assert runner.health()["owning"].n_restarts == 0
+        assert [health.n_restarts for health in runner.health().values()] == [0, 0]
     log.close()
 
 
@@ -185,20 +188,42 @@ def test_role_that_keeps_failing_is_unhealthy_until_it_recovers(tmp_path: Path) 
 
 
 class Unreachable(EmbeddedLog):
-    """Brokers that go and come back: reads nothing and knows no lag meanwhile."""
+    """Brokers that go and come back: polls give nothing meanwhile, and all else is refused."""
 
     is_gone = False
+    n_refused = 0
+
+    def _ask(self) -> None:
+        if self.is_gone:
+            self.n_refused += 1
+            raise LogUnavailable("no broker answers")
+
+    def publish(self, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
+        try:
+            self._ask()
+        except LogUnavailable as exc:
+            refused: Future[list[Position]] = Future()
+            refused.set_exception(exc)
+            return refused
+        return super().publish(topic, messages)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        self._ask()
+        return super().ends(topic)
 
     def reader(self, topic: str, **arguments: Any) -> EmbeddedReader:
+        self._ask()
         reader = super().reader(topic, **arguments)
-        known = reader.lag
+        poll, lag, commit, close = reader.poll, reader.lag, reader.commit, reader.close
+        reader.poll = lambda **bounds: [] if self.is_gone else poll(**bounds)
+        reader.lag = lambda: self._ask() or lag()
+        reader.commit = lambda offsets=None: self._ask() or commit(offsets)
 
-        def lag() -> dict[int, int]:
-            if self.is_gone:
-                raise LogUnavailable("no broker answers")
-            return known()
+        def leave() -> None:
+            close()
+            self._ask()
 
-        reader.lag = lag
+        reader.close = leave
         return reader
 
 
@@ -215,6 +240,31 @@ def test_role_whose_log_is_gone_waits_without_a_restart_and_goes_on(tmp_path: Pa
         log.is_gone = False
         wait_until(lambda: runner.health()["noting"].state == "running", "the log's return")
         assert runner.health()["noting"].n_restarts == 0
+    assert [line["event"] for line in logs] == ["log_unreachable", "role_recovered"]
+
+
+@pytest.mark.parametrize(("is_publishing", "offsets"), [(True, [0, 1]), (False, [0, 1, 0, 1])])
+def test_role_whose_write_or_commit_the_log_refuses_reads_the_batch_again_without_a_restart(
+    tmp_path: Path, is_publishing: bool, offsets: list[int]
+) -> None:
+    def lose_the_log(records: list[Record]) -> None:
+        if log.n_refused == 0:
+            log.is_gone = True
+        if is_publishing:
+            publish_durably(log, "dead-letter", [Message(b"k", b"v")])
+
+    role = Owning({}, failure=lose_the_log) if is_publishing else Noting("owning", failure=lose_the_log)
+    with open_log(tmp_path) as before:
+        publish(before, [click(0), click(1)])
+    log = Unreachable(tmp_path / "log.sqlite", topics(N_PARTITIONS))
+    with capture_logs() as logs, closing(log), running(log, role) as runner:
+        wait_until(lambda: log.n_refused > 2 * QUICK.max_restarts, "refusals, and attempts to read again")
+        health = runner.health()["owning"]
+        assert (health.state, health.is_healthy, health.n_restarts) == ("waiting", True, 0)
+        log.is_gone = False
+        wait_until(lambda: role.offsets == offsets, "the batch again")
+        wait_until(lambda: runner.health()["owning"].state == "running", "the log's return")
+        assert runner.health()["owning"].n_restarts == 0
     assert [line["event"] for line in logs] == ["log_unreachable", "role_recovered"]
 
 
