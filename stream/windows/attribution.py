@@ -7,6 +7,9 @@ events there were, not on how they came. In time is what is not older than strea
 that of the slower topic: so what is later than the allowed lateness may be in time while the other topic is read
 behind, and late when a crash makes it be read again with that one ahead.
 
+An exposure that is not in time still counts until its window closes: what was shown was shown. An event that an older
+exposure closed with stays with that one, so whose it is depends on when they came.
+
 All functions are over plain data: the embedded runner keeps windows in memory, the Faust app in a table.
 """
 
@@ -159,7 +162,7 @@ def closing(window: UserWindow, user_id: str, now_ms: int, settings: Attribution
 
 
 def close(window: UserWindow, now_ms: int, settings: AttributionSettings) -> list[ArmHour]:
-    """Drop the exposures that are due and count them; to be called once their outcomes are durable.
+    """Drop the exposures that are due, with their events, and count them; their outcomes are durable by then.
 
     Returns:
         What was added to the window's arms.
@@ -171,6 +174,8 @@ def close(window: UserWindow, now_ms: int, settings: AttributionSettings) -> lis
         key = (shown.experiment or NO_EXPERIMENT, shown.arm or NO_EXPERIMENT, shown.shown_ms // HOUR_MS)
         add_hour(added, ArmHour(*key, 1, len(shown.item_ids), len(by_rank), dict(kinds)))
     if joined:
+        claimed = {event.event_id for _, by_rank in joined for events in by_rank.values() for event in events}
+        window.events[:] = [event for event in window.events if event.event_id not in claimed]
         del window.exposures[: len(joined)]
         for arm in added:
             add_hour(window.arms, arm)

@@ -131,6 +131,15 @@ def test_events_older_than_stream_time_and_exposures_that_closed_are_late() -> N
     assert not is_open(window)
 
 
+def test_an_exposure_that_comes_late_claims_no_event_that_another_one_closed_with() -> None:
+    window = window_of(shown("old", 0, "a"), click("e1", 60, "a"), click("e2", 60, "b"))
+    assert outcome_ids(window, 101) == ["old:a"]
+    close(window, 101, RULES)
+    assert add(window, shown("late", 50, "a", "b"), 101)
+    assert not add(window, click("e1", 60, "a"), 101)
+    assert outcome_ids(window, 151) == ["late:b"]
+
+
 def test_an_event_that_comes_while_outcomes_are_on_their_way_changes_neither_them_nor_the_counts() -> None:
     window = window_of(shown("f", 0, "a"))
     assert closing(window, "ada", 150, RULES) == []
