@@ -51,9 +51,10 @@ def decode_state(raw: bytes | None) -> UserState:
 
 
 def encode_state(state: UserState) -> bytes:
-    """The value to keep, at most MAX_STATE_BYTES: beyond, the oldest exposures and events of the window go first.
+    """The value to keep, at most MAX_STATE_BYTES: beyond, what takes most of the window goes, the oldest first.
 
-    Exposures of a thousand items with long ids, by the hundred: they would not fit into one record of the changelog.
+    Exposures of a thousand items with long ids, by the hundred, or arms of experiments with names of a hundred thousand
+    letters: they would not fit into one record of the changelog.
     """
     raw = _encoder.encode(state)
     while len(raw) > MAX_STATE_BYTES and _drop_oldest(state.window):
@@ -62,9 +63,9 @@ def encode_state(state: UserState) -> bytes:
 
 
 def _drop_oldest(window: UserWindow) -> bool:
-    """Drop the oldest quarter of what takes most; False when nothing is left."""
-    of_exposures, of_events = len(_encoder.encode(window.exposures)), len(_encoder.encode(window.events))
-    entries: list[Any] = window.exposures if of_exposures > of_events else window.events
+    """Drop the first quarter of what takes most; False when nothing is left."""
+    kept: tuple[list[Any], ...] = (window.exposures, window.events, window.arms)
+    entries = max(kept, key=lambda listed: len(_encoder.encode(listed)))
     n_dropped = (len(entries) + 3) // 4
     del entries[:n_dropped]
     window.n_dropped += n_dropped

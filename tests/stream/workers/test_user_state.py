@@ -1,6 +1,7 @@
 import pytest
 
 from stream.events import Exposure
+from stream.windows.arms import ArmHour
 from stream.windows.attribution import AttributionSettings, add_exposure
 from stream.windows.ring import RingEntry
 from stream.workers.user_state import MAX_STATE_BYTES, DamagedState, UserState, decode_state, encode_state
@@ -37,3 +38,14 @@ def test_state_too_large_for_a_record_loses_its_oldest_exposures_and_counts_them
     kept = decode_state(raw).window
     assert [shown.feed_id for shown in kept.exposures][-1] == "f39"
     assert kept.n_dropped == 40 - len(kept.exposures) > 0
+
+
+def test_state_too_large_by_the_names_of_experiments_loses_arms_and_counts_them() -> None:
+    state = UserState()
+    state.window.arms += [ArmHour(f"{number}" * 450_000, "a", 1) for number in range(3)]
+
+    raw = encode_state(state)
+
+    assert len(raw) <= MAX_STATE_BYTES
+    kept = decode_state(raw).window
+    assert ([arm.experiment[0] for arm in kept.arms], kept.n_dropped) == (["1", "2"], 1)
