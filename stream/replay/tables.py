@@ -64,7 +64,7 @@ class Table:
         read = {".csv": self._csv, ".jsonl": self._jsonl, ".parquet": self._parquet}[self.path.suffix]
         try:
             yield from read()
-        except (OSError, pa.ArrowException) as exc:
+        except (OSError, pa.ArrowException, csv.Error) as exc:  # of CSV here: its header
             raise DatasetError(f"{self.path} cannot be read: {exc}") from exc
 
     def _csv(self) -> Iterator[tuple[int, dict[str, Any] | BadValue]]:
@@ -158,7 +158,7 @@ def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadValue]:
     try:
         rows = batch.to_pylist()
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, OverflowError):
         rows = None
     if rows is not None:
         yield from rows
@@ -168,3 +168,5 @@ def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadValue]:
             yield batch.slice(place, 1).to_pylist()[0]  # one by one, to find which
         except UnicodeDecodeError as exc:
             yield BadValue("not UTF-8", str(exc))
+        except OverflowError as exc:
+            yield BadValue("bad timestamp", f"{exc}; times lie in the years 1 to 9999")

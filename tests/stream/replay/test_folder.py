@@ -227,6 +227,25 @@ def test_parquet_is_read_with_its_own_types(root: Path) -> None:
     assert reasons(dataset) == ["interactions.parquet:3: empty id: user_id is None"]
 
 
+def test_a_parquet_time_that_no_calendar_has_is_a_bad_row(root: Path) -> None:
+    (root / "interactions.csv").unlink()
+    times = pa.array([10**15, 2**60, 10**15], pa.timestamp("us"))
+    table = pa.table({"user_id": ["u", "v", "w"], "item_id": ["a", "a", "a"], "timestamp": times})
+    pq.write_table(table, root / "interactions.parquet")
+    dataset = open_dataset(root)
+
+    assert sorted(event.user_id for event in dataset.interactions()) == ["u", "w"]
+    assert reasons(dataset) == [
+        "interactions.parquet:2: bad timestamp: date value out of range; times lie in the years 1 to 9999"
+    ]
+
+
+def test_a_stray_quote_in_a_header_is_one_clear_error(root: Path) -> None:
+    (root / "interactions.csv").write_text('"user_id"x,item_id,timestamp\nu,a,1\n')
+    with pytest.raises(DatasetError, match=r"interactions\.csv cannot be read: ',' expected after"):
+        list(open_dataset(root).interactions())
+
+
 def test_a_damaged_parquet_file_is_one_clear_error(root: Path) -> None:
     (root / "items.csv").unlink()
     (root / "items.parquet").write_bytes(b"PAR1 but not really")
