@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from threading import Lock
 
 from stream.embedded.groups import Group
-from stream.embedded.store import LogFile, to_records
+from stream.embedded.store import LogFile, Row, to_records
 from stream.embedded.topic import TopicState
 from stream.embedded.writer import Change, Job
 from stream.log import LogClosed, NotAssigned, OnPartitions, Record
 
 COMMIT_TIMEOUT_S = 30.0
+MAX_POLL_BYTES = 32 * 1024 * 1024  # of values, and one beyond: large items are not to fill the memory
 
 
 @dataclass(frozen=True)
@@ -209,22 +210,24 @@ class EmbeddedReader:
         self._first += 1
         records: list[Record] = []
         positions: dict[int, int] = {}
+        bytes_left = MAX_POLL_BYTES
         for i in range(len(ready)):
             partition, end = ready[(i + self._first) % len(ready)]
-            more, positions[partition] = self._read_partition(partition, end, max_records - len(records))
-            records += more
-            if len(records) >= max_records:
+            rows, n_bytes = self._rows(partition, max_records - len(records), bytes_left)
+            records += to_records(self._state.topic.name, partition, rows)
+            # Nothing below `end` is left when no row came: it was compacted or retired.
+            positions[partition] = rows[-1][0] + 1 if rows else end
+            bytes_left -= n_bytes
+            if len(records) >= max_records or bytes_left <= 0:
                 break
         self._positions.update(positions)  # last: an error above reads all of it again
         return records
 
-    def _read_partition(self, partition: int, end: int, max_records: int) -> tuple[list[Record], int]:
-        """Records, and where to go on."""
+    def _rows(self, partition: int, max_rows: int, max_bytes: int) -> tuple[list[Row], int]:
         with self._reading:
             self._check_open()
-            rows = self._file.read(self._state.tables[partition], self._positions[partition], max_records)
-        # Nothing below `end` is left when no row came: it was compacted or retired.
-        return to_records(self._state.topic.name, partition, rows), rows[-1][0] + 1 if rows else end
+            table, position = self._state.tables[partition], self._positions[partition]
+            return self._file.read(table, position, max_rows=max_rows, max_bytes=max_bytes)
 
     def _wait(self, generation: int, deadline_s: float) -> bool:
         """Wait for something to read or a change of the group; False when the time is over."""

@@ -22,10 +22,8 @@ _BUSY_TIMEOUT_S = 10.0  # only a checkpoint of ours can hold the file
 _CHECKPOINT_PAGES = 8_192  # 32 MiB of WAL: fewer rewrites of the same pages than the default 4 MiB
 _INSERT_ROWS = 16  # a statement; each gives the GIL away once, so a third faster beside a busy thread than one by one
 _INSERT_VALUES = ", ".join(["(?, ?, ?, ?)"] * _INSERT_ROWS)
-_READ_ROWS = 64  # rows fetched between two looks at the byte limit
-_MAX_READ_BYTES = 32 * 1024 * 1024  # of one read, so that large items cannot fill the memory
 
-_Row = tuple[int, int, bytes | None, bytes | None]  # offset, ts_ms, key, value
+Row = tuple[int, int, bytes | None, bytes | None]  # offset, ts_ms, key, value
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -170,7 +168,7 @@ class LogFile:
             groups.setdefault(group, {})[partition] = next_offset
         return groups
 
-    def append(self, table: str, rows: Sequence[_Row]) -> None:
+    def append(self, table: str, rows: Sequence[Row]) -> None:
         """Insert records; inside a transaction."""
         n_grouped = len(rows) - len(rows) % _INSERT_ROWS
         values = list(chain.from_iterable(rows[:n_grouped]))
@@ -203,24 +201,26 @@ class LogFile:
             (next_offset, topic_id, partition),
         )
 
-    def read(self, table: str, start: int, max_rows: int) -> list[_Row]:
-        """Records from an offset on, in order, at most max_rows and about 32 MiB.
+    def read(self, table: str, start: int, *, max_rows: int, max_bytes: int) -> tuple[list[Row], int]:
+        """Records from an offset on, in order, until one reaches max_rows or max_bytes; and the bytes of their values.
 
         Raises:
             LogUnavailable: the file cannot be read.
         """
-        rows: list[_Row] = []
+        rows: list[Row] = []
         n_bytes = 0
         with self._reading():
             cursor = self._sql.execute(
                 f"SELECT offset, ts_ms, key, value FROM {table} WHERE offset >= ? ORDER BY offset LIMIT ?",
                 (start, max_rows),
             )
-            while n_bytes < _MAX_READ_BYTES and (more := cursor.fetchmany(_READ_ROWS)):
-                rows += more
-                n_bytes += sum(len(row[3]) for row in more if row[3] is not None)
+            for row in cursor:
+                rows.append(row)
+                n_bytes += len(row[3] or b"")
+                if n_bytes >= max_bytes:
+                    break
             cursor.close()  # ends the snapshot
-        return rows
+        return rows, n_bytes
 
     def first_since(self, table: str, ts_ms: int) -> int | None:
         """The first offset appended at ts_ms or later; None when all are older.
@@ -275,6 +275,6 @@ def table_name(topic_id: int, partition: int) -> str:
     return f"records_{topic_id}_{partition}"
 
 
-def to_records(topic: str, partition: int, rows: Iterable[_Row]) -> list[Record]:
+def to_records(topic: str, partition: int, rows: Iterable[Row]) -> list[Record]:
     """Rows of a partition's table as records."""
     return [Record(topic, partition, offset, key, value, ts_ms) for offset, ts_ms, key, value in rows]

@@ -285,11 +285,13 @@ def test_a_bug_in_a_write_reaches_its_publisher_and_the_writer_goes_on(path: Pat
 
 
 def test_a_poll_is_bounded_in_bytes(path: Path) -> None:
-    with closing(EmbeddedLog(path, ONE)) as log:
-        for _ in range(10):
-            put(log, "one", *[b"x" * 1_000_000] * 10)
-        with closing(log.reader("one", partitions=[0])) as reader:
-            assert 32 <= len(reader.poll(max_records=1_000, timeout_s=0)) < 100
+    with closing(EmbeddedLog(path, {"two": Topic("two", 2)})) as log:
+        for _ in range(4):
+            log.publish("two", [Message(None, b"x" * 1_000_000)] * 20).result(DEADLINE_S)
+        assert log.ends("two") == {0: 40, 1: 40}
+        with closing(log.reader("two", partitions=[0, 1])) as reader:
+            sizes = [len(reader.poll(max_records=1_000, timeout_s=0)) for _ in range(4)]
+    assert sizes == [34, 34, 12, 0]  # 32 MiB are 33.6 MB
 
 
 def test_records_are_stamped_in_order_with_the_time_of_appending(path: Path) -> None:
