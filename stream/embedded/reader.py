@@ -164,7 +164,10 @@ class EmbeddedReader:
         state = self._state
         with state.changed:
             group = state.group(self._subscription.group)
+            before = group.generation
             group.poll(self, time.monotonic())
+            if group.generation != before:  # it joined, or others were put out
+                state.changed.notify_all()
             held = group.held_by(self)
             lost = tuple(p for p in self.assigned() if p not in held) + group.to_release(self)
         if lost:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -258,6 +260,22 @@ def test_a_silent_reader_is_put_out_of_its_group(path: Path, monkeypatch: pytest
             silent.commit()
         assert silent.poll(max_records=1, timeout_s=0) == []
         assert lost == [(0,)]
+
+
+def test_a_reader_that_waits_gives_up_a_share_as_soon_as_another_joins(path: Path) -> None:
+    has_gained, has_lost = Event(), Event()
+    told = {"on_gained": lambda _: has_gained.set(), "on_lost": lambda _: has_lost.set()}
+    with closing(EmbeddedLog(path, {"two": Topic("two", 2)})) as log, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(log.reader("two", group="g", **told).poll, max_records=1, timeout_s=DEADLINE_S)
+        for _ in range(5):
+            assert has_gained.wait(DEADLINE_S / 2)
+            has_gained.clear()
+            with closing(log.reader("two", group="g")) as other:
+                other.poll(max_records=1, timeout_s=0)
+                assert has_lost.wait(DEADLINE_S / 2)  # one that is not woken notices at the end of its poll
+                has_lost.clear()
+        put(log, "two", b"the end")
+        assert len(waiting.result(DEADLINE_S)) == 1
 
 
 def test_state_that_could_not_be_restored_is_asked_for_again(path: Path) -> None:
