@@ -147,7 +147,7 @@ class Reader(Protocol):
         ...
 
     def lag(self) -> dict[int, int]:
-        """Records not polled yet, by assigned partition; on Kafka with those that compaction has removed.
+        """Records not polled yet, by assigned partition, with those that compaction has removed.
 
         Raises:
             LogUnavailable: it cannot be known now.
