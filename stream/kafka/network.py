@@ -11,6 +11,7 @@ import os
 import selectors
 import socket
 import ssl
+import time
 from errno import EINPROGRESS
 from typing import Any
 
@@ -75,13 +76,15 @@ class Network(KafkaNetClient):  # type: ignore[misc]
         return transport
 
     async def _dial(self, host: str, port: int, timeout_at: float) -> socket.socket:
-        """A connected socket; a host of several addresses is tried at each."""
+        """A connected socket; a host of several addresses is tried at each, for its share of the time that is left."""
         error: BaseException | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for n_left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            now_s = time.monotonic()
             dialling = socket.socket(family, kind, protocol)
             try:
-                await self._reach(dialling, address, timeout_at)
-            except OSError as exc:
+                await self._reach(dialling, address, now_s + (timeout_at - now_s) / n_left)
+            except (OSError, KafkaTimeoutError) as exc:
                 dialling.close()
                 error = exc
             except BaseException:

@@ -1,4 +1,6 @@
+import asyncio
 import socket
+import time
 
 import pytest
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError, SaslAuthenticationFailedError
@@ -50,3 +52,27 @@ def test_what_tells_most_of_a_failed_connection_is_kept(errors: list[BaseExcepti
         assert network.last_error is kept
     finally:
         network.close()
+
+
+def test_an_address_that_does_not_answer_leaves_the_others_their_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = [("192.0.2.1", 9092), ("192.0.2.2", 9092), ("192.0.2.3", 9092)]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    tried: list[tuple[object, float]] = []
+
+    async def reach(dialling: socket.socket, address: object, timeout_at: float) -> None:
+        tried.append((address, timeout_at))
+        if len(tried) < len(addresses):
+            raise KafkaTimeoutError("I/O wait timed out")
+
+    network = Network()
+    network._reach = reach
+    started_s = time.monotonic()
+    try:
+        asyncio.run(network._dial("broker", 9092, started_s + 3_000)).close()
+    finally:
+        network.close()
+    assert [address for address, _ in tried] == addresses
+    assert [round((timeout_at - started_s) / 1_000, 1) for _, timeout_at in tried] == [1.0, 1.5, 3.0]
