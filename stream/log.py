@@ -138,14 +138,6 @@ class Reader(Protocol):
         """
         ...
 
-    def pause(self, partitions: Sequence[int]) -> None:
-        """Leave these out of polls until resumed; they stay assigned."""
-        ...
-
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Poll these again."""
-        ...
-
     def lag(self) -> dict[int, int]:
         """Records not polled yet, by assigned partition, with those that compaction has removed.
 

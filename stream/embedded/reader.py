@@ -45,7 +45,6 @@ class EmbeddedReader:
         # Next offset to read, of every partition held.
         self._positions: dict[int, int] = dict.fromkeys(subscription.partitions, 0)
         self._is_told = False  # named partitions are gained at the first poll
-        self._paused: set[int] = set()
         self._first = 0  # rotates, so that one busy partition does not starve the others
         self._is_closed = False
 
@@ -95,14 +94,6 @@ class EmbeddedReader:
         if partition not in self._positions:
             raise NotAssigned(self._not_assigned([partition]))
         self._positions[partition] = offset
-
-    def pause(self, partitions: Sequence[int]) -> None:
-        """See `stream.log.Reader.pause`."""
-        self._paused.update(partitions)
-
-    def resume(self, partitions: Sequence[int]) -> None:
-        """See `stream.log.Reader.resume`."""
-        self._paused.difference_update(partitions)
 
     def lag(self) -> dict[int, int]:
         """See `stream.log.Reader.lag`."""
@@ -185,7 +176,6 @@ class EmbeddedReader:
             self._subscription.on_lost(tuple(sorted(partitions)))
         for partition in partitions:
             self._positions.pop(partition, None)
-        self._paused.difference_update(partitions)
 
     def _gain(self, positions: Mapping[int, int]) -> None:
         self._positions.update(positions)
@@ -209,7 +199,7 @@ class EmbeddedReader:
     def _read(self, max_records: int) -> list[Record]:
         state = self._state
         with state.changed:
-            ready = [(p, state.ends[p]) for p in self._active() if self._positions[p] < state.ends[p]]
+            ready = [(p, state.ends[p]) for p in self.assigned() if self._positions[p] < state.ends[p]]
         self._first += 1
         records: list[Record] = []
         positions: dict[int, int] = {}
@@ -240,11 +230,8 @@ class EmbeddedReader:
             return state.changed.wait_for(
                 lambda: (
                     self._is_closed
-                    or any(self._positions[p] < state.ends[p] for p in self._active())
+                    or any(position < state.ends[p] for p, position in self._positions.items())
                     or (group_name is not None and state.group(group_name).generation != generation)
                 ),
                 deadline_s - time.monotonic(),
             )
-
-    def _active(self) -> list[int]:
-        return [p for p in self.assigned() if p not in self._paused]

@@ -71,7 +71,6 @@ class KafkaReader:
         # Next offset to read, of every partition held; None is where the group has committed, or the oldest.
         self._positions: dict[int, int | None] = {}
         self._committed: dict[int, int] = {}  # by us, since each partition was gained
-        self._paused: set[int] = set()
         if subscription.group is None:
             consumer.assign(self._of_kafka(subscription.partitions))
             self._notes.on_partitions_assigned(self._of_kafka(subscription.partitions))
@@ -123,20 +122,6 @@ class KafkaReader:
                 raise NotAssigned(self._not_assigned([partition]))
             self._consumer.seek(TopicPartition(self._name, partition), offset)
             self._positions[partition] = offset
-
-    def pause(self, partitions: Sequence[int]) -> None:
-        """See `stream.log.Reader.pause`."""
-        with self._using:
-            held = [p for p in partitions if p in self._positions]
-            self._paused.update(held)
-            self._consumer.pause(*self._of_kafka(held))
-
-    def resume(self, partitions: Sequence[int]) -> None:
-        """See `stream.log.Reader.resume`."""
-        with self._using:
-            held = [p for p in partitions if p in self._positions]
-            self._paused.difference_update(held)
-            self._consumer.resume(*self._of_kafka(held))
 
     def lag(self) -> dict[int, int]:
         """See `stream.log.Reader.lag`.
@@ -234,7 +219,6 @@ class KafkaReader:
             for partition in partitions:
                 self._positions.pop(partition, None)
                 self._committed.pop(partition, None)
-            self._paused.difference_update(partitions)
 
     def _gain(self, partitions: tuple[int, ...]) -> None:
         for partition in partitions:
@@ -242,7 +226,7 @@ class KafkaReader:
         if self._subscription.on_gained is not None:
             self._subscription.on_gained(partitions)  # an error leaves them paused, and is called back again
         self._notes.gained.difference_update(partitions)
-        self._consumer.resume(*self._of_kafka(p for p in partitions if p not in self._paused))
+        self._consumer.resume(*self._of_kafka(partitions))
 
     def _send_commit(self, offsets: Mapping[int, int]) -> None:
         of_kafka = {TopicPartition(self._name, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}

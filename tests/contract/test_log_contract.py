@@ -321,21 +321,6 @@ def test_flush_waits_for_all_that_was_published(log: Log) -> None:
     assert all(future.done() for future in futures)
 
 
-def test_paused_partitions_are_left_out_until_resumed(log: Log) -> None:
-    put(log, "two", *((b"user-%d" % i, b"v") for i in range(20)))
-    ends = log.ends("two")
-    with closing(log.reader("two", group="g")) as reader:
-        poll_until([reader], lambda: reader.assigned() == (0, 1))
-        reader.seek(0, 0)
-        reader.seek(1, 0)
-        reader.pause([0])
-        assert {record.partition for record in take(reader, ends[1])} == {1}
-        assert reader.lag() == {0: ends[0], 1: 0}
-        assert reader.assigned() == (0, 1)
-        reader.resume([0])
-        assert {record.partition for record in take(reader, ends[0])} == {0}
-
-
 def test_seek_moves_the_next_poll_back_and_forth(log: Log) -> None:
     put(log, "one", *((b"k", b"%d" % i) for i in range(10)))
     with closing(log.reader("one", group="g")) as reader:
