@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
-from stream.log import Message, MessageTooLarge, Position, UnknownTopic
+from stream.log import Message, MessageTooLarge, OnPartitions, Position, UnknownTopic
 from stream.partition import partition_of
 from stream.topics import Topic
 
@@ -18,6 +18,15 @@ class Placed(NamedTuple):
 
     partitions: list[int]  # of each message
     n_bytes: int  # keys and values
+
+
+class Subscription(NamedTuple):
+    """What a reader reads: its share of a group, or partitions by name."""
+
+    group: str | None
+    partitions: tuple[int, ...]  # when there is no group
+    on_gained: OnPartitions | None
+    on_lost: OnPartitions | None
 
 
 def named(topics: Mapping[str, _T], name: str) -> _T:

@@ -15,12 +15,12 @@ from threading import Lock
 
 from stream.embedded.file_lock import FileLock
 from stream.embedded.maintenance import Delete, Removed, compactions, retirements
-from stream.embedded.reader import EmbeddedReader, Subscription
+from stream.embedded.reader import EmbeddedReader
 from stream.embedded.store import LogFile
 from stream.embedded.topic import TopicState
 from stream.embedded.writer import Append, Change, Writer
 from stream.log import LogClosed, LogUnavailable, Message, OnPartitions, Position
-from stream.requests import check_share, named, nothing_to_do, placed
+from stream.requests import Subscription, check_share, named, nothing_to_do, placed
 from stream.topics import DAY_MS, Topic
 
 CLOSE_TIMEOUT_S = 30.0

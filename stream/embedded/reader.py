@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 
 from stream.embedded.groups import Group
 from stream.embedded.store import LogFile, Row, to_records
 from stream.embedded.topic import TopicState
 from stream.embedded.writer import Change, Job
-from stream.log import LogClosed, NotAssigned, OnPartitions, Record
+from stream.log import LogClosed, NotAssigned, Record
+from stream.requests import Subscription
 
 COMMIT_TIMEOUT_S = 30.0
 MAX_POLL_BYTES = 32 * 1024 * 1024  # of values, and one beyond: large items are not to fill the memory
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """What a reader reads: its share of a group, or partitions by name."""
-
-    group: str | None
-    partitions: tuple[int, ...]  # when there is no group
-    on_gained: OnPartitions | None
-    on_lost: OnPartitions | None
 
 
 class EmbeddedReader:

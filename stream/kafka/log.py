@@ -22,11 +22,11 @@ from stream.kafka.connect import answered, answering, connected
 from stream.kafka.consumer import GroupConsumer
 from stream.kafka.delivery import Delivery
 from stream.kafka.producer import Producer
-from stream.kafka.reader import KafkaReader, Subscription
+from stream.kafka.reader import KafkaReader
 from stream.kafka.settings import KafkaSettings
 from stream.kafka.topics import OVERHEAD_BYTES, Found, ensure_topics
 from stream.log import LogClosed, Message, OnPartitions, Position
-from stream.requests import check_share, named, nothing_to_do, placed
+from stream.requests import Subscription, check_share, named, nothing_to_do, placed
 from stream.topics import EVENTS, MAX_MESSAGE_BYTES, Topic
 
 CLOSE_TIMEOUT_S = 30.0

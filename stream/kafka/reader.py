@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import RLock
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -28,7 +27,8 @@ from stream.kafka.connect import answering
 from stream.kafka.consumer import GroupConsumer
 from stream.kafka.notes import PartitionNotes
 from stream.kafka.settings import KafkaSettings
-from stream.log import LogClosed, LogUnavailable, NotAssigned, OnPartitions, Record
+from stream.log import LogClosed, LogUnavailable, NotAssigned, Record
+from stream.requests import Subscription
 
 SLICE_S = 0.25  # of a wait; the log may be closed by another thread
 JOIN_SLICE_S = 0.02  # of a wait for the group, while there are partitions to read meanwhile
@@ -41,16 +41,6 @@ _MEMBER_NO_MORE = (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """What a reader reads: its share of a group, or partitions by name."""
-
-    group: str | None
-    partitions: tuple[int, ...]  # when there is no group
-    on_gained: OnPartitions | None
-    on_lost: OnPartitions | None
 
 
 class KafkaReader:

@@ -14,9 +14,10 @@ from broker.cluster import Cluster
 from stream.kafka.connect import connected
 from stream.kafka.consumer import GroupConsumer
 from stream.kafka.log import KafkaLog
-from stream.kafka.reader import KafkaReader, Subscription
+from stream.kafka.reader import KafkaReader
 from stream.kafka.settings import KafkaSettings
 from stream.log import LogUnavailable, Message, Record
+from stream.requests import Subscription
 from stream.topics import Topic
 from tests.waiting import wait_until
 
