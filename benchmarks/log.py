@@ -128,14 +128,16 @@ def end_to_end(path: Path, batches: Sequence[Sequence[Message]]) -> float:
 
 def publish_all(log: Log, batches: Sequence[Sequence[Message]], topic: str = EVENTS) -> None:
     """Publish, and wait until all is durable."""
+    written = []
     for batch in batches:
         while True:
             try:
-                log.publish(topic, batch)
+                written.append(log.publish(topic, batch))
                 break
             except QueueFull:  # the publisher's part of back-pressure; publish() has already waited
                 continue
-    log.flush(DEADLINE_S)
+    for future in written:
+        future.result(DEADLINE_S)
 
 
 def apply_next(poll: Callable[..., list], sequences: UserSequences) -> int:  # type: ignore[type-arg]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from consumers.windows.windows import Windows
 from monitoring.metrics import Metrics
 from stream.events import Outcome, decode_outcome, decode_partition_counts
 from stream.kinds import DEFAULT_KINDS
-from stream.log import Log, Message, QueueFull, Record
+from stream.log import Log, Message, Position, QueueFull, Record
 from stream.topics import COUNTS, EVENTS, EXPOSURES, OUTCOMES, Topic, topics
 from stream.windows.arms import summed
 from stream.windows.attribution import AttributionSettings
@@ -87,20 +88,21 @@ class State:
 def publish(log: Log, records: Sequence[Told]) -> float:
     """All of them, each topic in order; seconds until they are durable."""
     started = time.perf_counter()
+    written = []
     for start in range(0, len(records), BATCH):
         some = records[start : start + BATCH]
         for topic in INPUTS:
-            send(log, topic, [record.message for record in some if record.topic == topic])
-    log.flush(TIMEOUT_S)
+            written.append(send(log, topic, [record.message for record in some if record.topic == topic]))
+    for future in written:
+        future.result(TIMEOUT_S)
     return time.perf_counter() - started
 
 
-def send(log: Log, topic: str, messages: Sequence[Message]) -> None:
+def send(log: Log, topic: str, messages: Sequence[Message]) -> Future[list[Position]]:
     """Publish; where too much waits, again."""
     while True:
         try:
-            log.publish(topic, messages)
-            return
+            return log.publish(topic, messages)
         except QueueFull:
             continue
 

@@ -177,14 +177,6 @@ class Log(Protocol):
         """
         ...
 
-    def flush(self, timeout_s: float) -> None:
-        """Wait until everything published so far is durable or failed.
-
-        Raises:
-            LogUnavailable: not within timeout_s.
-        """
-        ...
-
     def reader(
         self,
         topic: str,

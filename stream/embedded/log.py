@@ -101,10 +101,6 @@ class EmbeddedLog:
         self._writer.submit(job)
         return job.future
 
-    def flush(self, timeout_s: float) -> None:
-        """See `stream.log.Log.flush`."""
-        self._writer.flush(timeout_s)
-
     def reader(
         self,
         topic: str,

@@ -131,8 +131,6 @@ class Writer:
         self._queue: list[Job] = []
         self._n_messages = 0
         self._n_bytes = 0
-        self._n_submitted = 0
-        self._n_done = 0
         self._is_closed = False
         self._thread = Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -153,7 +151,6 @@ class Writer:
             if self._is_closed:
                 raise LogClosed("the log was closed; open it again to publish")
             self._queue.append(job)
-            self._n_submitted += 1
             self._n_messages += job.n_messages
             self._n_bytes += job.n_bytes
             self._changed.notify_all()
@@ -164,20 +161,6 @@ class Writer:
         return (
             self._n_messages + job.n_messages <= self._max_messages and self._n_bytes + job.n_bytes <= self._max_bytes
         )
-
-    def flush(self, timeout_s: float) -> None:
-        """Wait until all jobs queued so far are durable or failed.
-
-        Raises:
-            LogUnavailable: not within timeout_s.
-        """
-        with self._changed:
-            target = self._n_submitted
-            if not self._changed.wait_for(lambda: self._n_done >= target, timeout_s):
-                raise LogUnavailable(
-                    f"{target - self._n_done} writes are not durable after timeout_s={timeout_s}; "
-                    "the disk is slow or stuck, wait longer"
-                )
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued and end the thread; False when it did not end in time."""
@@ -196,7 +179,6 @@ class Writer:
                 return
             self._write(jobs)
             with self._changed:
-                self._n_done += len(jobs)
                 self._n_messages -= sum(job.n_messages for job in jobs)
                 self._n_bytes -= sum(job.n_bytes for job in jobs)
                 self._changed.notify_all()

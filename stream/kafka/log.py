@@ -92,10 +92,6 @@ class KafkaLog:
             return nothing_to_do()
         return self._delivery.send(self._settings.prefix + topic, messages, where)
 
-    def flush(self, timeout_s: float) -> None:
-        """See `stream.log.Log.flush`."""
-        self._delivery.flush(timeout_s)
-
     def reader(
         self,
         topic: str,

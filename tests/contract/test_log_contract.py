@@ -315,12 +315,6 @@ def test_one_publish_larger_than_the_queue_is_taken_when_the_queue_is_empty(log:
     assert len(put(log, "one", *[(b"k", b"v")] * 5_000)) == 5_000
 
 
-def test_flush_waits_for_all_that_was_published(log: Log) -> None:
-    futures = [log.publish("one", [Message(b"k", b"v")]) for _ in range(20)]
-    log.flush(DEADLINE_S)
-    assert all(future.done() for future in futures)
-
-
 def test_seek_moves_the_next_poll_back_and_forth(log: Log) -> None:
     put(log, "one", *((b"k", b"%d" % i) for i in range(10)))
     with closing(log.reader("one", group="g")) as reader:

@@ -87,7 +87,6 @@ def test_whoever_asks_an_absent_broker_is_told_in_time(cluster: Cluster, setting
         try:
             late = log.publish("one", [Message(b"k", b"late")])
             asks: list[Callable[[], object]] = [
-                lambda: log.flush(0.1),
                 lambda: reader.commit({0: 10}),
                 reader.lag,
                 reader.committed,
