@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Lock
 from typing import NamedTuple
 
 
@@ -15,7 +15,7 @@ class _Waiter(NamedTuple):
 
 
 class AppliedPositions:
-    """Next offset to apply by partition. Advanced by one thread, waited for by any thread or event loop.
+    """Next offset to apply by partition. Advanced by one thread, waited for by any event loop.
 
     Nobody polls: whoever waits is woken by the `advance` that reaches the position.
     """
@@ -47,7 +47,7 @@ class AppliedPositions:
         with self._lock:
             self._next.pop(partition, None)
 
-    def wait(self, partition: int, next_offset: int, timeout_s: float) -> bool:
+    async def wait_async(self, partition: int, next_offset: int, timeout_s: float) -> bool:
         """Wait until everything before `next_offset` is applied.
 
         Args:
@@ -58,17 +58,6 @@ class AppliedPositions:
         Returns:
             False when the deadline came first.
         """
-        event = Event()
-        waiter = self._register(partition, _Waiter(next_offset, event.set))
-        if waiter is None:
-            return True
-        try:
-            return event.wait(timeout_s)
-        finally:
-            self._remove(partition, waiter)
-
-    async def wait_async(self, partition: int, next_offset: int, timeout_s: float) -> bool:
-        """As `wait`, without holding a thread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

@@ -82,12 +82,6 @@ class UserSequences:
         with state.lock:
             return state.store.history(user_id)
 
-    def seen(self, user_id: str) -> list[str]:
-        """Distinct items the user has seen, in no promised order."""
-        state = self._state_of(user_id)
-        with state.lock:
-            return state.store.seen(user_id)
-
     def view(self, user_id: str) -> UserView:
         """Sequence, seen items and position of one moment: what a feed and its exposure are made from."""
         partition = self.partition_of(user_id)

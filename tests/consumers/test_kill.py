@@ -44,9 +44,9 @@ def test_process_killed_thirty_times_equals_an_uninterrupted_run(tmp_path: Path)
     with open_log(tmp_path) as log:
         sequences, buffer, runner = parts(tmp_path, log)
         runner.start()
-        ends = log.ends("events").items()
-        assert all(sequences.applied.wait(partition, end, DEADLINE_S) for partition, end in ends)
-        wait_until(lambda: all(buffer.next_offset("events", p) == end for p, end in ends), "the whole buffer")
+        ends = log.ends("events")
+        wait_until(lambda: sequences.applied.next_offsets() == ends, "all events")
+        wait_until(lambda: all(buffer.next_offset("events", p) == end for p, end in ends.items()), "the whole buffer")
         assert runner.stop(DEADLINE_S) == []
 
     found = load_events(tmp_path / "segments")["event_id"].to_pylist()
@@ -59,4 +59,4 @@ def test_process_killed_thirty_times_equals_an_uninterrupted_run(tmp_path: Path)
     whole.apply(0, published, DEFAULT_KINDS, next_offset=0)
     for user in (f"user-{number}" for number in range(N_USERS)):
         assert sequences.history(user) == whole.history(user)
-        assert sorted(sequences.seen(user)) == sorted(whole.seen(user))
+        assert sorted(sequences.view(user).seen) == sorted(whole.view(user).seen)

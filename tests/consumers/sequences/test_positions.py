@@ -6,43 +6,34 @@ from consumers.sequences.positions import AppliedPositions
 LONG_S = 20.0
 
 
+def is_reached(positions: AppliedPositions, partition: int, next_offset: int, timeout_s: float = 0.0) -> bool:
+    return asyncio.run(positions.wait_async(partition, next_offset, timeout_s))
+
+
 def test_position_already_reached_needs_no_wait() -> None:
     positions = AppliedPositions()
     positions.advance(1, 5)
-    assert positions.wait(1, 5, timeout_s=0.0)
+    assert is_reached(positions, 1, 5)
 
 
 def test_position_not_reached_by_the_deadline_says_so() -> None:
     positions = AppliedPositions()
     positions.advance(1, 5)
-    assert not positions.wait(1, 6, timeout_s=0.01)
-    assert not positions.wait(2, 0, timeout_s=0.0)
+    assert not is_reached(positions, 1, 6, timeout_s=0.01)
+    assert not is_reached(positions, 2, 0)
 
 
-def test_threads_waiting_are_woken_by_the_advance_that_reaches_them() -> None:
-    positions = AppliedPositions()
-    with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(positions.wait, 0, offset, LONG_S) for offset in range(1, 9)]
-        for offset in range(9):
-            positions.advance(0, offset)
-        assert [future.result(LONG_S) for future in waiting] == [True] * 8
-
-
-def test_event_loop_waits_without_holding_a_thread() -> None:
+def test_whoever_waits_is_woken_by_the_advance_that_reaches_it() -> None:
     positions = AppliedPositions()
 
     async def wait_for_all() -> list[bool]:
         waits = [asyncio.create_task(positions.wait_async(0, offset, LONG_S)) for offset in range(1, 101)]
         await asyncio.sleep(0)
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(positions.advance, 0, 100)
+            pool.submit(lambda: [positions.advance(0, offset) for offset in range(101)])
             return await asyncio.gather(*waits)
 
     assert asyncio.run(wait_for_all()) == [True] * 100
-
-
-def test_event_loop_gets_false_at_the_deadline() -> None:
-    assert asyncio.run(AppliedPositions().wait_async(0, 1, 0.01)) is False
 
 
 def test_advance_after_the_waiting_loop_ended_is_harmless() -> None:
@@ -63,4 +54,4 @@ def test_forgotten_partition_is_not_applied_any_more() -> None:
     positions.advance(0, 5)
     positions.forget(0)
     assert positions.next_offsets() == {}
-    assert not positions.wait(0, 1, timeout_s=0.0)
+    assert not is_reached(positions, 0, 1)

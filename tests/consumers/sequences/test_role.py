@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 
 def all_applied(sequences: UserSequences, log: EmbeddedLog) -> bool:
     ends = log.ends("events")
-    return all(sequences.applied.wait(partition, end, DEADLINE_S) for partition, end in ends.items())
+    return bool(wait_until(lambda: sequences.applied.next_offsets() == ends, "all events"))
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_restart_goes_on_from_the_snapshot(tmp_path: Path) -> None:
         with capture_logs() as logs, running(log, tmp_path) as sequences:
             assert all_applied(sequences, log)
             assert sequences.sequence("ada") == ["item-3", "item-4", "item-5", "item-6"]
-            assert sorted(sequences.seen("ada")) == [f"item-{n}" for n in range(1, 7)]
+            assert sorted(sequences.view("ada").seen) == [f"item-{n}" for n in range(1, 7)]
     gained = {line["partition"]: line["next_offset"] for line in logs if line["event"] == "partition_gained"}
     assert gained[partition_of(b"ada", N_PARTITIONS)] == 3
 
@@ -155,7 +155,7 @@ def test_state_ahead_of_an_older_log_is_kept_and_every_new_event_applied(tmp_pat
             publish(log, [click(n) for n in range(20, 23)])
             assert all_applied(sequences, log)
             assert sequences.sequence("ada") == ["item-8", "item-20", "item-21", "item-22"]
-            assert "item-3" in sequences.seen("ada")
+            assert "item-3" in sequences.view("ada").seen
 
 
 def test_snapshots_are_written_by_interval(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_kill_without_close_equals_an_uninterrupted_run(tmp_path: Path) -> None:
             assert all_applied(sequences, log)
             for user in [f"user-{n}" for n in range(7)]:
                 assert sequences.history(user) == abandoned.history(user)
-                assert sorted(sequences.seen(user)) == sorted(abandoned.seen(user))
+                assert sorted(sequences.view(user).seen) == sorted(abandoned.view(user).seen)
             assert sequences.trending(99) == abandoned.trending(99)
 
 
