@@ -14,7 +14,7 @@ import structlog
 from consumers.roles import Role
 from consumers.runner_settings import RunnerSettings
 from monitoring.metrics import Metrics
-from stream.log import LogUnavailable
+from stream.log import LogError
 
 _MAX_DOUBLINGS = 30
 
@@ -90,14 +90,14 @@ class RoleStatus:
         )
         return self._pause_s(len(self._errors))
 
-    def interrupted(self, exc: LogUnavailable) -> float:
+    def interrupted(self, exc: LogError) -> float:
         """The log refused it amid a step, which is no error of the role; gives the seconds to pause."""
         self.waits(exc)
         self._n_interrupted += 1
         return self._pause_s(self._n_interrupted)
 
-    def waits(self, exc: LogUnavailable) -> None:
-        """The log cannot be reached, which is no error of the role."""
+    def waits(self, exc: LogError) -> None:
+        """The log cannot be reached, or takes no more, which is no error of the role."""
         self.stepped()
         if self.health.state != "waiting":
             structlog.get_logger().warning("log_unreachable", role=self._role.name, reason=str(exc))

@@ -18,7 +18,7 @@ from consumers.role_health import RoleHealth, RoleStatus
 from consumers.roles import OffsetOwner, Role
 from consumers.runner_settings import RunnerSettings
 from monitoring.metrics import Metrics
-from stream.log import Log, LogUnavailable, NotAssigned, Reader, Record
+from stream.log import Log, LogUnavailable, NotAssigned, QueueFull, Reader, Record
 
 __all__ = ["OffsetOwner", "Role", "Runner", "RunnerSettings"]
 
@@ -89,7 +89,7 @@ class _RoleLoop:
         while not self._stop.is_set():
             try:
                 self._read()
-            except LogUnavailable as exc:  # nothing was committed: read again, as after an error of the role
+            except (LogUnavailable, QueueFull) as exc:  # what it read comes again, as after an error
                 self._stop.wait(self.status.interrupted(exc))
             except Exception as exc:  # whatever a role raises: the others go on, and this one is tried again
                 self._stop.wait(self.status.failed(exc))

@@ -14,7 +14,7 @@ from consumers.writing import publish_durably
 from monitoring.metrics import Metrics
 from stream.embedded.log import EmbeddedLog
 from stream.embedded.reader import EmbeddedReader
-from stream.log import LogUnavailable, Message, Position, Record
+from stream.log import LogUnavailable, Message, Position, QueueFull, Record
 from stream.topics import topics
 from tests.consumers.store_support import (
     DEADLINE_S,
@@ -266,6 +266,20 @@ def test_role_whose_write_or_commit_the_log_refuses_reads_the_batch_again_withou
         wait_until(lambda: runner.health()["owning"].state == "running", "the log's return")
         assert runner.health()["owning"].n_restarts == 0
     assert [line["event"] for line in logs] == ["log_unreachable", "role_recovered"]
+
+
+def test_role_that_finds_the_logs_queue_full_reads_the_batch_again_without_a_restart(tmp_path: Path) -> None:
+    refusals = [QueueFull("10000 messages wait for the brokers")]
+
+    def publish_more(records: list[Record]) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    role = Noting(failure=publish_more)
+    with open_log(tmp_path) as log, running(log, role) as runner:
+        publish(log, [click(0)])
+        wait_until(lambda: role.offsets == [0], "the record")
+        assert runner.health()["noting"].n_restarts == 0
 
 
 def test_role_without_a_share_is_starting_until_its_group_has_settled(tmp_path: Path) -> None:
