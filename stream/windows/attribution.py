@@ -8,7 +8,8 @@ that of the slower topic: so what is later than the allowed lateness may be in t
 behind, and late when a crash makes it be read again with that one ahead.
 
 An exposure that is not in time still counts until its window closes: what was shown was shown. An event that an older
-exposure closed with stays with that one, so whose it is depends on when they came.
+exposure closed with stays with that one, so whose it is depends on when they came; what comes while outcomes are on
+their way to the log, or before a crash has them sent again, may take along an event that they tell of.
 
 All functions are over plain data: the embedded runner keeps windows in memory, the Faust app in a table.
 """
