@@ -368,14 +368,13 @@ def test_lag_is_asked_soon_again_while_many_records_are_known_to_wait(
     role = Noting(failure=lambda _: lags.append(runner.health()["noting"].lag_records))
     monkeypatch.setattr("consumers.runner._BUSY_REPORT_EVERY_S", 600.0)
     monkeypatch.setattr("consumers.runner._REPORT_EVERY_S", 0.0)
-    with open_log(tmp_path):
-        pass
-    with (
-        closing(Sparing(tmp_path / "log.sqlite", topics(N_PARTITIONS))) as log,
-        running(log, role, settings=replace(QUICK, max_records=5)) as runner,
-    ):
-        publish(log, [click(n) for n in range(20)])
+    with open_log(tmp_path) as before:
+        publish(before, [click(n) for n in range(20)])
+    with closing(Sparing(tmp_path / "log.sqlite", topics(N_PARTITIONS))) as log:
+        runner = Runner(log, [role], metrics=new_metrics(), settings=replace(QUICK, max_records=5))
+        runner.start()
         wait_until(lambda: len(role.offsets) == 20, "what waited")
+        assert runner.stop(DEADLINE_S) == []
     assert lags[1:] == [19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 5, 5, 5, 5]
 
 
