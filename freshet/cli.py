@@ -57,8 +57,8 @@ def _expected() -> tuple[type[Exception], ...]:
     from models.encoder.loop import TrainingDiverged
     from models.encoder.parallel import ParallelError
     from models.evaluation.splits import SplitError
+    from models.evaluation.validation import NoQuestions
     from models.registry.bundle import RegistryError
-    from models.rivals.validation import NoQuestions
     from models.towers.tower import TowerError
     from stream.log import LogError
     from stream.replay.rows import BadRowError, DatasetError

@@ -20,9 +20,9 @@ from models.encoder.m2se import M2SE
 from models.encoder.stopping import Stopping
 from models.encoder.training import Trainer
 from models.evaluation.ranks import BoolArray, IntArray
+from models.evaluation.validation import ValidationSet
 from models.examples import question_spans
 from models.rivals.learners import m2se_scorer
-from models.rivals.validation import ValidationSet
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from models.encoder.batches import SequenceData
 from models.encoder.config import Shape
 from models.evaluation.ranking import N_SHOWN
 from models.evaluation.ranks import IntArray
+from models.evaluation.validation import ValidationSet
 from models.rivals.recommender import Catalogue, FitReport
-from models.rivals.validation import ValidationSet
 
 Scores = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.memory.learner import N_TRENDING
-from models.rivals.popularity import WINDOW
+from models.memory.popularity import WINDOW
 from stream.events import MAX_BLEND_BYTES
 
 _COUNTED_S = 1.0
@@ -26,7 +26,7 @@ class RecentItems:
     """Counts over the last events of all users. One thread.
 
     Args:
-        window: how many events; `models.rivals.popularity.WindowedPopularity` has as many.
+        window: how many events; `models.memory.popularity.WindowedPopularity` has as many.
         clock: seconds, never going back.
     """
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.memory.blend import Blend, BlendConfig, BlendWeights, PartScores, utilities
+from models.memory.popularity import WindowedPopularity
 from models.memory.transitions import MemoryConfig, Transitions
-from models.rivals.popularity import WindowedPopularity
 
 Rows = NDArray[np.int64]
 

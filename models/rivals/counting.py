@@ -1,6 +1,6 @@
 """Recommenders without weights: popularity, item co-occurrence, nearest content. What any model has to beat.
 
-The first two are the live rivals (`popularity.py`, `cooccurrence.py`) over whole histories at once.
+The first two are the live rivals (`memory/popularity.py`, `cooccurrence.py`) over whole histories at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch.nn import functional
 from models.content.table import ContentTable
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
+from models.evaluation.validation import NoQuestions, ValidationSet
+from models.memory.popularity import WindowedPopularity
 from models.rivals.cooccurrence import CooccurrenceConfig, LiveCooccurrence
-from models.rivals.popularity import WindowedPopularity
 from models.rivals.recommender import FitReport
-from models.rivals.validation import NoQuestions, ValidationSet
 
 Scores = NDArray[np.float32]
 

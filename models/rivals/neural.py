@@ -16,10 +16,10 @@ from torch import nn
 from models.encoder.batches import SequenceData, padded
 from models.encoder.stopping import Stopping
 from models.evaluation.ranks import IntArray
+from models.evaluation.validation import ValidationSet
 from models.rivals.learners import Learner, Scorer
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, FitReport
-from models.rivals.validation import ValidationSet
 
 Scores = NDArray[np.float32]
 

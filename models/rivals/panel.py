@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.memory.popularity import WindowedPopularity
 from models.rivals.cooccurrence import LiveCooccurrence
-from models.rivals.popularity import WindowedPopularity
 
 Scores = NDArray[np.float32]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from consumers.memory.recent import RecentItems
 from models.memory.learner import N_TRENDING, most
-from models.rivals.popularity import WindowedPopularity
+from models.memory.popularity import WindowedPopularity
 from stream.events import MAX_BLEND_BYTES, MAX_ID_LENGTH, MAX_MORE_TRENDING, MAX_TRENDING_ITEMS, BlendState, encode
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import IntArray
-from models.rivals.validation import NoQuestions, ValidationSet
+from models.evaluation.validation import NoQuestions, ValidationSet
 
 ALL = np.ones(5, np.bool_)
 

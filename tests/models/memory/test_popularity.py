@@ -1,6 +1,6 @@
 import pytest
 
-from models.rivals.popularity import WindowedPopularity
+from models.memory.popularity import WindowedPopularity
 
 
 def test_scores_count_the_items_in_the_window() -> None:
