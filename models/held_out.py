@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from models.content.table import ContentTable
-from models.encoder.batches import SequenceData, padded
+from models.encoder.batches import SequenceData
 from models.encoder.config import StoppingConfig, TrainingConfig
 from models.encoder.m2se import M2SE
 from models.encoder.stopping import Stopping
 from models.encoder.training import Trainer
+from models.encoder_scorer import EncoderScorer
 from models.evaluation.ranks import BoolArray, IntArray
 from models.evaluation.validation import ValidationSet
 from models.examples import question_spans
-from models.rivals.learners import m2se_scorer
+from models.item_index import ItemIndex
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,17 @@ def validation_score(model: M2SE, content: ContentTable, validation: SequenceDat
         seed: Of the draw, where there are too many to ask.
     """
     questions = ValidationSet(validation, candidates=np.ones(len(content), np.bool_), seed=seed)
-    window = model.config.window
 
+    @torch.inference_mode()
     def score() -> float:
-        scorer = m2se_scorer(model, content)
+        scorer = EncoderScorer(model, content.item_ids)
+        index = ItemIndex(*scorer.dims)
+        index.append(content.item_ids, scorer.place(content))
+        table = index.table()
 
         def scores_of(histories: Sequence[IntArray], times_ms: Sequence[IntArray]) -> NDArray[np.float32]:
-            rows, known_ms = (padded([one[-window:] for one in column]) for column in (histories, times_ms))
-            lengths = torch.tensor([min(len(history), window) for history in histories])
-            scores: NDArray[np.float32] = scorer(rows, known_ms, lengths).numpy()
+            rows, known_ms = ([one.tolist() for one in column] for column in (histories, times_ms))
+            scores: NDArray[np.float32] = scorer.scores(rows, known_ms, table).numpy()
             return scores
 
         return questions.ndcg_at_10(scores_of)

@@ -15,7 +15,6 @@ from models.content.table import ContentTable
 from models.encoder.batches import SequenceData, last_states
 from models.encoder.config import Shape, TrainingConfig
 from models.encoder.loop import TrainingLoop
-from models.encoder.m2se import M2SE
 from models.encoder.phases import Phase
 from models.encoder.succession import first_model
 from models.encoder.training import Trainer
@@ -107,19 +106,14 @@ class M2SELearner:
         self.loop = Trainer(self._model, content.select(torch.arange(n_owners)), data, config)
 
     def scorer(self) -> Scorer:
-        """Of all items, with an ID or without."""
-        return m2se_scorer(self._model, self._content)
+        """Sum of both streams' cosines with every item, with an ID or without, over the temperature."""
+        model = self._model.eval()
+        with torch.inference_mode():
+            vectors = model.encode_items(self._content)
+            scored = vectors.directions().T / model.config.temperature  # (2D, N)
 
+        @torch.inference_mode()
+        def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
+            return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
 
-def m2se_scorer(model: M2SE, content: ContentTable) -> Scorer:
-    """Sum of both streams' cosines with every item of `content`, those with an ID first, over the temperature."""
-    model.eval()
-    with torch.inference_mode():
-        vectors = model.encode_items(content)
-        scored = vectors.directions().T / model.config.temperature  # (2D, N)
-
-    @torch.inference_mode()
-    def scores(numbers: Tensor, ts_ms: Tensor, lengths: Tensor) -> Tensor:
-        return last_states(model.encode_sequences(vectors.at(numbers), ts_ms), lengths) @ scored
-
-    return scores
+        return scores
