@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoder.batches import MS_PER_SECOND, SequenceData
+from models.encoder.batches import MS_PER_SECOND, SequenceData, run_starts
 from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded, rank_counts, without
 from models.evaluation.report import Tally
 from models.ranker import Ranker
@@ -77,9 +77,8 @@ def question_spans(data: SequenceData, *, asked: NDArray[np.bool_], limit: int, 
     """
     users = data.users()
     first = data.starts[users]  # where each event's user starts
-    seconds = data.ts_ms // MS_PER_SECOND
-    new_block = np.r_[True, (users[1:] != users[:-1]) | (seconds[1:] != seconds[:-1])] if len(users) else asked
-    block_start = np.maximum.accumulate(np.where(new_block, np.arange(len(users)), 0))
+    starts = run_starts(users, data.ts_ms // MS_PER_SECOND)
+    block_start = np.repeat(starts, np.diff(starts, append=len(users)))
     usable = np.flatnonzero(asked & data.is_target & (block_start > first))
     if len(usable) > limit:
         usable = np.sort(np.random.default_rng(seed).choice(usable, limit, replace=False))

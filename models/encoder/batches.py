@@ -57,9 +57,9 @@ class SequenceData:
         """
         order = np.lexsort((ts_ms, users))
         grouped = users[order]
-        starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(users) else np.array([], np.int64)
+        starts = np.r_[run_starts(grouped), len(users)]
         flags = np.ones(len(users), np.bool_) if is_target is None else is_target[order]
-        return cls(rows[order], ts_ms[order], np.r_[starts, len(users)].astype(np.int64), flags)
+        return cls(rows[order], ts_ms[order], starts, flags)
 
     @property
     def n_targets(self) -> int:
@@ -71,10 +71,8 @@ class SequenceData:
     def subset(self, kept: NDArray[np.bool_], is_target: NDArray[np.bool_]) -> "SequenceData":
         """The events marked in `kept`, with new target flags (both (n_events,)); users left empty disappear."""
         users = self.users()[kept]
-        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.array([], np.int64)
-        return SequenceData(
-            self.rows[kept], self.ts_ms[kept], np.r_[starts, len(users)].astype(np.int64), is_target[kept]
-        )
+        starts = np.r_[run_starts(users), len(users)]
+        return SequenceData(self.rows[kept], self.ts_ms[kept], starts, is_target[kept])
 
     def users(self) -> NDArray[np.int64]:
         """(n_events,) index of each event's user."""
@@ -155,6 +153,17 @@ def epoch_batches(
         batch = _gather(shuffled, starts[chunks[index]], lengths[chunks[index]])
         if bool(batch.is_target.any()):
             yield batch
+
+
+def run_starts(*columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n_runs,) where runs of rows begin that are the same in all columns (n,).
+
+    >>> run_starts(np.array([4, 4, 5, 5]), np.array([1, 1, 1, 2])).tolist()
+    [0, 2, 3]
+    """
+    is_first = np.ones(len(columns[0]), np.bool_)
+    is_first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.flatnonzero(is_first)
 
 
 def padded(rows: Sequence[Sequence[int] | NDArray[np.int64]]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.encoder.batches import MS_PER_SECOND, SequenceData
+from models.encoder.batches import MS_PER_SECOND, SequenceData, run_starts
 
 
 class Block(NamedTuple):
@@ -25,11 +25,8 @@ def blocks_by_time(data: SequenceData, *, since_ms: int, until_ms: int) -> list[
     [0, 2, 1]
     """
     users, seconds = data.users(), data.ts_ms // MS_PER_SECOND
-    if not len(users):
-        return []
-    is_first = np.r_[True, (users[1:] != users[:-1]) | (seconds[1:] != seconds[:-1])]
-    begins = np.flatnonzero(is_first)
-    ends = np.r_[begins[1:], len(users)]
+    begins = run_starts(users, seconds)
+    ends = np.r_[begins, len(users)][1:]
     inside = np.flatnonzero((data.ts_ms[begins] >= since_ms) & (data.ts_ms[begins] < until_ms))
     order = inside[np.argsort(seconds[begins[inside]], kind="stable")]
     places = np.stack([data.starts[users[begins]], begins, ends], axis=1)[order]  # (n_blocks, 3)
