@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from consumers.sequences.store import SequenceStore, apply
+from consumers.sequences.event_batch import prepare
+from consumers.sequences.store import APPLIED, STALE, SequenceStore, apply_batch
 from models.rivals.panel import RivalPanel, Scores
 from stream.events import Interaction
 from stream.kinds import EventKinds
 
-_SEEN_USERS = 4_096  # users whose seen items are kept as a set; the others' are asked of the store again
+_SEEN_USERS = 4_096  # users whose seen items are kept as a set, where they are few; else the store is asked again
 _OPEN_MS = 2_000  # a block may still grow while the newest event is at most so much later
 
 
@@ -142,7 +143,10 @@ class BlockReader:
     def _seen_by(self, store: SequenceStore, user_id: str) -> set[str]:
         seen = self._seen.get(user_id)
         if seen is None:
-            seen = self._seen[user_id] = set(store.seen(user_id))
+            seen = set(store.seen(user_id))
+            if len(seen) > self._max_seen:  # the store may have let others go
+                return seen
+            self._seen[user_id] = seen
             if len(self._seen) > _SEEN_USERS:
                 self._seen.popitem(last=False)
         else:
@@ -160,16 +164,21 @@ class BlockReader:
 
     def _apply(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
         """Apply to the stores, the seen sets and the rivals; what was accepted, in order."""
-        is_accepted = np.zeros(len(arrivals), dtype=np.bool_)
+        results = np.zeros(len(arrivals), dtype=np.uint8)
         partitions = np.array([arrival.partition for arrival in arrivals], dtype=np.int64)
         for partition in set(partitions.tolist()):
             places = np.flatnonzero(partitions == partition)
             events = [arrivals[place].event for place in places.tolist()]
-            is_accepted[places] = apply(self._stores[partition], events, self._kinds)
-        accepted = [arrivals[place] for place in np.flatnonzero(is_accepted).tolist()]
+            results[places] = apply_batch(self._stores[partition], prepare(events, self._kinds)).results
+        for place in np.flatnonzero(results == STALE).tolist():
+            self._seen.pop(arrivals[place].event.user_id, None)  # seen, too, as the store knows
+        accepted = [arrivals[place] for place in np.flatnonzero(results == APPLIED).tolist()]
         for _, event in accepted:
-            if event.user_id in self._seen:
-                self._seen[event.user_id].add(event.item_id)
+            seen = self._seen.get(event.user_id)
+            if seen is not None:
+                seen.add(event.item_id)
+                if len(seen) > self._max_seen:
+                    del self._seen[event.user_id]
             if self._panel is not None:
                 self._panel.learn(event.user_id, event.item_id)
         return accepted

@@ -88,6 +88,26 @@ def test_what_fell_out_of_the_sequence_is_still_seen() -> None:
     assert sorted(found[-1].block.seen) == ["a", "b", "c"]
 
 
+def test_what_came_too_late_for_a_full_sequence_is_seen() -> None:
+    blocks = BlockReader(DEFAULT_KINDS, length=2)
+    blocks.hold(0)
+    blocks.targets([arrival("ada", item, second) for second, item in enumerate("abc", start=10)])
+
+    assert blocks.targets([arrival("ada", "late", 1)]) == []
+    (target,) = blocks.targets([arrival("ada", "late", 20)])
+
+    assert sorted(target.block.seen) == ["a", "b", "c", "late"]
+
+
+def test_no_more_is_seen_than_the_store_keeps() -> None:
+    blocks = BlockReader(DEFAULT_KINDS, length=2, max_seen=1)
+    blocks.hold(0)
+
+    found = blocks.targets([arrival("ada", item, second) for second, item in enumerate("abcde")])
+
+    assert sorted(found[-1].block.seen) == ["b", "c", "d"]
+
+
 def test_a_late_event_is_asked_from_what_came_before_its_second_in_event_time() -> None:
     found = reader().targets([arrival("ada", "a", 1), arrival("ada", "b", 100), arrival("ada", "c", 50)])
 
