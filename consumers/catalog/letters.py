@@ -1,4 +1,4 @@
-"""The role that sends what is no item from `items` to the dead-letter topic.
+"""The role that sends what is no item from `items`, and vectors that no tower takes, to the dead-letter topic.
 
 Apart from the catalogue, which every process reads from the beginning at every start: here a group remembers how far
 it has read, so each bad record is reported by one process, and not again.
@@ -18,7 +18,7 @@ _FLUSH_S = 10.0
 
 
 class ItemLetters:
-    """`items` -> what `CatalogRole` passes over -> dead letters.
+    """`items` -> what `CatalogRole` passes over, or takes without its vectors -> dead letters.
 
     Args:
         placement: knows which vectors the current model takes.
@@ -35,10 +35,10 @@ class ItemLetters:
         self._dead_letters = DeadLetters(log)
 
     def handle(self, records: list[Record]) -> None:
-        """Send what is no item; all of it is durable before the batch is committed."""
+        """Send what is refused; all of it is durable before the batch is committed."""
         for record in records:
             try:
-                self._placement.admitted(record)
+                self._placement.check(record)
             except (BadEvent, BadVector) as exc:
                 self._dead_letters.send(record, reason=str(exc))
                 self._metrics.dead_letters_total.labels(topic=ITEMS).inc()

@@ -23,7 +23,7 @@ from models.content.table import ContentTable, ItemContent
 from models.towers.pair import Towers
 from models.towers.tower import BadVector
 from stream.admission import admit_item
-from stream.events import ItemEvent, ItemUpsert
+from stream.events import ItemUpsert
 from stream.images import ImageError, ImageStore
 from stream.log import Record
 
@@ -68,17 +68,16 @@ class Placement:
         """The whole catalogue's content; what the trainer encoded already is only read."""
         return self._content(self._catalog.items(), towers, on_progress)
 
-    def admitted(self, record: Record) -> ItemEvent:
-        """A record of `items` that counts.
+    def check(self, record: Record) -> None:
+        """Refuse a record of `items` that is none, or whose vectors go unused.
 
         Raises:
             BadEvent: it is no item.
-            BadVector: its own vectors are none that the current model can take.
+            BadVector: its own vectors are none that the current model can take; the item is placed without them.
         """
         event = admit_item(record)
         if self._towers is not None and isinstance(event, ItemUpsert):
             self._towers.check(CatalogItem.of(event).content)
-        return event
 
     def place(self, item_ids: Sequence[str]) -> list[str]:
         """Encode items and give them to the slot.
@@ -155,7 +154,7 @@ class Placement:
 
 
 def _without_bad_vectors(content: ItemContent, towers: Towers) -> ItemContent:
-    """An item that came before the towers were known, and brought vectors they cannot take, goes without."""
+    """An item that brought vectors the towers cannot take goes without."""
     try:
         towers.check(content)
     except BadVector as exc:

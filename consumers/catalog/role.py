@@ -13,8 +13,8 @@ from threading import Condition, Thread
 from consumers.catalog.catalog import Catalog
 from consumers.catalog.placement import Placement
 from consumers.delays import Delays, now_ms
-from models.towers.tower import BadVector
 from monitoring.metrics import Metrics
+from stream.admission import admit_item
 from stream.events import BadEvent, ItemEvent, ItemRemoval, ItemUpsert
 from stream.log import Record
 from stream.topics import ITEMS
@@ -92,8 +92,8 @@ class CatalogRole:
 
     def _decoded(self, record: Record) -> ItemEvent | None:
         try:
-            return self._placement.admitted(record)
-        except (BadEvent, BadVector):
+            return admit_item(record)
+        except BadEvent:
             return None
 
     def _note_placed(self, appended_ms: Sequence[int]) -> None:

@@ -157,14 +157,14 @@ def test_model_with_other_towers_is_given_their_vectors_only(world: World) -> No
     assert world.slot.text["b"].tolist() == [[1.0, 0.0, 0.0]]
 
 
-def test_item_whose_vectors_do_not_fit_is_refused_once_the_towers_are_known(world: World) -> None:
+def test_vectors_that_do_not_fit_are_refused_once_the_towers_are_known(world: World) -> None:
     bad = ItemUpsert(item_id="a", ts_ms=1, text_vector=vector(1.0))
     record = Record(ITEMS, 0, 0, b"a", encode(bad), ts_ms=1)
-    assert world.placement.admitted(record) == bad
+    world.placement.check(record)
     world.swap_in(OWN)
 
     with pytest.raises(BadVector, match="vector of 2 bytes, wants 6"):
-        world.placement.admitted(record)
+        world.placement.check(record)
 
 
 def test_item_with_such_vectors_from_before_goes_without_them(world: World) -> None:

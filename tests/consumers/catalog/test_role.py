@@ -150,6 +150,19 @@ def test_vectors_that_the_model_does_not_take_are_reported_too(world: World) -> 
     assert world.value("freshet_dead_letters_total", topic="items") == 1.0
 
 
+def test_an_item_with_vectors_that_the_model_does_not_take_goes_without_them(world: World) -> None:
+    world.swap_in(Towers(towers().text, ProvidedTower(2)))
+    world.role.gained([0])
+    item = ItemUpsert(item_id="a", ts_ms=1, title="Red shoe", image_vector=b"123")
+
+    world.role.handle([Record(ITEMS, 0, 0, b"a", encode(item), 1)])
+
+    wait_until(lambda: "a" in world.slot.text)
+    assert world.slot.text["a"].abs().sum() > 0
+    assert world.catalog.items() == [CatalogItem.of(item)]
+    world.role.close()
+
+
 def test_restart_rebuilds_the_catalogue_from_the_topic(world: World) -> None:
     world.publish(
         ItemUpsert(item_id="a", ts_ms=1),
