@@ -11,6 +11,7 @@ The first cycle has no parent: it builds the towers, trains on all but what it i
 unopposed. While a rival is current, every cycle is refused: there is nothing in it to go on from.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +37,16 @@ from models.encoder_scorer import EncoderScorer
 from models.gate import Verdict, judge
 from models.loading import load_ranker
 from models.ranker import Ranker
-from models.registry.bundle import ENCODER_KIND, TOWERS, Bundle, DataSpan, Manifest, NotCurrent, PromotionPaused
+from models.registry.bundle import (
+    ENCODER_KIND,
+    TOWERS,
+    Bundle,
+    DataSpan,
+    Manifest,
+    NotCurrent,
+    PromotionPaused,
+    RegistryError,
+)
 from models.registry.kept_blend import KeptBlend
 from models.registry.registry import Registry, wall_ms
 from models.towers.pair import Towers, save_towers
@@ -77,6 +87,10 @@ class Cycle:
         """
         started = time.monotonic()
         torch.set_num_threads(self.settings.threads if self.plan.parent else self.settings.first_threads)
+        known = self._published()
+        if known is not None:
+            self._reports.say(f"{known.version} was published already", "resumed")
+            return self._settle(Verdict(True, known.reason, known.metrics), known.version, time.monotonic() - started)
         parent = self._registry.open(self.plan.parent) if self.plan.parent else None
         if parent is not None and parent.manifest.kind != ENCODER_KIND:
             return self._settle(_cannot_go_on_from(parent.manifest), None, time.monotonic() - started)
@@ -94,6 +108,11 @@ class Cycle:
         verdict, blend = self._judge(new, towers, parent, stopping)
         version = self._publish(new, towers, verdict, blend) if verdict.is_passed else None
         return self._settle(verdict, version, time.monotonic() - started)
+
+    def forget(self) -> None:
+        """Remove what only an open cycle needs; once it is written down that this one is done."""
+        self._training.forget()
+        self._content.forget()
 
     # Read ---------------------------------------------------------------------------------------------------
 
@@ -176,21 +195,35 @@ class Cycle:
         manifest = replace(new.manifest, metrics=verdict.metrics, reason=verdict.reason, blend=blend)
         return self._registry.publish(stage, manifest)
 
+    def _published(self) -> Manifest | None:
+        """What this plan came to before it was killed, if it came so far."""
+        wanted = (self.plan.number, self.plan.parent, self.plan.offsets, self.settings.log_id)
+        for version in reversed(self._registry.versions()):
+            with contextlib.suppress(RegistryError):  # damaged, or pruned by now
+                manifest = self._registry.manifest(version)
+                made = (manifest.config.get("cycle"), manifest.parent, manifest.data.offsets, manifest.data.log_id)
+                if made == wanted:
+                    return self._registry.open(version).manifest
+        return None
+
+    def _is_current(self, version: str) -> bool:
+        pointer = self._registry.current()
+        return pointer is not None and pointer.version == version
+
     def _settle(self, verdict: Verdict, version: str | None, seconds: float) -> CycleEvent:
         """Promote what was published, write down what was refused."""
         state: State = "refused"
         detail = verdict.reason
         if version is not None:
             try:
-                self._registry.promote(version, by="gate", reason=detail)
+                if not self._is_current(version):
+                    self._registry.promote(version, by="gate", reason=detail)
                 state = "published"
             except (PromotionPaused, NotCurrent) as exc:
                 detail = str(exc)
             self._registry.prune(keep=self.settings.keep_bundles)
         if state == "refused":
             self._registry.refuse(reason=detail, metrics=verdict.metrics, parent=self.plan.parent)
-        self._training.forget()
-        self._content.forget()
         return CycleEvent(
             state=state,
             cycle=self.plan.number,

@@ -88,7 +88,7 @@ class TrainerLoop:
             Whether there was one.
         """
         try:
-            plan = self._of_this_log(_read_plan(self._open_plan)) or self._due()
+            plan = self._of_this_log(self._unsettled()) or self._due()
             if plan is None:
                 return False
             self._run(plan)
@@ -104,11 +104,24 @@ class TrainerLoop:
         plan = self._counted(plan)
         what = "first training" if plan.parent is None else f"continues {plan.parent}"
         self._report(CycleEvent(state="started", cycle=plan.number, detail=what, n_events=plan.n_fresh))
-        outcome = Cycle(self._settings, plan, self._report).run(self._stopping)
+        cycle = Cycle(self._settings, plan, self._report)
+        outcome = cycle.run(self._stopping)
         write_durably(self._last_plan, msgspec.json.encode(plan))
-        self._open_plan.unlink()
+        self._close(cycle)
         self._idle_since, self._retry_s = self._clock(), RETRY_S
         self._report(outcome)
+
+    def _unsettled(self) -> Plan | None:
+        """The open plan, unless a kill came after it was done and before it was closed."""
+        plan = _read_plan(self._open_plan)
+        if plan is None or msgspec.structs.replace(plan, n_starts=0) != _read_plan(self._last_plan):
+            return plan
+        self._close(Cycle(self._settings, plan, self._report))
+        return None
+
+    def _close(self, cycle: Cycle) -> None:
+        cycle.forget()
+        self._open_plan.unlink()
 
     def _counted(self, plan: Plan) -> Plan:
         """The plan as it was made, after this start of it is written down."""

@@ -114,7 +114,11 @@ class Reports(list[CycleEvent]):
 
 
 def run(settings: CycleSettings, plan: Plan, reports: list[CycleEvent] | None = None) -> CycleEvent:
-    return Cycle(settings, plan, (Reports() if reports is None else reports).append).run(NEVER)
+    """A cycle to its end, as the trainer runs it."""
+    cycle = Cycle(settings, plan, (Reports() if reports is None else reports).append)
+    ended = cycle.run(NEVER)
+    cycle.forget()
+    return ended
 
 
 def new_shop(root: Path) -> Shop:

@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from consumers.learning.cycle import Cycle
 from consumers.learning.cycle_settings import write_settings
 from consumers.learning.plan import Plan
 from consumers.learning.trainer import MAX_STARTS, TrainerLoop, main
 from consumers.learning.training_buffer import TrainingBuffer
+from models.registry.registry import Registry
 from tests.clock import Clock
 from tests.consumers.cycle_fixtures import N_ITEMS, Killed, KilledAfter, Reports, Shop
 
@@ -167,6 +169,41 @@ def test_open_plan_of_a_killed_trainer_is_run_as_it_was_written(bench: Bench) ->
     version = bench.reports[-1].version or ""
     assert bench.shop.registry.manifest(version).data.offsets == {0: 230}
     assert bench.plan("last.json") == plan
+
+
+def die_at(bench: Bench, monkeypatch: pytest.MonkeyPatch, *, of: type, step: str) -> None:
+    """Run the step that is due, and have the process die before this call of it."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, step, die)
+        with pytest.raises(Killed):
+            bench.loop.step()
+
+
+@pytest.mark.parametrize(("of", "step"), [(Registry, "promote"), (Registry, "prune"), (Cycle, "forget")])
+def test_trainer_killed_after_it_published_settles_that_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, of: type, step: str
+) -> None:
+    registry, first = bench.shop.registry, bench.shop.registry.versions()[0]
+    bench.shop.add_events(60)
+    die_at(bench, monkeypatch, of=of, step=step)
+    _, published = registry.versions()
+    again = Bench(bench.shop)
+
+    assert again.loop.step() == (step != "forget")  # that was all but closed
+
+    assert registry.versions() == [first, published]
+    current = registry.current()
+    assert current is not None
+    assert current.version == published
+    assert registry.refusals() == []
+    if step != "forget":
+        assert again.reports.details[1] == f"{published} was published already"
+        assert (again.reports[-1].state, again.reports[-1].version) == ("published", published)
+    assert [path.name for path in (bench.shop.root / "trainer").iterdir()] == ["last.json"]
 
 
 def start_and_die(bench: Bench, *, times: int) -> None:
