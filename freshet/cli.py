@@ -243,8 +243,10 @@ def _toml(value: Any) -> str:  # noqa: ANN401 - any setting
 
 def _replay(options: argparse.Namespace) -> int:
     from freshet.replay import replay_over_http
+    from stream.replay.dataset import open_dataset
 
-    return replay_over_http(options.data, url=options.url, speed=options.speed, is_strict=options.strict)
+    dataset = open_dataset(options.data, strict=options.strict, kinds=load_settings()[0].event_kinds())
+    return replay_over_http(dataset, url=options.url, speed=options.speed)
 
 
 def _models(options: argparse.Namespace) -> int:

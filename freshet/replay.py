@@ -9,7 +9,7 @@ import httpx
 from freshet.client import ApiError, Client
 from stream.events import Interaction
 from stream.images import BadImage, check_image
-from stream.replay.dataset import open_dataset
+from stream.replay.dataset import Dataset
 from stream.replay.player import Pace
 from stream.replay.rows import BadRows, BadValue, DatasetError, ItemRow
 from stream.replay.timeline import timeline
@@ -18,18 +18,17 @@ BATCH = 1_000
 
 
 class ReplayFailed(Exception):
-    """The service refused a row or cannot be reached."""
+    """The service refused a row or cannot be reached, or there was nothing to send."""
 
 
-def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool) -> int:
+def replay_over_http(dataset: Dataset, *, url: str, speed: str) -> int:
     """Send items and interactions; safe to repeat, since event ids are those of the data set.
 
     Raises:
-        ReplayFailed: the service refused a row, or did not answer after several tries.
-        BadRowError: a row is bad and `is_strict` is set.
-        DatasetError: no such data, or not a speed.
+        ReplayFailed: the service refused a row, did not answer after several tries, or nothing could be sent.
+        BadRowError: a row is bad and the data set is read strictly.
+        DatasetError: the data cannot be read, or not a speed.
     """
-    dataset = open_dataset(data, strict=is_strict)
     pace = _pace(speed)
     with _client(url) as client:
         sender = _Sender(client, dataset.bad_rows)
@@ -45,7 +44,15 @@ def replay_over_http(data: str | None, *, url: str, speed: str, is_strict: bool)
     if sender.n_vectors:
         print(f"\n{sender.n_vectors:,} items bring vectors of their own, which HTTP does not take: they were left out")
     print(f"\nsent {sender.n_items:,} items and {sender.n_events:,} events; bad rows: {dataset.bad_rows.total}")
+    _check_sent(sender, dataset)
     return 0
+
+
+def _check_sent(sender: "_Sender", dataset: Dataset) -> None:
+    """Raises ReplayFailed where no event was sent; the items of a data set without any are enough."""
+    if not sender.n_events and (not sender.n_items or dataset.bad_rows.total):
+        first = f", the first: {dataset.bad_rows.first[0]}" if dataset.bad_rows.total else ""
+        raise ReplayFailed(f"no event of {dataset.name} could be sent; bad rows: {dataset.bad_rows.total}{first}")
 
 
 def _pace(speed: str) -> Pace:

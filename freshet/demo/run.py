@@ -44,7 +44,9 @@ def run_demo(in_force: InForce, options: DemoOptions) -> int:
     Raises:
         DemoFailed, WrongTape, DatasetError, PortTaken, LogError: it cannot go on.
     """
-    script = synthetic_script() if options.data is None else data_script(options.data)
+    script = synthetic_script()
+    if options.data is not None:
+        script = data_script(options.data, kinds=in_force.settings.event_kinds())
     given = {name: value for name, value in script.overrides.items() if in_force.sources[name] == "default"}
     settings = in_force.settings.model_copy(update=given)
     name = _prepare_folder(settings.data_dir, is_fresh=options.is_fresh)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset, DatasetError, open_dataset
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
 
@@ -46,13 +47,13 @@ def synthetic_script() -> Script:
     return Script(SyntheticDataset(config), past=30_000, live=8_000, rate=160.0, overrides=overrides)
 
 
-def data_script(folder: Path) -> Script:
+def data_script(folder: Path, *, kinds: EventKinds) -> Script:
     """Real data: the first 80 % of the events by time is the past, the rest is played as fast as everyone follows.
 
     Raises:
-        DatasetError: the folder is none of the formats, or has too few interactions.
+        DatasetError: the folder is none of the formats, or has too few interactions of these kinds.
     """
-    dataset = open_dataset(folder)
+    dataset = open_dataset(folder, kinds=kinds)
     total = sum(1 for _ in dataset.interactions())
     if total < MIN_INTERACTIONS:
         raise DatasetError(f"{folder} has {total} usable interactions; the demo needs {MIN_INTERACTIONS} to learn from")

@@ -11,10 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from freshet import client as client_module
+from freshet.cli import main
 from freshet.client import ApiError, Client
 from freshet.http_server import HttpServer
 from freshet.replay import ReplayFailed, replay_over_http
 from stream.events import Interaction, ItemUpsert
+from stream.replay.dataset import open_dataset
 from stream.replay.rows import BadRowError, DatasetError, ItemRow
 from tests.models.tower_fixtures import picture
 
@@ -141,7 +143,7 @@ def write_data(folder: Path, *, poster: bytes | None = None) -> str:
 
 
 def replay(data: str, url: str, *, speed: str = "max", is_strict: bool = False) -> int:
-    return replay_over_http(data, url=url, speed=speed, is_strict=is_strict)
+    return replay_over_http(open_dataset(data, strict=is_strict), url=url, speed=speed)
 
 
 def test_data_set_is_sent_in_order_and_bad_rows_are_counted(
@@ -164,6 +166,37 @@ def test_item_goes_without_a_picture_that_cannot_be_read(
 
     assert "image" not in service.items["a"]
     assert "bad rows: 2" in capsys.readouterr().out
+
+
+def test_replay_without_a_single_good_event_fails_and_says_why(url: str, tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nann,a,1700000000000\n")
+
+    with pytest.raises(ReplayFailed, match=r"no event of .* could be sent; bad rows: 2, the first: interactions.csv:2"):
+        replay(data, url)
+
+
+def test_items_alone_may_be_replayed_but_not_nothing(service: Service, url: str, tmp_path: Path) -> None:
+    data = write_data(tmp_path, poster=picture((1, 2, 3)))
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\n")
+
+    assert replay(data, url) == 0
+    assert sorted(service.items) == ["a", "b"]
+
+    (tmp_path / "items.csv").write_text("item_id,title,text\n")
+    with pytest.raises(ReplayFailed, match=r"no event of .* could be sent; bad rows: 0"):
+        replay(data, url)
+
+
+def test_configured_kinds_are_those_that_are_replayed(
+    service: Service, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHET_KINDS", '[{"name":"click"},{"name":"buy"}]')
+    data = write_data(tmp_path)
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp,kind\nann,a,100,buy\n")
+
+    assert main(["replay", data, "--url", url]) == 0
+    assert [event["kind"] for event in service.events] == ["buy"]
 
 
 def test_strict_replay_stops_at_the_first_bad_row(url: str, tmp_path: Path) -> None:
