@@ -60,6 +60,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from models.evaluation.validation import NoQuestions
     from models.registry.bundle import RegistryError
     from models.towers.tower import TowerError
+    from stream.kinds import UnknownKind
     from stream.log import LogError
     from stream.replay.rows import BadRowError, DatasetError
 
@@ -83,6 +84,7 @@ def _expected() -> tuple[type[Exception], ...]:
         SplitError,
         TowerError,
         TrainingDiverged,
+        UnknownKind,
         WrongTape,
         OSError,
     )

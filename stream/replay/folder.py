@@ -28,12 +28,7 @@ class Folder:
     """One folder in our own format; read when asked for, interactions are kept in memory."""
 
     def __init__(self, interactions: Path, items: Path, reading: Reading) -> None:
-        """The data set of these two files, which lie in one folder.
-
-        Raises:
-            UnknownKind: the default kind `click` is not among the kinds.
-        """
-        reading.kinds.get(DEFAULT_KIND)
+        """The data set of these two files, which lie in one folder."""
         self.name = reading.name
         self.bad_rows = reading.bad_rows
         self._interactions = Table(interactions, ("user_id", "item_id", "timestamp"), reading.bad_rows)
@@ -84,9 +79,11 @@ class Folder:
         return history
 
     def _kind(self, value: object) -> str:
-        kind = text_of(value, "kind") or DEFAULT_KIND
+        given = text_of(value, "kind")
+        kind = given or DEFAULT_KIND
         if kind not in self._kinds:
-            raise BadValue("unknown kind", f"{kind[:80]!r}; known are {', '.join(self._kinds.names)}")
+            named = f"{kind[:80]!r}" if given else f"none given, which is {DEFAULT_KIND!r}"
+            raise BadValue("unknown kind", f"{named}; known are {', '.join(self._kinds.names)}")
         return kind
 
     def _item(self, row: Row) -> ItemUpsert:

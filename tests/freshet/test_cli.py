@@ -345,3 +345,15 @@ def test_replay_of_nothing_is_one_clear_line(run: Ran) -> None:
     status, _, err = run("replay", "nowhere")
 
     assert (status, err) == (1, "freshet: data folder nowhere does not exist\n")
+
+
+def test_kind_of_a_data_set_that_is_not_configured_is_one_clear_line(
+    run: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHET_KINDS", '[{"name":"buy"}]')
+    (tmp_path / "ratings.dat").touch()
+    (tmp_path / "movies.dat").touch()
+
+    status, _, err = run("replay", str(tmp_path))
+
+    assert (status, err) == (1, "freshet: kind 'like' is not known; known are buy\n")
