@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 
 from freshet.client import ApiError, Client
+from freshet.left_out import say_left_out
+from freshet.progress import say
 from stream.events import Interaction
 from stream.images import BadImage, check_image
 from stream.replay.dataset import Dataset
@@ -39,20 +41,16 @@ def replay_over_http(dataset: Dataset, *, url: str, speed: str) -> int:
                 else:
                     sender.event(row, due_in_s=pace.due_in_s(row.ts_ms))
             sender.flush()
+            print(file=sys.stderr)
         except ApiError as exc:
             raise ReplayFailed(f"{exc} (after {sender.n_items:,} items and {sender.n_events:,} events)") from exc
     if sender.n_vectors:
-        print(f"\n{sender.n_vectors:,} items bring vectors of their own, which HTTP does not take: they were left out")
-    print(f"\nsent {sender.n_items:,} items and {sender.n_events:,} events; bad rows: {dataset.bad_rows.total}")
-    _check_sent(sender, dataset)
+        print(f"{sender.n_vectors:,} items bring vectors of their own, which HTTP does not take: they were left out")
+    say_left_out(dataset.bad_rows, sender.n_unknown_items, say)
+    print(f"sent {sender.n_items:,} items and {sender.n_events:,} events")
+    if not sender.n_events and (not sender.n_items or dataset.bad_rows.total):  # a catalogue alone may be sent
+        raise ReplayFailed(f"no event of {dataset.name} could be sent")
     return 0
-
-
-def _check_sent(sender: "_Sender", dataset: Dataset) -> None:
-    """Raises ReplayFailed where no event was sent; the items of a data set without any are enough."""
-    if not sender.n_events and (not sender.n_items or dataset.bad_rows.total):
-        first = f", the first: {dataset.bad_rows.first[0]}" if dataset.bad_rows.total else ""
-        raise ReplayFailed(f"no event of {dataset.name} could be sent; bad rows: {dataset.bad_rows.total}{first}")
 
 
 def _pace(speed: str) -> Pace:
@@ -76,6 +74,8 @@ class _Sender:
         self.n_items = 0
         self.n_events = 0
         self.n_vectors = 0  # items whose own vectors were left out
+        self.n_unknown_items = 0  # events sent before their item
+        self._arrived: set[str] = set()
         self._client = client
         self._bad_rows = bad_rows
         self._batch: list[Interaction] = []
@@ -84,6 +84,7 @@ class _Sender:
         if due_in_s > 0:
             self.flush()
             threading.Event().wait(due_in_s)
+        self.n_unknown_items += event.item_id not in self._arrived
         self._batch.append(event)
         if len(self._batch) == BATCH:
             self.flush()
@@ -92,6 +93,7 @@ class _Sender:
         self.flush()
         self._client.put_item(self._with_good_picture(row))
         self.n_items += 1
+        self._arrived.add(row.item.item_id)
         self.n_vectors += row.item.text_vector is not None or row.item.image_vector is not None
 
     def _with_good_picture(self, row: ItemRow) -> ItemRow:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from freshet.left_out import say_left_out
+from freshet.progress import say
 from stream.kinds import EventKinds
 from stream.replay.dataset import Dataset, DatasetError, open_dataset
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
@@ -56,6 +58,7 @@ def data_script(folder: Path, *, kinds: EventKinds) -> Script:
     dataset = open_dataset(folder, kinds=kinds)
     total = sum(1 for _ in dataset.interactions())
     if total < MIN_INTERACTIONS:
+        say_left_out(dataset.bad_rows, 0, say)
         raise DatasetError(f"{folder} has {total} usable interactions; the demo needs {MIN_INTERACTIONS} to learn from")
     past = int(PAST_SHARE * total)
     overrides = {

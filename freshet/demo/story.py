@@ -23,6 +23,7 @@ from freshet.demo.script import Script
 from freshet.demo.summary import MIN_CYCLES, Summary, checks, closing_table, cycle_rows, probes
 from freshet.demo.tape import Tape
 from freshet.http_server import HttpServer
+from freshet.left_out import say_left_out
 from freshet.service import Service
 from freshet.settings import Settings
 from stream.replay.player import Player, ReplayCounts
@@ -138,10 +139,9 @@ class Demo:
             counts = self._play(self._until_interrupted(self.tape.take(past)), self._show_past)
             self._pause(0.0)
             self.screen.say(
-                f"{counts.n_interactions:,} events and {counts.n_items:,} items in {counts.elapsed_s:.1f} s; "
-                f"bad rows skipped: {self.script.dataset.bad_rows.total}"
+                f"{counts.n_interactions:,} events and {counts.n_items:,} items in {counts.elapsed_s:.1f} s"
             )
-            self.screen.say("\n".join(str(row) for row in self.script.dataset.bad_rows.first[:3]))
+            say_left_out(self.script.dataset.bad_rows, counts.n_unknown_items, self.screen.say)
         self._drain()
         self.screen.say(f"{self.service.sequences.n_users:,} users, {self.service.catalog.n_items:,} items")
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
-from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, say_left_out, thinned
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, thinned
 from freshet.evaluation.outputs import PICTURE, check_outputs, check_runs
 from freshet.evaluation.plot import plot
 from freshet.evaluation.runs import Run, RunKey, Runs
@@ -140,7 +140,6 @@ def run_all(
     data = read_data(dataset, kinds=kinds, group=options.group)
     if options.newest is not None:
         data = thinned(data, options.newest)
-    say_left_out(dataset, data, say)
     is_withheld = _withheld(len(data.items), options.withheld)
     split = _split(data, options.split).without(is_withheld)
     questions = Questions(split.test, data.live_from_ms, is_withheld)

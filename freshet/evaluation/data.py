@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from consumers.catalog.catalog import CatalogItem
-from freshet.progress import Say
+from freshet.left_out import say_left_out
+from freshet.progress import Say, say
 from models.content.table import ItemContent
 from models.encoder.batches import SequenceData
 from models.evaluation.ranks import BoolArray, IntArray
@@ -75,14 +76,15 @@ class EvaluationData:
             return None
 
 
-def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) -> EvaluationData:
-    """Read a data set as a whole.
+def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None, say: Say = say) -> EvaluationData:
+    """Read a data set as a whole, and tell what of it is not used.
 
     Args:
         dataset: its items, of which the newest state counts, and its events; a picture that cannot be used is a bad
             row of it.
         kinds: which events enter a history and which of them are targets.
         group: the attribute to report exposure by; None looks for a usual one.
+        say: told what is left out.
 
     Raises:
         EvaluationError: no events, a single item, or no item with that attribute.
@@ -92,12 +94,14 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
     number = {item_id: row for row, item_id in enumerate(rows)}
     events, first_ms, n_left_out = _events(dataset, number, kinds)
     if len(rows) < 2 or not len(events.rows):
+        say_left_out(dataset.bad_rows, n_left_out, say)
         raise EvaluationError(
             f"data set {dataset.name} has {len(rows)} items and {len(events.rows)} events of them that enter a "
             "history; at least two items and one event are needed"
         )
     pictures: dict[str, bytes | Path] = {}
     items = tuple(_content(row, pictures, dataset.bad_rows) for row in rows.values())
+    say_left_out(dataset.bad_rows, n_left_out, say)
     live_from_ms = np.minimum(np.array(list(since_ms.values()), dtype=np.int64), first_ms)
     group_name, groups = _groups([row.item.attributes for row in rows.values()], group)
     return EvaluationData(
@@ -111,14 +115,6 @@ def read_data(dataset: Dataset, *, kinds: EventKinds, group: str | None = None) 
         n_left_out=n_left_out,
         fingerprint=_fingerprint(events, items, live_from_ms),
     )
-
-
-def say_left_out(dataset: Dataset, data: EvaluationData, say: Say) -> None:
-    """Tell what of a data set that was read is not used."""
-    if dataset.bad_rows.total:
-        say(f"{dataset.bad_rows.total:,} bad rows left out, the first: {dataset.bad_rows.first[0]}")
-    if data.n_left_out:
-        say(f"{data.n_left_out:,} events left out: the catalogue does not know their item")
 
 
 def thinned(data: EvaluationData, n_events: int) -> EvaluationData:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
-from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, say_left_out
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.asked import check_asked
 from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
 from freshet.fitting.kept_training import KeptTraining
@@ -107,11 +107,9 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
     """
     registry = Registry(Paths(options.data_dir).folders.registry)
     parent = _parent(registry, options)
-    dataset = open_dataset(options.data, kinds=kinds)
-    data = read_data(dataset, kinds=kinds)
     with joined() as processes:
         tell = say if processes.is_first else _be_silent
-        say_left_out(dataset, data, tell)
+        data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds, say=tell)
         with processes.first():  # builds towers and encodes; the others find both done
             fitting = _Fitting(options, data, parent, say=tell)
         curve = fitting.run(processes)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
-from freshet.evaluation.data import EvaluationData, EvaluationError, read_data, say_left_out
+from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training, most_epochs
 from freshet.fitting.asked import check_asked
@@ -82,9 +82,7 @@ def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:
         RegistryError: the registry cannot be written.
     """
     registry = Registry(Paths(options.data_dir).folders.registry)
-    dataset = open_dataset(options.data, kinds=kinds)
-    data = read_data(dataset, kinds=kinds)
-    say_left_out(dataset, data, say)
+    data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
     fitting = _RivalFitting(options, data)
     version = fitting.publish(registry, *fitting.run())
     print(f"published {version}; `freshet models promote {version}` makes it the current model")

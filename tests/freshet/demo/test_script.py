@@ -42,6 +42,15 @@ def test_too_little_data_is_refused_with_the_number_needed(tmp_path: Path) -> No
         data_script(folder, kinds=DEFAULT_KINDS)
 
 
+def test_rows_that_are_bad_are_shown_where_too_few_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_data(tmp_path / "shop", 2_000, kind="buy")
+
+    with pytest.raises(DatasetError, match="shop has 0 usable interactions"):
+        data_script(folder, kinds=DEFAULT_KINDS)
+
+    assert capsys.readouterr().err.startswith("2,000 bad rows: unknown kind 2,000\n")
+
+
 def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere does not exist"):
         data_script(tmp_path / "nowhere", kinds=DEFAULT_KINDS)

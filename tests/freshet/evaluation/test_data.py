@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from freshet.evaluation.content import catalogue_towers, encode_catalogue
-from freshet.evaluation.data import ALWAYS_MS, EvaluationData, EvaluationError, read_data, say_left_out, thinned
+from freshet.evaluation.data import ALWAYS_MS, EvaluationData, EvaluationError, read_data, thinned
 from models.content.features import FeatureStore
 from models.content.table import ContentTable
 from models.towers.building import TowerConfig, build_towers
@@ -68,14 +68,27 @@ def test_a_picture_that_cannot_be_used_is_counted_and_named(data: EvaluationData
     said: list[str] = []
     dataset = open_dataset(tmp_path)
 
-    say_left_out(dataset, read_data(dataset, kinds=DEFAULT_KINDS), said.append)
+    read_data(dataset, kinds=DEFAULT_KINDS, say=said.append)
 
-    assert dataset.bad_rows.by_problem == {"bad image": 1}
-    assert said[0].startswith(
-        "1 bad rows left out, the first: broken.png: bad image: image of 10 bytes does not decode"
+    assert said[0] == "1 bad rows: bad image 1"
+    assert said[1].startswith("  broken.png: bad image: image of 10 bytes does not decode")
+    assert said[1].endswith("send a whole JPEG, PNG, WEBP, GIF; the item goes without picture")
+    assert said[2:] == ["1 events are of items that the data set does not have, or not yet"]
+
+
+def test_what_is_wrong_with_rows_is_said_before_too_few_are_left(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title,text\na,,\nb,,\n")
+    (tmp_path / "interactions.csv").write_text(
+        "user_id,item_id,timestamp\n" + "".join(f"ann,a,{1_700_000_000_000 + n}\n" for n in range(25))
     )
-    assert said[0].endswith("send a whole JPEG, PNG, WEBP, GIF; the item goes without picture")
-    assert said[1:] == ["1 events left out: the catalogue does not know their item"]
+    said: list[str] = []
+
+    with pytest.raises(EvaluationError, match="has 2 items and 0 events"):
+        read_data(open_dataset(tmp_path), kinds=DEFAULT_KINDS, say=said.append)
+
+    assert said[0] == "25 bad rows: bad timestamp 25"
+    assert said[1].endswith("give seconds since 1970 (not milliseconds) or ISO 8601")
+    assert (len(said), said[-1]) == (22, "  and 5 more")
 
 
 def test_groups_come_from_a_usual_attribute_cut_at_commas(data: EvaluationData) -> None:

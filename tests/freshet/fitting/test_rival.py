@@ -156,7 +156,7 @@ def test_what_is_left_out_of_the_data_is_said(shop: str, tmp_path: Path, capsys:
 
     fitted("cooccurrence", shop, tmp_path)
 
-    assert "1 bad rows left out, the first: interactions.csv:" in capsys.readouterr().err
+    assert "1 bad rows: bad timestamp 1\n  interactions.csv:" in capsys.readouterr().err
 
 
 def test_epochs_are_chosen_first_where_none_are_given(
