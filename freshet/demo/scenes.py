@@ -19,6 +19,7 @@ SHOWN_K = 20
 SERVABLE_TIMEOUT_S = 30.0
 POLL_S = 0.02
 N_USERS_ASKED = 300
+N_CANDIDATES = 30  # items a visitor may click
 
 Scene = dict[str, Any]
 
@@ -68,11 +69,12 @@ def recommend_a_new_item(service: Service, client: Client, screen: Screen, datas
 
 
 def _two_unlike_items(service: Service, client: Client) -> tuple[str, str]:
-    """A popular item, and the popular one that is least like it."""
-    popular = service.sequences.trending(30)
-    near = client.similar(popular[0], k=200)
+    """A popular item, and the popular one that is least like it; a sparse day is filled up with new items."""
+    candidates = dict.fromkeys(service.sequences.trending(N_CANDIDATES) + service.catalog.newest(N_CANDIDATES))
+    liked, *others = list(candidates)[:N_CANDIDATES]
+    near = client.similar(liked, k=200)
     like = {item["item_id"]: item["score"] for item in near["items"]} if near else {}
-    return popular[0], min(popular[1:], key=lambda item_id: like.get(item_id, -1.0))
+    return liked, min(others, key=lambda item_id: like.get(item_id, -1.0), default=liked)
 
 
 def _click(client: Client, item_id: str, *, feed_id: str | None) -> str:

@@ -9,9 +9,14 @@ from freshet.client import Answer, Client
 from freshet.demo.scenes import change_a_feed
 from freshet.demo.screen import Screen
 from freshet.service import Service
-from stream.events import Interaction
+from stream.events import Interaction, ItemUpsert
 
-SHOP = cast("Service", SimpleNamespace(sequences=SimpleNamespace(trending=lambda _: ["mug", "hat"]), catalog=Catalog()))
+
+def shop(trending: list[str], *others: str) -> Service:
+    catalog = Catalog()
+    for ts_ms, item_id in enumerate([*trending, *others]):
+        catalog.apply(ItemUpsert(item_id=item_id, ts_ms=ts_ms))
+    return cast("Service", SimpleNamespace(sequences=SimpleNamespace(trending=lambda _: trending), catalog=catalog))
 
 
 class Slow(Client):
@@ -35,8 +40,8 @@ class Slow(Client):
         return None
 
 
-def scene(client: Client) -> dict[str, Any]:
-    return change_a_feed(SHOP, client, Screen())
+def scene(client: Client, service: Service | None = None) -> dict[str, Any]:
+    return change_a_feed(service or shop(["mug", "hat"]), client, Screen())
 
 
 def test_feed_before_the_click_reflects_the_one_before() -> None:
@@ -48,3 +53,19 @@ def test_feed_before_the_click_reflects_the_one_before() -> None:
 @pytest.mark.parametrize("is_first_stale", [True, False])
 def test_change_from_a_feed_that_was_stale_is_said_to_be_stale(is_first_stale: bool) -> None:
     assert scene(Slow(is_first_stale=is_first_stale))["is_stale"] is is_first_stale
+
+
+@pytest.mark.parametrize(
+    ("service", "clicked"),
+    [
+        (shop(["mug"], "hat"), ["mug", "hat"]),
+        (shop([], "old", "new"), ["new", "old"]),
+        (shop([], "only"), ["only", "only"]),
+    ],
+)
+def test_other_items_are_clicked_where_few_were_of_late(service: Service, clicked: list[str]) -> None:
+    client = Slow()
+
+    scene(client, service)
+
+    assert client.clicks == clicked
