@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -61,6 +62,16 @@ NO_FIGURE = (
     "no NDCG@10: none of the last events of users could be ranked; each is of an item that the user had before, or "
     "lies within the user's first second"
 )
+
+
+def published(version: str, data_dir: Path) -> str:
+    """The line a fitting ends with: the version, and the command that makes it current.
+
+    >>> published("v1", Path("my shop"))
+    "published v1; `freshet models promote v1 --data-dir 'my shop'` makes it the current model"
+    """
+    promote = f"freshet models promote {version} --data-dir {shlex.quote(str(data_dir))}"
+    return f"published {version}; `{promote}` makes it the current model"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import torch
 from freshet.evaluation.content import catalogue_towers, encode_catalogue, towers_here
 from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.fitting.asked import check_asked
-from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
+from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, published, write_card
 from freshet.fitting.kept_training import KeptTraining
 from freshet.paths import Paths
 from freshet.progress import Say, bar, nothing, say
@@ -116,7 +116,7 @@ def fit(options: FitOptions, *, kinds: EventKinds) -> int:
     if not processes.is_first:
         return 0
     version = fitting.publish(registry, curve)
-    print(f"published {version}; `freshet models promote {version}` makes it the current model")
+    print(published(version, options.data_dir))
     return 0
 
 

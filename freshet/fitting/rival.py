@@ -19,7 +19,7 @@ from freshet.evaluation.data import EvaluationData, EvaluationError, read_data
 from freshet.evaluation.runs import Choice
 from freshet.evaluation.trial import Training, most_epochs
 from freshet.fitting.asked import check_asked
-from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, write_card
+from freshet.fitting.card import NO_FIGURE, CurvePoint, ModelCard, ndcg_at_10, published, write_card
 from freshet.paths import Paths
 from freshet.progress import say
 from models.content.table import ContentTable
@@ -85,7 +85,7 @@ def fit_rival(options: RivalOptions, *, kinds: EventKinds) -> int:
     data = read_data(open_dataset(options.data, kinds=kinds), kinds=kinds)
     fitting = _RivalFitting(options, data)
     version = fitting.publish(registry, *fitting.run())
-    print(f"published {version}; `freshet models promote {version}` makes it the current model")
+    print(published(version, options.data_dir))
     return 0
 
 

@@ -312,5 +312,6 @@ def test_the_commands_fit_into_the_data_folder(shop: str, tmp_path: Path, capsys
 
     said = capsys.readouterr()
     assert said.out.count("published v00000") == 2
+    assert said.out.count(f" --data-dir {folder}` makes it the current model\n") == 2
     assert said.err.count("1 events are of items that the data set does not have, or not yet\n") == 2
     assert said.err.endswith("freshet: --epochs 0 must be at least 1\n")
