@@ -26,6 +26,12 @@ def table(comparison: Comparison) -> str:
     head = ["model", "seeds", "NDCG@10 [95 %]", *(title for title, _, _ in COLUMNS)]
     rows = [_row(name, model) for name, model in models]
     blocks = [_aligned([head, *rows])]
+    counts = models[0][1]["counts"]  # the same for all models
+    if not counts["n"]:
+        blocks.append(
+            f"no filtered figures: none of {counts['n_dropped']:,} events asked could be ranked, each is of an item "
+            f"that the user had before; {counts['n_without_history']:,} more lie within their user's first second"
+        )
     names = slice_names(comparison)
     if names:
         sizes = {name: next(m["slices"][name]["counts"]["n"] for _, m in models) for name in names}
@@ -49,7 +55,7 @@ def slice_names(comparison: Comparison) -> list[str]:
 
 
 def _row(name: str, model: Any) -> list[str]:  # noqa: ANN401 - figures as JSON has them
-    values = [f"{_mean(model[part], metric):.4f}" for _, part, metric in COLUMNS]
+    values = [f"{_mean(model[part], metric):.4f}" if metric in model[part] else "-" for _, part, metric in COLUMNS]
     return [name, str(model["n_seeds"]), _interval(model["filtered"]), *values]
 
 

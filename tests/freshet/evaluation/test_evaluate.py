@@ -13,7 +13,7 @@ from freshet.evaluation.trial import most_epochs
 from models.content.table import ContentError
 from models.memory.blend import BlendConfig
 from tests.freshet.evaluation.running import Builder, run
-from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_texts
+from tests.freshet.evaluation.small_shop import write_shop, write_shop_of_one_item, write_shop_of_texts
 from tests.freshet.terminal import Terminal
 
 
@@ -39,6 +39,16 @@ def test_the_table_is_printed_best_model_first(options: EvaluateOptions, capsys:
     assert lines[1].startswith(best)
     assert lines[2].startswith(other)
     assert lines[4].startswith("NDCG@10 by slice")
+
+
+def test_that_nothing_could_be_ranked_is_said_with_the_counts(
+    options: EvaluateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(replace(options, data=str(write_shop_of_one_item(tmp_path / "one")), models=("popularity",)))
+
+    out = capsys.readouterr().out
+    assert "nan" not in out
+    assert "no filtered figures: none of 10 events asked could be ranked, each is of an item that the user had" in out
 
 
 def test_the_picture_lies_beside_the_json_or_where_it_is_asked_for(options: EvaluateOptions, tmp_path: Path) -> None:
