@@ -97,7 +97,7 @@ class Client:
             else:
                 if response.is_success:
                     return self._answer(response)
-                problem = response.text[:300]
+                problem = _problem(response)
                 if response.status_code == httpx.codes.UNAUTHORIZED:
                     problem += f"; set {KEY_VARIABLE} to a key of the service"
                 if response.status_code == httpx.codes.NOT_FOUND:
@@ -122,6 +122,14 @@ def key_headers(key: str | None = None) -> dict[str, str]:
     """What says who asks: the key given, else the one that FRESHET_API_KEY holds."""
     sent = key or os.environ.get(KEY_VARIABLE)
     return {"X-API-Key": sent} if sent else {}
+
+
+def _problem(response: httpx.Response) -> str:
+    """What was wrong: the detail that the service gives, or how the answer of something else begins."""
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.text[:300]}".strip()
 
 
 def _plain(event: Interaction) -> Answer:

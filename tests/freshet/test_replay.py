@@ -108,7 +108,7 @@ def test_busy_service_is_asked_again(service: Service, url: str) -> None:
 def test_service_that_stays_busy_is_given_up_with_its_reason(service: Service, url: str) -> None:
     service.failures = [JSONResponse({"detail": "disk full"}, 503)] * 9
 
-    with Client(url) as client, pytest.raises(ApiError, match=r"POST /v1/events failed: .*disk full"):
+    with Client(url) as client, pytest.raises(ApiError, match=r"^POST /v1/events failed: disk full$"):
         client.send([EVENT])
 
     assert service.n_requests == 5
@@ -121,6 +121,13 @@ def test_refusal_is_not_asked_again(service: Service, url: str) -> None:
         client.send([EVENT])
 
     assert service.n_requests == 1
+
+
+def test_refusal_of_something_else_is_shown_as_it_is(service: Service, url: str) -> None:
+    service.failures = [PlainTextResponse("<html>No.", 403)]
+
+    with Client(url) as client, pytest.raises(ApiError, match=r"^POST /v1/events failed: 403 <html>No\.$"):
+        client.send([EVENT])
 
 
 def test_unknown_item_has_no_similar_ones(url: str) -> None:
