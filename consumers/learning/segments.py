@@ -143,7 +143,7 @@ def read_segment(root: Path, segment: Segment) -> pa.Table:
     """
     path = root / segment.file
     try:
-        return pq.read_table(path, schema=SCHEMAS[segment.topic])
+        return pq.read_table(path, schema=SCHEMAS[segment.topic], page_checksum_verification=True)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as exc:

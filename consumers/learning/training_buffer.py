@@ -218,7 +218,7 @@ class TrainingBuffer:
         self._number += 1
         name = f"{topic}-{self._number:08d}.parquet"
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
+        pq.write_table(table, sink, write_page_checksum=True)
         temporary = self.root / f"{name}.tmp"
         try:
             self._files.write(temporary, memoryview(sink.getvalue()))

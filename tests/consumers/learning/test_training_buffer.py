@@ -348,6 +348,23 @@ def test_a_damaged_segment_stops_neither_flushes_nor_merges_nor_letting_go(tmp_p
     assert event_ids(tmp_path) == [f"0-{n}" for n in range(16, 52)]
 
 
+def test_a_bit_that_turned_in_a_segments_values_is_noticed(tmp_path: Path) -> None:
+    feed(TrainingBuffer(tmp_path, "log-1"), 40, batch=40)
+    path, expected = tmp_path / "events-00000000.parquet", load_events(tmp_path)
+    raw = path.read_bytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+
+    n_noticed = 0
+    for at in range(4, footer, 7):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        try:
+            assert load_events(tmp_path).equals(expected)  # a bit that says nothing
+        except BadSegment:
+            n_noticed += 1
+
+    assert n_noticed > 100
+
+
 def test_events_whose_file_was_moved_away_are_gone_after_a_start_and_the_others_stay(tmp_path: Path) -> None:
     feed(TrainingBuffer(tmp_path, "log-1"), 6, batch=2)
     (tmp_path / "events-00000001.parquet").rename(tmp_path / "aside")
