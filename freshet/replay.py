@@ -8,11 +8,11 @@ import httpx
 
 from freshet.client import ApiError, Client
 from freshet.left_out import say_left_out
+from freshet.pace import Pace
 from freshet.progress import say
 from stream.events import Interaction
 from stream.images import BadImage, check_image
 from stream.replay.dataset import Dataset
-from stream.replay.player import Pace
 from stream.replay.rows import BadRows, BadValue, DatasetError, ItemRow
 from stream.replay.timeline import timeline
 
@@ -33,13 +33,13 @@ def replay_over_http(dataset: Dataset, *, url: str, speed: str) -> int:
     """
     pace = _pace(speed)
     with _client(url) as client:
-        sender = _Sender(client, dataset.bad_rows)
+        sender = _Sender(client, pace, dataset.bad_rows)
         try:
             for row in timeline(dataset):
                 if isinstance(row, ItemRow):
                     sender.item(row)
                 else:
-                    sender.event(row, due_in_s=pace.due_in_s(row.ts_ms))
+                    sender.event(row)
             sender.flush()
             print(file=sys.stderr)
         except ApiError as exc:
@@ -68,33 +68,40 @@ def _client(url: str) -> Client:
 
 
 class _Sender:
-    """Batches events and keeps their order with items."""
+    """Sends each row when it is due; batches events and keeps their order with items."""
 
-    def __init__(self, client: Client, bad_rows: BadRows) -> None:
+    def __init__(self, client: Client, pace: Pace, bad_rows: BadRows) -> None:
         self.n_items = 0
         self.n_events = 0
         self.n_vectors = 0  # items whose own vectors were left out
         self.n_unknown_items = 0  # events sent before their item
         self._arrived: set[str] = set()
         self._client = client
+        self._pace = pace
         self._bad_rows = bad_rows
         self._batch: list[Interaction] = []
 
-    def event(self, event: Interaction, *, due_in_s: float) -> None:
-        if due_in_s > 0:
-            self.flush()
-            threading.Event().wait(due_in_s)
+    def event(self, event: Interaction) -> None:
+        self._wait_until(event.ts_ms)
         self.n_unknown_items += event.item_id not in self._arrived
         self._batch.append(event)
         if len(self._batch) == BATCH:
             self.flush()
 
     def item(self, row: ItemRow) -> None:
+        if self._pace.has_begun:  # the catalogue at the start may be years older than the first event
+            self._wait_until(row.item.ts_ms)
         self.flush()
         self._client.put_item(self._with_good_picture(row))
         self.n_items += 1
         self._arrived.add(row.item.item_id)
         self.n_vectors += row.item.text_vector is not None or row.item.image_vector is not None
+
+    def _wait_until(self, ts_ms: int) -> None:
+        due_in_s = self._pace.due_in_s(ts_ms)
+        if due_in_s > 0:
+            self.flush()
+            threading.Event().wait(due_in_s)
 
     def _with_good_picture(self, row: ItemRow) -> ItemRow:
         """The row; without its picture where that cannot be read, which is reported."""

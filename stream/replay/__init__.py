@@ -1,1 +1,1 @@
-"""A data set replayed as a stream, in event time: readers of four formats, and the player that publishes them."""
+"""A data set replayed as a stream: readers of four formats, and the player that publishes them in the order of time."""

@@ -1,6 +1,6 @@
 """Opening a data set: which of the four formats a folder is, and what they all give.
 
-data set -> timeline (stream.replay.player) -> Player -> the topics `items` and `events`
+data set -> timeline (stream.replay.timeline) -> Player -> the topics `items` and `events`
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ behind a newer one, and at most two batches are held in memory.
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -26,13 +25,11 @@ class Outbox:
     Args:
         log: written to.
         timeout_s: total limit for one batch to become durable, retries included.
-        stopped: set from another thread to give up waiting between retries.
     """
 
-    def __init__(self, log: Log, *, timeout_s: float, stopped: threading.Event) -> None:
+    def __init__(self, log: Log, *, timeout_s: float) -> None:
         self._log = log
         self._timeout_s = timeout_s
-        self._stopped = stopped
         self._batch: dict[str, list[Message]] = {}
         self._n_messages = 0
         self._n_bytes = 0
@@ -95,10 +92,11 @@ class Outbox:
                 pause_s = self._pause(pause_s, deadline, exc)
 
     def _pause(self, pause_s: float, deadline: float, error: LogError) -> float:
-        """Wait before a retry; raises the error when the time is up or a stop was asked for."""
+        """Wait before a retry; raises the error when the time is up."""
         left_s = deadline - time.monotonic()
-        if left_s <= 0 or self._stopped.wait(min(pause_s, left_s)):
+        if left_s <= 0:
             raise error
+        time.sleep(min(pause_s, left_s))
         return min(2 * pause_s, _MAX_PAUSE_S)
 
     def _too_late(self, topic: str, n_messages: int) -> LogUnavailable:

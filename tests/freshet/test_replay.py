@@ -1,6 +1,7 @@
 """The client and `freshet replay` against a real server with a hand-written app."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,15 @@ def test_vectors_that_http_does_not_take_are_said_to_be_left_out(
     replay(data, url)
 
     assert "2 items bring vectors of their own, which HTTP does not take" in capsys.readouterr().out
+
+
+def test_items_wait_for_their_time_as_events_do(service: Service, url: str, tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nann,old,1000\n")
+    (tmp_path / "items.csv").write_text("item_id,title,text,timestamp\nold,,,1\nnew,,,1300\n")
+
+    began_s = time.monotonic()
+    assert replay(data, url, speed="1000") == 0  # 300 s of theirs in 0.3 of ours
+
+    assert time.monotonic() - began_s >= 0.3
+    assert (list(service.items), len(service.events)) == (["old", "new"], 1)

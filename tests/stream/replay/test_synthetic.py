@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from stream.events import Interaction, encode
-from stream.replay.player import timeline
 from stream.replay.shop.styles import CATEGORIES, COMPLEMENTS, FADING_CATEGORY, STYLES, TREND_STYLE
 from stream.replay.synthetic import SyntheticConfig, SyntheticDataset
+from stream.replay.timeline import timeline
 
 SMALL = SyntheticConfig(n_items=120, n_users=60, n_interactions=900, n_days=10, picture_px=48)
 DIGEST = """
