@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +88,8 @@ class Table:
 
     def _jsonl(self) -> Iterator[tuple[int, dict[str, Any] | BadValue]]:
         with self.path.open("rb") as file:
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                file.seek(0)
             for line, raw in enumerate(file, 1):
                 if raw.strip():
                     yield line, _json_object(raw)

@@ -160,6 +160,15 @@ def test_a_quoted_text_may_hold_line_breaks(root: Path) -> None:
     assert reasons(dataset) == ["items.csv:5: empty id: item_id is ''"]
 
 
+def test_a_byte_order_mark_is_no_part_of_json_lines(root: Path) -> None:
+    (root / "items.csv").unlink()
+    (root / "items.jsonl").write_text('{"item_id": "a"}\n{"item_id": "b"}\n', encoding="utf-8-sig")
+    dataset = open_dataset(root)
+
+    assert [row.item.item_id for row in dataset.items()] == ["a", "b"]
+    assert reasons(dataset) == []
+
+
 def test_json_lines_hold_numbers_lists_and_nothing(root: Path) -> None:
     (root / "items.csv").unlink()
     lines = [
