@@ -8,11 +8,13 @@ from pydantic import ValidationError
 
 from serving.errors import Problem
 from serving.field_errors import FieldError, field_errors
+from serving.item_body import NOT_STORED, is_picture_stored
 from serving.items import upsert
 from serving.openapi import problems
 from serving.schemas import BulkOut, ItemLine, LineError
 from serving.state import Running
 from stream.events import MAX_ITEM_BYTES
+from stream.images import ImageStore
 from stream.log import Message
 from stream.topics import ITEMS
 
@@ -53,7 +55,7 @@ async def put_items(request: Request, serving: Running) -> BulkOut:
     Pictures go by PUT, or by `image` where they are stored already. When the log refuses half-way the answer is
     503; send the same again, items replace themselves.
     """
-    lines = await serving.pool.run(_read, await request.body())
+    lines = await serving.pool.run(_read, await request.body(), serving.parts.images)
     if not lines.messages:
         raise Problem.of_fields(lines.errors or [FieldError("body", "there is no line in it")])
     for start in range(0, len(lines.messages), MAX_PUBLISHED):
@@ -61,12 +63,12 @@ async def put_items(request: Request, serving: Running) -> BulkOut:
     return BulkOut(accepted=len(lines.messages), rejected=lines.n_rejected, errors=list(_shown(lines.errors)))
 
 
-def _read(body: bytes) -> _Lines:
+def _read(body: bytes, images: ImageStore) -> _Lines:
     lines = _Lines()
     for number, raw in enumerate(body.splitlines(), start=1):
         if not raw.strip():
             continue
-        record = _record(raw, number)
+        record = _record(raw, number, images)
         if isinstance(record, Message):
             lines.messages.append(record)
         else:
@@ -75,11 +77,13 @@ def _read(body: bytes) -> _Lines:
     return lines
 
 
-def _record(raw: bytes, line: int) -> Message | list[FieldError]:
+def _record(raw: bytes, line: int, images: ImageStore) -> Message | list[FieldError]:
     try:
         item = ItemLine.model_validate_json(raw)
     except ValidationError as exc:
         return field_errors(exc.errors(include_url=False), line=line)[:MAX_ERRORS_SHOWN]
+    if not is_picture_stored(item, images):
+        return [FieldError("image", NOT_STORED, line=line)]
     record = upsert(item.item_id, item)
     n_bytes = len(record.key or b"") + len(record.value or b"")
     if n_bytes > MAX_ITEM_BYTES:  # the log would refuse the lines beside it too

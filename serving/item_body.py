@@ -10,9 +10,10 @@ from serving.errors import Problem
 from serving.field_errors import FieldError, field_errors
 from serving.schemas import ItemIn
 from serving.state import Serving
-from stream.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, BadImage
+from stream.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, BadImage, ImageStore
 
 TEXT_FIELDS = ("title", "text", "attributes", "ts_ms")
+NOT_STORED = "no such picture is stored; PUT the item as multipart/form-data with it"
 MAX_PART_BYTES = 1_000_000  # of one text field
 _json_schema = ItemIn.model_json_schema()
 _form_schema = {
@@ -89,12 +90,13 @@ def _item(raw: bytes) -> ItemIn:
 
 
 async def _check_reference(item: ItemIn, serving: Serving) -> None:
-    if item.image is None:
-        return
-    path = serving.parts.images.path(item.image)
-    if not await serving.pool.run(path.is_file):
-        message = "no such picture is stored; send the item as multipart/form-data with it"
-        raise Problem.of_fields([FieldError("image", message)])
+    if item.image is not None and not await serving.pool.run(is_picture_stored, item, serving.parts.images):
+        raise Problem.of_fields([FieldError("image", NOT_STORED)])
+
+
+def is_picture_stored(item: ItemIn, images: ImageStore) -> bool:
+    """Whether the picture an item refers to is there, or it refers to none; blocks."""
+    return item.image is None or images.path(item.image).is_file()
 
 
 def store_picture(serving: Serving, data: bytes) -> str:

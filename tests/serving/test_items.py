@@ -94,7 +94,7 @@ def test_a_reference_to_no_picture_is_422(client: AppClient, world: World) -> No
     answer = client.put("/v1/items/m1", json={"image": "0" * 64 + ".jpg"})
 
     assert answer.status_code == 422
-    assert answer.json()["detail"] == ("image: no such picture is stored; send the item as multipart/form-data with it")
+    assert answer.json()["detail"] == "image: no such picture is stored; PUT the item as multipart/form-data with it"
     assert _items(world) == []
 
 
@@ -248,6 +248,20 @@ def test_a_bulk_line_that_is_too_large_for_the_log_is_named_and_the_others_are_t
         ],
     }
     assert [item.item_id for item in _items(world)] == ["a", "c"]
+
+
+def test_a_bulk_line_with_a_reference_to_no_picture_is_named_and_the_others_are_taken(
+    client: AppClient, world: World
+) -> None:
+    stored = client.put("/v1/items/a", files={"image": ("p", picture())}).json()["image"]
+    lines = [{"item_id": "a", "image": stored}, {"item_id": "b", "image": "0" * 64 + ".jpg"}, {"item_id": "c"}]
+
+    answer = client.post("/v1/items", content="\n".join(map(json.dumps, lines)))
+
+    message = "no such picture is stored; PUT the item as multipart/form-data with it"
+    assert answer.status_code == 202
+    assert answer.json()["errors"] == [{"line": 2, "field": "image", "message": message, "limit": None}]
+    assert [item.item_id for item in _items(world)][1:] == ["a", "c"]
 
 
 def test_a_bulk_of_3000_items_is_taken(client: AppClient, world: World) -> None:
