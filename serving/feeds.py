@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from serving.cards import card
 from serving.errors import Problem
 from serving.feed_maker import DEADLINE, Feed, FeedTask
+from serving.media_type import TAKES_JSON
 from serving.openapi import problems
 from serving.schemas import MAX_K, MAX_TIMEOUT_MS, FeedOut, PathId, SessionIn
 from serving.state import Running, Serving, wall_ms
@@ -56,7 +57,7 @@ async def user_feed(
     return await _answer(FeedTask(user_id, k, exclude_seen), serving, timeout_s, stale=not is_current)
 
 
-@router.post("/v1/feeds", response_model=FeedOut, responses=REFUSALS)
+@router.post("/v1/feeds", response_model=FeedOut, responses=problems(415, 422, 503), dependencies=[TAKES_JSON])
 async def session_feed(body: SessionIn, serving: Running) -> FeedOut:
     """What to show after a session's items, when no user is known."""
     task = FeedTask(None, body.k, body.exclude_seen, tuple(body.items))

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from serving.errors import Problem
 from serving.field_errors import FieldError
+from serving.media_type import TAKES_JSON
 from serving.openapi import problems
 from serving.schemas import EventBatch, EventIn, EventsIn, EventsOut
 from serving.state import Running, Serving, wall_ms
@@ -20,7 +21,13 @@ router = APIRouter(tags=["events"])
 UNCONFIRMED = 503  # of a publish: on the log or not
 
 
-@router.post("/v1/events", status_code=202, response_model=EventsOut, responses=problems(422, 503))
+@router.post(
+    "/v1/events",
+    status_code=202,
+    response_model=EventsOut,
+    responses=problems(415, 422, 503),
+    dependencies=[TAKES_JSON],
+)
 async def ingest(body: EventsIn, serving: Running) -> EventsOut:
     """Send one event, or up to 1,000 as `{"events": [...]}`; all are accepted or none.
 

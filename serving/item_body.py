@@ -8,6 +8,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from serving.errors import Problem
 from serving.field_errors import FieldError, field_errors
+from serving.media_type import media_type, not_read
 from serving.schemas import ItemIn
 from serving.state import Serving
 from stream.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, BadImage, ImageStore
@@ -44,16 +45,15 @@ async def read_item(request: Request, serving: Serving) -> ItemIn:
     Raises:
         Problem: 415 for another content type, 422 for a field or a picture that is not valid.
     """
-    media_type = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-    if media_type == "application/json":
+    sent = media_type(request)
+    if sent == "application/json":
         item = _item(await request.body())
         await _check_reference(item, serving)
         return item
-    if media_type == "multipart/form-data":
+    if sent == "multipart/form-data":
         async with request.form(max_files=1, max_fields=len(TEXT_FIELDS), max_part_size=MAX_PART_BYTES) as form:
             return await _read_form(form, serving)
-    limit = "application/json or multipart/form-data"
-    raise Problem(415, f"content type {media_type[:80]!a} is not read; send {limit}", limit=limit)
+    raise not_read(sent, "application/json or multipart/form-data")
 
 
 async def _read_form(form: FormData, serving: Serving) -> ItemIn:

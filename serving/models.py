@@ -12,13 +12,14 @@ from models.registry.bundle import DamagedBundle, Manifest, UnknownVersion
 from models.registry.kept_blend import KeptBlend
 from models.registry.pointer import Pointer
 from serving.errors import Problem
+from serving.media_type import TAKES_JSON
 from serving.openapi import problems
 from serving.schemas import ModelOut, ModelsOut, PathId, PointerOut, ReasonIn
 from serving.state import Running, Serving
 
 router = APIRouter(tags=["models"])
 Reason = Annotated[ReasonIn, Body(default_factory=ReasonIn)]
-MOVE_REFUSALS = problems(404, 409, 422, 503)
+MOVE_REFUSALS = problems(404, 409, 415, 422, 503)
 
 
 @router.get("/v1/models", response_model=ModelsOut, responses=problems(409, 503))
@@ -68,21 +69,25 @@ def _pointer(pointer: Pointer) -> PointerOut:
     return PointerOut(**{name: values[name] for name in PointerOut.model_fields})
 
 
-@router.post("/v1/models/{version}/promote", response_model=PointerOut, responses=MOVE_REFUSALS)
+@router.post(
+    "/v1/models/{version}/promote", response_model=PointerOut, responses=MOVE_REFUSALS, dependencies=[TAKES_JSON]
+)
 async def promote(version: PathId, serving: Running, body: Reason) -> PointerOut:
     """Make a version current and let the gate promote again. Feeds follow within a second, without a gap."""
     registry = serving.parts.registry
     return await _moved(serving, partial(registry.promote, version, by="operator", reason=body.reason))
 
 
-@router.post("/v1/models/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
+@router.post("/v1/models/rollback", response_model=PointerOut, responses=MOVE_REFUSALS, dependencies=[TAKES_JSON])
 async def rollback(serving: Running, body: Reason) -> PointerOut:
     """Return to the previous version; the gate may not promote until somebody promotes by hand."""
     registry = serving.parts.registry
     return await _moved(serving, partial(registry.rollback, by="operator", reason=body.reason))
 
 
-@router.post("/v1/models/{version}/rollback", response_model=PointerOut, responses=MOVE_REFUSALS)
+@router.post(
+    "/v1/models/{version}/rollback", response_model=PointerOut, responses=MOVE_REFUSALS, dependencies=[TAKES_JSON]
+)
 async def rollback_from(version: PathId, serving: Running, body: Reason) -> PointerOut:
     """Return to the previous version, only if `version` is the current one: safe to send twice."""
     return await _moved(serving, partial(_rollback_from, serving, version, body.reason))

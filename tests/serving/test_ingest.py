@@ -180,6 +180,26 @@ def test_what_is_no_event_is_a_problem_not_a_crash(client: AppClient, body: byte
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/feeds", "/v1/models/rollback"])
+def test_a_body_of_another_content_type_is_415_naming_the_one_that_is_read(
+    client: AppClient, path: str, content_type: str
+) -> None:
+    answer = client.post(path, content=b'{"user_id": "ada"}', headers={"content-type": content_type})
+
+    assert answer.status_code == 415
+    assert answer.json()["detail"] == f"content type {content_type!r} is not read; send application/json"
+
+
+@pytest.mark.parametrize("content_type", ["Application/JSON; charset=utf-8", "application/cloudevents+json"])
+def test_json_by_any_of_its_names_is_read(client: AppClient, content_type: str) -> None:
+    body = b'{"user_id": "ada", "item_id": "a"}'
+
+    answer = client.post("/v1/events", content=body, headers={"content-type": content_type})
+
+    assert answer.status_code == 202
+
+
 def test_ids_may_be_any_unicode(client: AppClient) -> None:
     user_id = "Zoë/東京 🎬?#%"
     position = client.post("/v1/events", json=_event(user_id=user_id)).json()["position"]
