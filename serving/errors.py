@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from models.registry.bundle import NotCurrent, RegistryBusy, RegistryError, UnknownVersion
 from serving.batcher import BatcherClosed, BatchQueueFull
-from serving.field_errors import FieldError, field_errors
+from serving.field_errors import FieldError, request_errors
 from serving.pool import PoolFull, PoolTimeout
 from stream.log import LogClosed, LogError, LogUnavailable, MessageTooLarge, QueueFull
 
@@ -138,7 +138,7 @@ async def _on_full(request: Request, exc: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
-    return answer(Problem.of_fields(field_errors(exc.errors())))
+    return answer(Problem.of_fields(request_errors(exc.errors())))
 
 
 async def _on_http(request: Request, exc: Exception) -> JSONResponse:

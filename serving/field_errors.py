@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LIMITS = ("max_length", "min_length", "le", "ge", "lt", "gt", "pattern", "expected")
-BRANCHES = ("event", "batch")  # tags of the two bodies of POST /v1/events; not part of what a client sent
+ONE, MANY = "<one event>", "<many events>"  # tags of the two bodies of POST /v1/events; no client's field is so named
 MAX_VALUE_SHOWN = 60
 
 
@@ -42,22 +42,30 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *, line: int | None = None
     return [_field_error(error, line) for error in errors]
 
 
+def request_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    """Errors of what FastAPI validated: their places begin with the part of the request, and the branch taken."""
+    return field_errors([{**error, "loc": _within(error["loc"])} for error in errors])
+
+
+def _within(loc: Sequence[int | str]) -> Sequence[int | str]:
+    """A place in the request without `body`, `path`, `query` and the branch pydantic took.
+
+    >>> _within(("body", ONE, "user_id"))
+    ('user_id',)
+    """
+    inside = loc[1:]
+    return inside[1:] if inside and inside[0] in (ONE, MANY) else inside
+
+
 def _field_error(error: Mapping[str, Any], line: int | None) -> FieldError:
     if error["type"] == "json_invalid" and error["loc"]:
         reason, place = error["ctx"]["error"], error["loc"][-1]
         return FieldError("body", f"not JSON at character {place}: {reason}", line=line)
-    path = _path(error["loc"])
-    index = next((part for part in path if isinstance(part, int)), None)
+    index = next((part for part in error["loc"] if isinstance(part, int)), None)
     limits = error.get("ctx", {})
     limit = next((limits[name] for name in LIMITS if name in limits), None)
     message = f"{error['msg']}{_shown(error)}"
-    return FieldError(_written(path), message, limit, index, line)
-
-
-def _path(loc: Sequence[int | str]) -> list[int | str]:
-    """The place in the request, without `body`, `path`, `query` and the branch pydantic took."""
-    path = list(loc[1:]) if loc and loc[0] in ("body", "path", "query") else list(loc)
-    return path[1:] if path and path[0] in BRANCHES else path
+    return FieldError(_written(error["loc"]), message, limit, index, line)
 
 
 def _written(path: Sequence[int | str]) -> str:

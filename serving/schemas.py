@@ -21,6 +21,7 @@ from pydantic import (
 from models.memory.blend import Part
 from models.registry.registry import wall_ms
 from serving.feed_maker import Degraded
+from serving.field_errors import MANY, ONE
 from stream import events
 from stream.admission import MAX_AHEAD_MS
 
@@ -82,10 +83,10 @@ class EventBatch(Body):
 
 
 def _branch(body: object) -> str:
-    return "batch" if isinstance(body, dict) and "events" in body else "event"
+    return MANY if isinstance(body, dict) and "events" in body else ONE
 
 
-EventsIn = Annotated[Annotated[EventIn, Tag("event")] | Annotated[EventBatch, Tag("batch")], Discriminator(_branch)]
+EventsIn = Annotated[Annotated[EventIn, Tag(ONE)] | Annotated[EventBatch, Tag(MANY)], Discriminator(_branch)]
 
 
 class EventsOut(Out):

@@ -196,6 +196,10 @@ def test_the_model_is_told_when_each_item_came_and_of_a_session_nobody_knows(cli
     assert list(map(list, asked)) == [[NOW_MS, NOW_MS], []]
 
 
+def test_a_misspelt_field_of_a_session_is_named(client: AppClient) -> None:
+    assert client.post("/v1/feeds", json={"items": ["a"], "event": "click"}).json()["field"] == "event"
+
+
 def test_the_model_is_given_what_may_not_be_shown_as_a_set(client: AppClient, world: World) -> None:
     asked: list[object] = []
     ranker = HandRanker("v1", ["a", "b"], before=lambda requests: asked.extend(one.exclude for one in requests))

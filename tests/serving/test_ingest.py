@@ -146,6 +146,7 @@ def test_seconds_sent_as_microseconds_are_refused(client: AppClient) -> None:
         ({"ts_ms": 1.5}, "ts_ms"),
         ({"event_id": ""}, "event_id"),
         ({"itemid": "a"}, "itemid"),
+        ({"event": "click"}, "event"),
         ({"kind": "gaze"}, "kind"),
     ],
 )

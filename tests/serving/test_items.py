@@ -136,6 +136,7 @@ def test_a_picture_is_not_published_when_its_item_is_wrong(client: AppClient, wo
     [
         ({"title": 7}, "title"),
         ({"titel": "Alien"}, "titel"),
+        *(({name: "Alien"}, name) for name in ("event", "batch", "body", "path", "query")),
         ({"text": "x" * 20_001}, "text"),
         ({"attributes": {"a": 1}}, "attributes.a"),
         ({"attributes": {str(number): "" for number in range(101)}}, "attributes"),
