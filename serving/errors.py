@@ -76,7 +76,8 @@ class Problem(Exception):
     def of_fields(cls, errors: list[FieldError]) -> "Problem":
         """One problem for all the fields that are wrong; none is accepted."""
         first = errors[0]
-        return cls(422, f"{first.field}: {first.message}", field=first.field, limit=first.limit, errors=errors)
+        place = first.field if first.line is None else f"line {first.line}: {first.field}"
+        return cls(422, f"{place}: {first.message}", field=first.field, limit=first.limit, errors=errors)
 
     def body(self) -> dict[str, Any]:
         """The JSON object of the answer; members that do not apply are left out."""

@@ -58,14 +58,28 @@ def _within(loc: Sequence[int | str]) -> Sequence[int | str]:
 
 
 def _field_error(error: Mapping[str, Any], line: int | None) -> FieldError:
-    if error["type"] == "json_invalid" and error["loc"]:
-        reason, place = error["ctx"]["error"], error["loc"][-1]
-        return FieldError("body", f"not JSON at character {place}: {reason}", line=line)
+    if error["type"] == "json_invalid" and (error["loc"] or line is not None):
+        return FieldError("body", _no_json(error), line=line)
     index = next((part for part in error["loc"] if isinstance(part, int)), None)
     limits = error.get("ctx", {})
     limit = next((limits[name] for name in LIMITS if name in limits), None)
     message = f"{error['msg']}{_shown(error)}"
     return FieldError(_written(error["loc"]), message, limit, index, line)
+
+
+def _no_json(error: Mapping[str, Any]) -> str:
+    """Why and at which character, from 0, a text is no JSON. In pydantic's words there is a column, in bytes.
+
+    >>> _no_json({"loc": (), "ctx": {"error": "expected ident at line 1 column 2"}, "input": b"nonsense"})
+    'not JSON at character 1: expected ident'
+    """
+    reason = error["ctx"]["error"]
+    if error["loc"]:
+        return f"not JSON at character {error['loc'][-1]}: {reason}"
+    words, found, column = reason.rpartition(" at line 1 column ")
+    if not found:
+        return f"not JSON: {reason}"
+    return f"not JSON at character {len(error['input'][: int(column) - 1].decode(errors='replace'))}: {words}"
 
 
 def _written(path: Sequence[int | str]) -> str:

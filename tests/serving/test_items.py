@@ -223,6 +223,20 @@ def test_bulk_lines_are_taken_and_wrong_ones_named_by_number(client: AppClient, 
     assert [item.item_id for item in _items(world)] == ["a", "c"]
 
 
+def test_where_a_bulk_line_is_no_json_is_told_in_characters_of_that_line(client: AppClient) -> None:
+    body = '{"item_id": "a"}\n{"title": "äöü", x}'.encode()
+
+    error = client.post("/v1/items", content=body).json()["errors"][0]
+
+    assert (error["line"], error["message"]) == (2, "not JSON at character 17: key must be a string")
+
+
+def test_a_bulk_without_a_right_line_says_which_was_wrong_first(client: AppClient) -> None:
+    answer = client.post("/v1/items", content=b'\n{"title": "no id"}')
+
+    assert answer.json()["detail"] == "line 2: item_id: Field required"
+
+
 def test_the_first_100_errors_of_a_bulk_are_told_and_all_are_counted(client: AppClient) -> None:
     told = client.post("/v1/items", content=b'{"item_id": "a"}\n' + b"nonsense\n" * 150).json()
 
