@@ -14,7 +14,7 @@ import re
 import uuid
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MAX_IMAGE_BYTES = 5_000_000
 MAX_IMAGE_PIXELS = 20_000_000
@@ -64,7 +64,8 @@ def check_image(data: bytes, max_bytes: int = MAX_IMAGE_BYTES, max_pixels: int =
         raise BadImage(f"image has too many pixels, limit is {max_pixels}; send a smaller one") from exc
     except Exception as exc:  # on hostile bytes the decoders raise nearly anything
         known = ", ".join(_EXTENSIONS)
-        raise BadImage(f"image of {len(data)} bytes does not decode ({exc}); send a whole {known}") from exc
+        why = "its format is not known" if isinstance(exc, UnidentifiedImageError) else exc
+        raise BadImage(f"image of {len(data)} bytes does not decode ({why}); send a whole {known}") from exc
 
 
 class ImageStore:

@@ -68,6 +68,13 @@ def test_a_file_above_the_limit_is_refused() -> None:
         check_image(b"\0" * 5_000_001)
 
 
+def test_what_was_wrong_with_a_file_is_told_in_words() -> None:
+    with pytest.raises(BadImage) as refusal:
+        check_image(b"text")
+    told = "image of 4 bytes does not decode (its format is not known); send a whole JPEG, PNG, WEBP, GIF"
+    assert str(refusal.value) == told
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n", picture("BMP")],
