@@ -12,6 +12,7 @@ from typing import TextIO
 import structlog
 
 LEVELS = ("debug", "info", "warning", "error")
+TOLD_TO_CLIENTS = ("python_multipart",)  # libraries that log what was wrong with a request, which its answer says
 
 
 def configure_logging(level: str = "info", json: bool = False, *, stream: TextIO | None = None) -> None:
@@ -28,6 +29,8 @@ def configure_logging(level: str = "info", json: bool = False, *, stream: TextIO
     if level.lower() not in LEVELS:
         raise ValueError(f"log level {level!r} is not known; use one of {', '.join(LEVELS)}")
     out = stream if stream is not None else sys.stderr
+    for name in TOLD_TO_CLIENTS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

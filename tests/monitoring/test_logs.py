@@ -2,18 +2,22 @@
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
 
 from monitoring.logs import configure_logging
 
 
 @pytest.fixture(autouse=True)
-def restored_structlog() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     yield
     structlog.reset_defaults()
+    logging.getLogger("python_multipart").setLevel(logging.NOTSET)
 
 
 def test_a_json_line_carries_the_event_its_level_and_its_fields() -> None:
@@ -100,3 +104,12 @@ def test_a_trace_shows_no_values_as_they_may_be_what_users_sent() -> None:
 
     assert "RuntimeError: not placed" in out.getvalue()
     assert title not in out.getvalue()
+
+
+def test_a_body_that_is_no_multipart_is_told_to_its_client_alone(caplog: pytest.LogCaptureFixture) -> None:
+    configure_logging("debug", stream=io.StringIO())
+
+    with pytest.raises(MultipartParseError):
+        MultipartParser(b"x", {}).write(b"--y")
+
+    assert caplog.records == []
