@@ -127,7 +127,7 @@ def test_an_event_not_quite_an_hour_ahead_is_taken_and_applied(world: World, cli
     wait_until(lambda: [entry.ts_ms for entry in world.sequences.history("ada")] == [ahead_ms], "the event")
 
 
-def test_seconds_sent_as_microseconds_are_refused(client: AppClient) -> None:
+def test_microseconds_sent_as_milliseconds_are_refused(client: AppClient) -> None:
     answer = client.post("/v1/events", json=_event(ts_ms=NOW_MS * 1_000))
 
     assert answer.status_code == 422
