@@ -50,13 +50,11 @@ class Kind(BaseModel):
     name: str
     enters_sequence: bool = True
     is_target: bool = True
-    weight: float = 1.0
 
 
 def _default_kinds() -> list[Kind]:
     return [
-        Kind(name=kind.name, enters_sequence=kind.enters_sequence, is_target=kind.is_target, weight=kind.weight)
-        for kind in DEFAULT_KINDS
+        Kind(name=kind.name, enters_sequence=kind.enters_sequence, is_target=kind.is_target) for kind in DEFAULT_KINDS
     ]
 
 
@@ -320,7 +318,7 @@ def _read_environment() -> dict[str, Any]:
 def _explained(error: Any, sources: dict[str, str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     is_secret = any(name in SECRETS for name in error["loc"][:1])
     loc = error["loc"][:1] if is_secret else error["loc"]  # within api_keys the place is the key itself
-    place = ".".join(str(part) for part in loc) or "settings"  # such as kinds.0.weight
+    place = ".".join(str(part) for part in loc) or "settings"  # such as kinds.0.name
     source = sources.get(str(loc[0]), "settings") if loc else "all together"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {place!r} in {source}; see `freshet config`"

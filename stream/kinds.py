@@ -1,4 +1,4 @@
-"""Event kinds: a closed set, each saying whether it enters a sequence, is a target, and how much it weighs.
+"""Event kinds: a closed set, each saying whether it enters a sequence and is a target.
 
 The set is configuration; events of a kind outside it are rejected at ingest and by every consumer. A kind's
 number is its place in the set and is what state keeps, so a set in use is only ever appended to.
@@ -26,19 +26,15 @@ class EventKind:
         name: as events carry it.
         enters_sequence: whether it becomes part of what feeds are answered from.
         is_target: whether a model should learn to predict it.
-        weight: its weight as a target, at least 0.
     """
 
     name: str
     enters_sequence: bool
     is_target: bool
-    weight: float
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= MAX_KIND_LENGTH:
             raise ValueError(f"kind name {self.name!r} must have 1 to {MAX_KIND_LENGTH} characters")
-        if not self.weight >= 0:
-            raise ValueError(f"kind {self.name!r} has weight={self.weight}; it must be at least 0")
         if self.is_target and not self.enters_sequence:
             raise ValueError(f"kind {self.name!r} is a target but does not enter the sequence; set both")
 
@@ -46,7 +42,7 @@ class EventKind:
 class EventKinds:
     """The closed set of kinds in force, numbered in the order given.
 
-    >>> kinds = EventKinds([EventKind("click", True, True, 1.0)])
+    >>> kinds = EventKinds([EventKind("click", True, True)])
     >>> kinds.get("click").enters_sequence, kinds.number("click")
     (True, 0)
     """
@@ -104,12 +100,12 @@ class EventKinds:
 
 DEFAULT_KINDS = EventKinds(
     [
-        EventKind("view", enters_sequence=True, is_target=True, weight=0.5),
-        EventKind("click", enters_sequence=True, is_target=True, weight=1.0),
-        EventKind("like", enters_sequence=True, is_target=True, weight=2.0),
-        EventKind("play", enters_sequence=True, is_target=True, weight=1.0),
-        EventKind("purchase", enters_sequence=True, is_target=True, weight=3.0),
-        EventKind("rate", enters_sequence=True, is_target=True, weight=1.0),
-        EventKind("dislike", enters_sequence=False, is_target=False, weight=0.0),
+        EventKind("view", enters_sequence=True, is_target=True),
+        EventKind("click", enters_sequence=True, is_target=True),
+        EventKind("like", enters_sequence=True, is_target=True),
+        EventKind("play", enters_sequence=True, is_target=True),
+        EventKind("purchase", enters_sequence=True, is_target=True),
+        EventKind("rate", enters_sequence=True, is_target=True),
+        EventKind("dislike", enters_sequence=False, is_target=False),
     ]
 )

@@ -189,8 +189,17 @@ def _file(text: str) -> str:
     return text
 
 
+class _Kind(msgspec.Struct, forbid_unknown_fields=True):
+    """A kind as the service reads it from the same variable."""
+
+    name: str
+    enters_sequence: bool = True
+    is_target: bool = True
+
+
 def _kinds(text: str) -> EventKinds:
-    return EventKinds(msgspec.json.decode(text, type=list[EventKind]))
+    kinds = msgspec.json.decode(text, type=list[_Kind])
+    return EventKinds([EventKind(kind.name, kind.enters_sequence, kind.is_target) for kind in kinds])
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

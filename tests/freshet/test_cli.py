@@ -56,7 +56,7 @@ def test_config_in_json_has_value_and_source_of_every_setting(run: Ran, monkeypa
     assert status == 0
     assert rows["port"] == {"value": 9000, "source": "environment"}
     assert rows["log_max_mb"] == {"value": None, "source": "default"}
-    assert rows["kinds"]["value"][0] == {"name": "view", "enters_sequence": True, "is_target": True, "weight": 0.5}
+    assert rows["kinds"]["value"][0] == {"name": "view", "enters_sequence": True, "is_target": True}
 
 
 def test_what_config_prints_can_be_kept_as_the_settings_file(run: Ran) -> None:

@@ -72,13 +72,13 @@ def test_file_that_is_no_toml_is_an_error() -> None:
 
 
 def test_kinds_come_from_the_file() -> None:
-    write_file('[[kinds]]\nname = "skip"\nis_target = false\n[[kinds]]\nname = "listen"\nweight = 2.5\n')
+    write_file('[[kinds]]\nname = "skip"\nis_target = false\n[[kinds]]\nname = "listen"\n')
 
     kinds = load_settings().settings.event_kinds()
 
     assert kinds.names == ("skip", "listen")
     assert (kinds.get("skip").enters_sequence, kinds.get("skip").is_target) == (True, False)
-    assert kinds.get("listen").weight == 2.5
+    assert (kinds.get("listen").enters_sequence, kinds.get("listen").is_target) == (True, True)
 
 
 def test_kinds_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,10 +202,13 @@ def test_unknown_names_in_the_environment_are_an_error(monkeypatch: pytest.Monke
         ),
         ("kinds = []", "settings (all together): 0 event kinds given; 1 to 256 are possible"),
         ('[[kinds]]\nname = ""', "settings (all together): kind name '' must have 1 to 32 characters"),
-        ('[[kinds]]\nname = "a"\nwieght = 1', "unknown setting 'kinds.0.wieght' in freshet.toml; see `freshet config`"),
         (
-            '[[kinds]]\nname = "a"\nweight = "heavy"',
-            "kinds.0.weight='heavy' (freshet.toml): Input should be a valid number",
+            '[[kinds]]\nname = "a"\nweight = 1.0',
+            "unknown setting 'kinds.0.weight' in freshet.toml; see `freshet config`",
+        ),
+        (
+            '[[kinds]]\nname = "a"\nis_target = "often"',
+            "kinds.0.is_target='often' (freshet.toml): Input should be a valid boolean",
         ),
     ],
 )

@@ -24,7 +24,7 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
 
 
 def test_a_set_without_kinds_with_too_many_or_with_a_name_twice_is_refused() -> None:
-    click = EventKind("click", enters_sequence=True, is_target=True, weight=1.0)
+    click = EventKind("click", enters_sequence=True, is_target=True)
     with pytest.raises(ValueError, match="0 event kinds given; 1 to 256"):
         EventKinds([])
     with pytest.raises(ValueError, match="257 event kinds given"):
@@ -35,8 +35,6 @@ def test_a_set_without_kinds_with_too_many_or_with_a_name_twice_is_refused() -> 
 
 def test_a_kind_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(ValueError, match="is a target but does not enter"):
-        EventKind("click", enters_sequence=False, is_target=True, weight=1.0)
-    with pytest.raises(ValueError, match="weight=nan"):
-        EventKind("click", enters_sequence=True, is_target=True, weight=float("nan"))
+        EventKind("click", enters_sequence=False, is_target=True)
     with pytest.raises(ValueError, match="1 to 32 characters"):
-        EventKind("", enters_sequence=True, is_target=True, weight=1.0)
+        EventKind("", enters_sequence=True, is_target=True)

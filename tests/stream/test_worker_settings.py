@@ -27,7 +27,7 @@ def test_variables_are_those_of_the_service() -> None:
             "FRESHET_WORKER_DATA_DIR": "/data/worker",
             "FRESHET_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "FRESHET_KAFKA_SASL_PASSWORD": "secret-word",
-            "FRESHET_KINDS": '[{"name": "read", "enters_sequence": true, "is_target": true, "weight": 1.0}]',
+            "FRESHET_KINDS": '[{"name": "read"}]',
         }
     )
 
@@ -68,6 +68,11 @@ def test_variables_are_those_of_the_service() -> None:
             "0",
             "unknown FRESHET_WORKER_STANDBY; there are FRESHET_WORKER_DATA_DIR, FRESHET_WORKER_IDLE_S, "
             "FRESHET_WORKER_SESSION_TIMEOUT_S, FRESHET_WORKER_STANDBYS, FRESHET_WORKER_STUCK_S",
+        ),
+        (
+            "KINDS",
+            '[{"name": "read", "weight": 1.0}]',
+            "cannot be used: Object contains unknown field `weight` - at `$[0]`",
         ),
         ("KINDS", "[]", "FRESHET_KINDS='[]' cannot be used: 0 event kinds given"),
     ],

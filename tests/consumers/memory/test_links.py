@@ -59,7 +59,7 @@ def test_an_event_older_than_a_full_sequence_is_not_linked() -> None:
 
 
 def test_an_event_of_a_kind_that_enters_no_sequence_is_not_linked() -> None:
-    kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("view", False, False, 0.0)])
+    kinds = EventKinds([EventKind("click", True, True), EventKind("view", False, False)])
 
     found = links(new_reader(kinds=kinds), click(1), click(2, kind="view"), click(3))
 
@@ -115,7 +115,7 @@ def test_of_the_events_of_one_second_the_first_is_predicted_since_the_memory_kno
 
 
 def test_a_kind_that_is_no_target_is_not_predicted() -> None:
-    kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("pause", True, False, 0.0)])
+    kinds = EventKinds([EventKind("click", True, True), EventKind("pause", True, False)])
 
     assert known(new_reader(kinds=kinds), click(1, kind="pause"), click(2)) == [None, ["item-1"]]
 

@@ -205,7 +205,7 @@ def test_partition_goes_to_a_second_owner_with_its_state(tmp_path: Path) -> None
 
 
 def named(*names: str) -> EventKinds:
-    return EventKinds([EventKind(name, enters_sequence=True, is_target=True, weight=1.0) for name in names])
+    return EventKinds([EventKind(name, enters_sequence=True, is_target=True) for name in names])
 
 
 def test_kinds_may_be_added_at_the_end_and_other_sets_are_refused_at_the_start(tmp_path: Path) -> None:

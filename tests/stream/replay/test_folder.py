@@ -289,7 +289,7 @@ def test_strict_reading_stops_at_the_first_bad_row(root: Path) -> None:
 
 
 def test_kinds_of_the_users_own_are_accepted(root: Path) -> None:
-    kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("stare", True, True, 0.1)])
+    kinds = EventKinds([EventKind("click", True, True), EventKind("stare", True, True)])
     dataset = open_dataset(root, kinds=kinds)
 
     assert {event.kind for event in dataset.interactions()} == {"click", "stare"}
