@@ -84,7 +84,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         epochs: of the last training.
         ranks: by protocol, the `greater` and `equal` of every question's target.
         shown: the best items of every question.
-        fit_s: seconds of choosing and of the last training.
+        fit_s: seconds of the last training, and of choosing where this run chose.
         ask_s: seconds of asking.
     """
 
