@@ -1,7 +1,7 @@
 """Clients of a running service: events one by one, over HTTP or straight to the log, feeds beside them, all timed.
 
 Every client has a connection and a Poisson schedule of its own, fixed before it starts; one that is late sends at
-once, and how late it was is kept, so that a slow answer cannot hide behind a slow client.
+once. How late it was is kept as `late`; no other figure counts it.
 """
 
 from __future__ import annotations
