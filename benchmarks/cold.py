@@ -4,8 +4,9 @@ Command:   python -m benchmarks.cold --data DIR --json FILE [--models NAME,...] 
            [--runs FOLDER]
 Data:      a data set as `freshet evaluate` reads it, or `generated`: a synthetic shop of 2,000 items. A random tenth
            of the items is withheld from training with all their events; asked are the last tenth of all events.
-Hardware:  1 CPU core is used (OMP_NUM_THREADS=1). A training takes minutes: `fit_s` of the results, of which a
-           model's first also chose its settings; on two cores that much else shared. Runs are kept in FOLDER, and the same command goes on after a kill.
+Hardware:  1 CPU core is used (OMP_NUM_THREADS=1). A training takes minutes: `fit_s` of the results, on two cores that
+           others shared; a model's first also chose its settings. Runs are kept in FOLDER, and the same command goes
+           on after a kill.
 Expected:  of events whose item was withheld, Recall@10 at least 1.5 times that of content-knn, ranked among the
            withheld items and among all; of users' first events, NDCG@10 above that of sasrec.
            What it came to stands in docs/cold-start.md.
