@@ -24,7 +24,7 @@ def test_first_four_fifths_of_real_data_are_the_past(tmp_path: Path) -> None:
 
 
 def test_events_of_configured_kinds_are_played(tmp_path: Path) -> None:
-    kinds = EventKinds([EventKind("click", True, True, 1.0), EventKind("buy", True, True, 1.0)])
+    kinds = EventKinds([EventKind("click", True, True), EventKind("buy", True, True)])
 
     assert data_script(write_data(tmp_path / "shop", 2_000, kind="buy"), kinds=kinds).past == 1_600
 

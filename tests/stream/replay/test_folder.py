@@ -298,7 +298,7 @@ def test_kinds_of_the_users_own_are_accepted(root: Path) -> None:
 
 def test_kinds_without_click_need_one_in_every_row(root: Path) -> None:
     (root / "interactions.csv").write_text("user_id,item_id,timestamp,kind\nann,mug,100,buy\nann,mug,200,\n")
-    dataset = open_dataset(root, kinds=EventKinds([EventKind("buy", True, True, 1.0)]))
+    dataset = open_dataset(root, kinds=EventKinds([EventKind("buy", True, True)]))
 
     assert [event.kind for event in dataset.interactions()] == ["buy"]
     assert reasons(dataset) == ["interactions.csv:3: unknown kind: none given, which is 'click'; known are buy"]
