@@ -16,7 +16,7 @@ from models.examples import Example, examples, question_spans
 from models.gate import GateConfig
 from models.memory.blend import Floats
 from models.memory.calibration import MIN_EVENTS, CalibrationConfig, Lessons, calibrate, kept_weights
-from models.memory.learner import Rows
+from models.memory.learner import Ints
 from models.registry.kept_blend import KeptBlend
 from stream.topics import EVENTS
 
@@ -96,7 +96,7 @@ def calibrated(
     limits = CalibrationConfig(least_events=max(config.min_events, MIN_EVENTS))
     ids = np.array(data.item_ids, object)
 
-    def score(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> Floats:
+    def score(histories: Sequence[Ints], times_ms: Sequence[Ints]) -> Floats:
         return candidate.scores([ids[history].tolist() for history in histories], [at.tolist() for at in times_ms])[0]
 
     return calibrate(score, lessons, start=kept_weights(parent), config=limits, seed=seed)

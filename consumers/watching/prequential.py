@@ -21,7 +21,7 @@ from models.evaluation.ranks import NOT_A_CANDIDATE, Excluded
 from models.evaluation.report import RankingReport, Tally, compare
 from models.rivals.panel import RivalPanel, as_columns
 
-Scorer = Callable[[Sequence[Sequence[str]], Sequence[Sequence[int]]], tuple[NDArray[np.float32], Sequence[str]]]
+ScoreSequences = Callable[[Sequence[Sequence[str]], Sequence[Sequence[int]]], tuple[NDArray[np.float32], Sequence[str]]]
 
 SOURCES = ("organic", "exposed")
 PROTOCOLS = ("filtered", "unfiltered")
@@ -82,7 +82,7 @@ class Prequential:
         }
         self._columns = Columns()
 
-    def rank(self, targets: Sequence[Target], scorer: Scorer, *, version: str) -> int:
+    def rank(self, targets: Sequence[Target], scorer: ScoreSequences, *, version: str) -> int:
         """Rank targets by a model.
 
         Args:
@@ -136,7 +136,7 @@ class Prequential:
         summary["window"] = {protocol: self.window_means(source, protocol) for protocol in PROTOCOLS}
         return summary
 
-    def _rank_batch(self, blocks: Sequence[Block], groups: Sequence[Sequence[Target]], scorer: Scorer) -> None:
+    def _rank_batch(self, blocks: Sequence[Block], groups: Sequence[Sequence[Target]], scorer: ScoreSequences) -> None:
         scores, item_ids = scorer([block.sequence for block in blocks], [block.times_ms for block in blocks])
         if not len(item_ids):
             self.n_not_live += sum(len(group) for group in groups)

@@ -23,11 +23,11 @@ from models.encoder.batches import SequenceData
 from models.memory.blend import BlendConfig, BlendWeights, Floats, utilities
 from models.memory.blocks import Block, blocks_by_time
 from models.memory.judge import Judge, JudgeConfig, gain_of
-from models.memory.learner import OnlineLearner, Rows
+from models.memory.learner import Ints, OnlineLearner
 from models.registry.kept_blend import KeptBlend
 
 # histories, oldest first, and the event time of each row -> (B, N) of the model, -inf for no candidate
-Score = Callable[[Sequence[Rows], Sequence[Rows]], Floats]
+Score = Callable[[Sequence[Ints], Sequence[Ints]], Floats]
 
 BATCH_SIZE = 256
 MIN_EVENTS = 2  # fewer have no standard error
@@ -126,7 +126,7 @@ def _live_through(learner: OnlineLearner, data: SequenceData, blocks: Sequence[B
 
 class _Question(NamedTuple):
     model: Floats  # (N,) before it came
-    history: Rows
+    history: Ints
     target: int
 
 

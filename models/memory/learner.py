@@ -15,7 +15,7 @@ from models.memory.blend import Blend, BlendConfig, BlendWeights, PartScores, ut
 from models.memory.popularity import WindowedPopularity
 from models.memory.transitions import MemoryConfig, Transitions
 
-Rows = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
 N_TRENDING = 5_000  # items with most events; the others count as none, live as offline
 
@@ -45,7 +45,7 @@ class OnlineLearner:
         """Nothing learned yet, or the weights of an earlier one."""
         return cls(Transitions(memory), WindowedPopularity(), Blend(blend, weights))
 
-    def parts(self, model: NDArray[np.float32], history: Rows) -> PartScores:
+    def parts(self, model: NDArray[np.float32], history: Ints) -> PartScores:
         """What each part says after a history.
 
         Args:
@@ -56,11 +56,11 @@ class OnlineLearner:
         memory = self.memory.scores(rows, len(model))
         return PartScores.of(model, memory, most(self.trending.scores(rows, len(model))), history)
 
-    def utilities(self, model: NDArray[np.float32], history: Rows, *, age: float = 0.0) -> NDArray[np.float32]:
+    def utilities(self, model: NDArray[np.float32], history: Ints, *, age: float = 0.0) -> NDArray[np.float32]:
         """(N,) what the blend ranks by after a history."""
         return utilities(self.blend.weights, self.parts(model, history), age=age)
 
-    def apply(self, history: Rows, items: Sequence[int], ts_ms: Sequence[int]) -> None:
+    def apply(self, history: Ints, items: Sequence[int], ts_ms: Sequence[int]) -> None:
         """Learn events of one user into the fast memory and the trending items, one after the other.
 
         Args:

@@ -17,7 +17,7 @@ from models.rivals.config import NextItemConfig
 from models.rivals.cooccurrence import CooccurrenceConfig
 from models.rivals.counting import MAX_PAIRED_ITEMS, N_CHOSEN_BY, PROFILES, ContentNeighbours, Cooccurrence, Popularity
 from models.rivals.learners import Learner, M2SELearner, NextItemLearner
-from models.rivals.memory import Memory
+from models.rivals.memory import MemoryRival
 from models.rivals.neural import PATIENCE, NeuralRecommender
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, Recommender
@@ -91,7 +91,7 @@ def build(
     if name == "cooccurrence":
         return Cooccurrence(catalogue.n_items, COOCCURRENCE)
     if name == "memory":
-        return Memory(catalogue.n_items, MEMORY)
+        return MemoryRival(catalogue.n_items, MEMORY)
     if name == "content-knn":
         return ContentNeighbours(_content(name, catalogue))
     if name in BLENDED:

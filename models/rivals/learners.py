@@ -21,7 +21,7 @@ from models.encoder.training import Trainer
 from models.rivals.config import NextItemConfig
 from models.rivals.nets import IdTower, NextItemNet, TextTower
 
-Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
+ScoreBatch = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From numbers (B, L) int64, right-padded, event times (B, L) int64 in ms and lengths (B,) int64 to scores
 (B, n_scored) after each last item."""
 
@@ -44,7 +44,7 @@ class Learner(Protocol):
         """Its training."""
         ...
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> ScoreBatch:
         """Its scores with the weights as they are now; items are encoded once, here."""
         ...
 
@@ -71,7 +71,7 @@ class NextItemLearner:
         phase = Phase("train", config.train_epochs, config.train_lr, self.net.loss)
         self.loop = TrainingLoop(self.net, data, config, window=self.window, phases=[phase])
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> ScoreBatch:
         """Dot products or cosines of the last state with every item."""
         with torch.inference_mode():
             vectors = self.net.eval().items(self.n_scored)
@@ -105,7 +105,7 @@ class M2SELearner:
         self.n_scored = len(content)
         self.loop = Trainer(self._model, content.select(torch.arange(n_owners)), data, config)
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> ScoreBatch:
         """Sum of both streams' cosines with every item, with an ID or without, over the temperature."""
         model = self._model.eval()
         with torch.inference_mode():

@@ -13,7 +13,7 @@ from models.memory.transitions import MemoryConfig, Transitions
 from models.rivals.recommender import FitReport
 
 
-class Memory:
+class MemoryRival:
     """Transitions learned event by event, all users' events in the order of time; they stand where training ends.
 
     Args:

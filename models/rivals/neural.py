@@ -17,7 +17,7 @@ from models.encoder.batches import SequenceData, padded
 from models.encoder.stopping import Stopping
 from models.evaluation.ranks import IntArray
 from models.evaluation.validation import ValidationSet
-from models.rivals.learners import Learner, Scorer
+from models.rivals.learners import Learner, ScoreBatch
 from models.rivals.numbering import Numbering
 from models.rivals.recommender import Catalogue, FitReport
 
@@ -57,7 +57,7 @@ class NeuralRecommender:
         self._seed = seed
         self._numbering = Numbering(catalogue.has_id)
         self._learner: Learner | None = None
-        self._scorer: Scorer | None = None
+        self._scorer: ScoreBatch | None = None
 
     def fit(
         self, train: SequenceData, *, validation: SequenceData | None, on_epoch: Callable[[FitReport], None]
@@ -103,7 +103,7 @@ class NeuralRecommender:
         """Catalogue rows of the items that own an ID, in the network's order."""
         return self._numbering.row_of[: self._numbering.n_owners]
 
-    def _fitted(self) -> tuple[Learner, Scorer]:
+    def _fitted(self) -> tuple[Learner, ScoreBatch]:
         if self._learner is None or self._scorer is None:
             raise ValueError(f"{self.name} has not been fitted; call fit before scores")
         return self._learner, self._scorer
@@ -115,7 +115,7 @@ class NeuralRecommender:
         )
 
     def _scores(
-        self, histories: Sequence[IntArray], times_ms: Sequence[IntArray], *, learner: Learner, scorer: Scorer
+        self, histories: Sequence[IntArray], times_ms: Sequence[IntArray], *, learner: Learner, scorer: ScoreBatch
     ) -> Scores:
         pairs = zip(histories, times_ms, strict=True)
         known = [self._known(history, times, learner) for history, times in pairs]

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers.watching.blocks import Block, Target
-from consumers.watching.prequential import Prequential, Scorer, WindowMeans
+from consumers.watching.prequential import Prequential, ScoreSequences, WindowMeans
 from models.rivals.panel import RivalPanel, default_rivals
 
 ITEMS = [f"i{number:02d}" for number in range(20)]
@@ -166,7 +166,7 @@ def test_the_report_is_plain_json_even_before_the_first_event() -> None:
 
 
 def test_a_model_that_scores_nan_is_refused() -> None:
-    nan: Scorer = lambda s, _: (np.full((len(s), 20), np.nan, np.float32), ITEMS)  # noqa: E731
+    nan: ScoreSequences = lambda s, _: (np.full((len(s), 20), np.nan, np.float32), ITEMS)  # noqa: E731
 
     with pytest.raises(ValueError, match="scores hold NaN"):
         Prequential().rank([target("i00")], nan, version="v1")

@@ -10,7 +10,7 @@ from models.encoder.batches import SequenceData
 from models.examples import question_spans
 from models.memory.blend import PARTS, BlendConfig, BlendWeights
 from models.memory.calibration import CalibrationConfig, Lessons, calibrate, newest_blocks
-from models.memory.learner import Rows
+from models.memory.learner import Ints
 from models.registry.kept_blend import KeptBlend
 
 N_ITEMS = 20
@@ -18,7 +18,7 @@ CONFIG = CalibrationConfig()
 MEMORY, TRENDING, SEEN = (PARTS.index(part) for part in ("memory", "trending", "seen"))
 
 
-def indifferent(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> np.ndarray:
+def indifferent(histories: Sequence[Ints], times_ms: Sequence[Ints]) -> np.ndarray:
     """(B, N) zeros."""
     return np.zeros((len(histories), N_ITEMS), np.float32)
 
@@ -136,7 +136,7 @@ def test_what_the_user_had_is_learned_and_not_judged() -> None:
 
 
 def test_what_is_no_candidate_is_passed_over() -> None:
-    def without_item_7(histories: Sequence[Rows], times_ms: Sequence[Rows]) -> np.ndarray:
+    def without_item_7(histories: Sequence[Ints], times_ms: Sequence[Ints]) -> np.ndarray:
         scores = indifferent(histories, times_ms)
         scores[:, 7] = -np.inf
         return scores

@@ -5,7 +5,7 @@ from models.encoder.batches import SequenceData
 from models.memory.transitions import MemoryConfig
 from models.rivals.cooccurrence import CooccurrenceConfig
 from models.rivals.counting import Cooccurrence
-from models.rivals.memory import Memory
+from models.rivals.memory import MemoryRival
 
 USERS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3])
 ROWS = np.array([0, 1, 2, 0, 1, 3, 1, 2, 3, 3])
@@ -14,8 +14,8 @@ HISTORIES = [np.array([0]), np.array([2, 0]), np.array([3, 3, 1]), np.array([], 
 TIMES = [np.zeros(len(history), np.int64) for history in HISTORIES]
 
 
-def fitted(config: MemoryConfig, train: SequenceData = TRAIN) -> Memory:
-    model = Memory(5, config)
+def fitted(config: MemoryConfig, train: SequenceData = TRAIN) -> MemoryRival:
+    model = MemoryRival(5, config)
     model.fit(train, validation=None, on_epoch=lambda _: None)
     return model
 
