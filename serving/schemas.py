@@ -68,7 +68,7 @@ class Out(BaseModel):
 class EventIn(Body):
     """One user did one thing to one item."""
 
-    event_id: Id | None = Field(None, description="makes a retry safe; generated when absent")
+    event_id: Id | None = Field(None, description="makes a retry safe; no two of a user alike; generated when absent")
     user_id: Id
     item_id: Id
     ts_ms: TsMs | None = Field(None, description="milliseconds since 1970; now when absent")
