@@ -16,7 +16,7 @@ from models.examples import Example, examples, question_spans
 from models.gate import GateConfig
 from models.memory.blend import Floats
 from models.memory.calibration import MIN_EVENTS, CalibrationConfig, Lessons, calibrate, kept_weights
-from models.memory.learner import Ints
+from models.memory.rows import Ints
 from models.registry.kept_blend import KeptBlend
 from stream.topics import EVENTS
 

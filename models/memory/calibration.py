@@ -23,7 +23,8 @@ from models.encoder.batches import SequenceData
 from models.memory.blend import BlendConfig, BlendWeights, Floats, utilities
 from models.memory.blocks import Block, blocks_by_time
 from models.memory.judge import Judge, JudgeConfig, gain_of
-from models.memory.learner import Ints, OnlineLearner
+from models.memory.learner import OnlineLearner
+from models.memory.rows import Ints
 from models.registry.kept_blend import KeptBlend
 
 # histories, oldest first, and the event time of each row -> (B, N) of the model, -inf for no candidate

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from models.memory.blend import Blend, BlendConfig, BlendWeights, PartScores, utilities
 from models.memory.popularity import WindowedPopularity
+from models.memory.rows import Ints
 from models.memory.transitions import MemoryConfig, Transitions
-
-Ints = NDArray[np.int64]
 
 N_TRENDING = 5_000  # items with most events; the others count as none, live as offline
 

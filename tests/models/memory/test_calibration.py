@@ -10,7 +10,7 @@ from models.encoder.batches import SequenceData
 from models.examples import question_spans
 from models.memory.blend import PARTS, BlendConfig, BlendWeights
 from models.memory.calibration import CalibrationConfig, Lessons, calibrate, newest_blocks
-from models.memory.learner import Ints
+from models.memory.rows import Ints
 from models.registry.kept_blend import KeptBlend
 
 N_ITEMS = 20
